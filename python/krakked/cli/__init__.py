@@ -1,0 +1,1 @@
+"""The krakked command: thin, over the public interface."""

@@ -1,0 +1,1 @@
+"""config.yaml and directories: read once, into frozen structs."""

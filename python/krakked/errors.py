@@ -1,0 +1,346 @@
+"""The one exception tree. The class tells whose fault it was; the message tells what to do next.
+
+No exception of this tree ever carries a key, a secret, a password, a token or a reply body.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class KrakkedError(Exception):
+    """Anything krakked refuses or could not do; catch this to catch everything of ours."""
+
+
+# --- configuration ---------------------------------------------------------------------------
+
+
+class ConfigError(KrakkedError):
+    """config.yaml, a variable or an argument is wrong. Nothing was changed.
+
+    Attributes:
+        path: The file at fault, or None.
+        key: Dotted path of the key at fault (``market_data.ws.url``), or None.
+        line: 1-based line in the file, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        key: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.key = key
+        self.line = line
+
+
+# --- credentials -----------------------------------------------------------------------------
+
+
+class CredentialsError(KrakkedError):
+    """Something about the key, the secret or where they are kept."""
+
+
+class NoCredentialsError(CredentialsError):
+    """Neither environment nor vault holds usable credentials: start the first-time set-up."""
+
+
+class CredentialsFormatError(CredentialsError):
+    """A key or secret has the wrong shape; it is never echoed.
+
+    Attributes:
+        field: ``key`` or ``secret``.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class CredentialsRejectedError(CredentialsError):
+    """Saving was refused because validation ended in an authentication problem."""
+
+
+class VaultError(CredentialsError):
+    """The vault file could not be used.
+
+    Attributes:
+        path: The vault file, or None.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class VaultUnsafeError(VaultError):
+    """The vault file is a link, not ours, or readable by others: refused before it was opened."""
+
+
+class VaultVersionError(VaultError):
+    """The vault was written by a newer krakked."""
+
+
+class VaultLockedError(VaultError):
+    """Another process is writing the vault; nothing was changed."""
+
+
+class VaultOpenError(VaultError):
+    """Base of the two ways an opening fails; both say the contract's one sentence."""
+
+
+class WrongPasswordError(VaultOpenError):
+    """The password is wrong, or the header was altered."""
+
+
+class VaultDamagedError(VaultOpenError):
+    """The file is cut, altered or not a vault."""
+
+
+# --- network ---------------------------------------------------------------------------------
+
+
+class NetworkError(KrakkedError):
+    """The request did not reach Kraken, or its answer did not reach us.
+
+    Attributes:
+        endpoint: Endpoint name or host concerned, or None.
+        retryable: Whether sending the same read again can help.
+    """
+
+    def __init__(
+        self, message: str, *, endpoint: str | None = None, retryable: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+        self.retryable = retryable
+
+
+class ConnectFailedError(NetworkError):
+    """No connection: name resolution, refused, unreachable or TLS."""
+
+
+class NetworkTimeoutError(NetworkError):
+    """A phase of the call took too long; for a write the outcome is unknown."""
+
+
+class DisconnectedError(NetworkError):
+    """An open connection was lost."""
+
+
+# --- Kraken's own answers --------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """The next sensible step after an :class:`ApiError`."""
+
+    FIX_CREDENTIALS = "fix_credentials"
+    FIX_REQUEST = "fix_request"
+    WAIT = "wait"
+    RETRY = "retry"
+    CHECK_SYSTEM_STATUS = "check_system_status"
+    LOOK_UP_OUTCOME = "look_up_outcome"
+
+
+class ApiError(KrakkedError):
+    """Kraken, or the servers in front of it, answered with an error.
+
+    Attributes:
+        code: Kraken's text, such as ``EAPI:Invalid key``, or ``HTTP 503``.
+        endpoint: Endpoint name, such as ``Balance``.
+        retryable: Whether the same read may succeed later without a change.
+        retry_after_s: Seconds to wait before the next try, or None when not known.
+        action: The next sensible step.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        endpoint: str,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        action: Action = Action.FIX_REQUEST,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.endpoint = endpoint
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.action = action
+
+
+class AuthError(ApiError):
+    """The key, the signature, a permission or the account: only the user can mend it."""
+
+
+class NonceError(ApiError):
+    """``EAPI:Invalid nonce``: another program uses the key, or the clock is wrong. Not an auth failure."""
+
+
+class RateLimitError(ApiError):
+    """Too many calls; see ``retry_after_s``."""
+
+
+class LockoutError(RateLimitError):
+    """``EGeneral:Temporary lockout``: all private calls pause for about 15 minutes."""
+
+
+class ServiceError(ApiError):
+    """Kraken is unavailable, busy, in maintenance, or answered something unreadable."""
+
+
+class RequestError(ApiError):
+    """Kraken understood the call and refuses its content."""
+
+
+# --- market data -----------------------------------------------------------------------------
+
+
+class MarketDataError(KrakkedError):
+    """Base of everything about pairs, candles and live prices."""
+
+
+class UnknownPairError(MarketDataError):
+    """No such pair in the universe or on the exchange.
+
+    Attributes:
+        pair: The name as given.
+        suggestion: Nearest canonical name, or None.
+    """
+
+    def __init__(self, message: str, *, pair: str, suggestion: str | None = None) -> None:
+        super().__init__(message)
+        self.pair = pair
+        self.suggestion = suggestion
+
+
+class UnknownTimeframeError(MarketDataError):
+    """No such timeframe.
+
+    Attributes:
+        timeframe: The label as given.
+    """
+
+    def __init__(self, message: str, *, timeframe: str) -> None:
+        super().__init__(message)
+        self.timeframe = timeframe
+
+
+class StaleReason(StrEnum):
+    """Why data is stale."""
+
+    FEED_DOWN = "feed_down"
+    SUBSCRIPTION_MUTE = "subscription_mute"
+    MARKET_QUIET = "market_quiet"
+    RESUMED = "resumed_from_suspend"
+
+
+class DataStaleError(MarketDataError):
+    """The newest data is older than ``stale_tolerance_seconds``; it is not handed out as fresh.
+
+    Attributes:
+        pair: Canonical name.
+        age_s: Seconds since the last update.
+        why: Whether the feed is down, the subscription mute, or the market quiet on a live feed.
+    """
+
+    def __init__(self, message: str, *, pair: str, age_s: float, why: StaleReason) -> None:
+        super().__init__(message)
+        self.pair = pair
+        self.age_s = age_s
+        self.why = why
+
+
+class NoDataYetError(MarketDataError):
+    """Nothing has arrived for this pair yet (or no such subscription exists).
+
+    Attributes:
+        pair: Canonical name.
+    """
+
+    def __init__(self, message: str, *, pair: str) -> None:
+        super().__init__(message)
+        self.pair = pair
+
+
+class SubscriptionRefusedError(MarketDataError):
+    """Kraken refused the subscription.
+
+    Attributes:
+        pair: Canonical name.
+        reason: Kraken's text.
+    """
+
+    def __init__(self, message: str, *, pair: str, reason: str) -> None:
+        super().__init__(message)
+        self.pair = pair
+        self.reason = reason
+
+
+class BackfillTooLargeError(MarketDataError):
+    """The back-fill needs more calls than allowed without ``allow_long=True``.
+
+    Attributes:
+        plan: The plan that was refused (a ``BackfillPlan``).
+    """
+
+    def __init__(self, message: str, *, plan: object) -> None:
+        super().__init__(message)
+        self.plan = plan
+
+
+class ImportFormatError(MarketDataError):
+    """A file offered for import is not what it should be; nothing of it was stored.
+
+    Attributes:
+        path: The file, with the member inside an archive.
+        line: 1-based line, or None.
+    """
+
+    def __init__(self, message: str, *, path: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
+
+
+# --- files and locks -------------------------------------------------------------------------
+
+
+class StoreError(KrakkedError):
+    """The candle store could not read or write; old data is untouched.
+
+    Attributes:
+        path: File or directory concerned, or None.
+    """
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StoreCorruptError(StoreError):
+    """A stored file fails its checksums or cannot be parsed: ``krakked store repair``."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full; nothing was lost that was acknowledged before."""
+
+
+class LockTimeoutError(KrakkedError):
+    """A lock shared between processes was not free in time.
+
+    Attributes:
+        path: Lock file.
+        holder_pid: Process that holds it, where known.
+    """
+
+    def __init__(self, message: str, *, path: str, holder_pid: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.holder_pid = holder_pid

@@ -1,0 +1,1 @@
+"""Market data: the universe, closed candles on disk, the live stream and its health."""

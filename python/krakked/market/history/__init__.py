@@ -1,0 +1,1 @@
+"""History: plan and run what fills the store."""

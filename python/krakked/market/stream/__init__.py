@@ -1,0 +1,1 @@
+"""The WebSocket v2 stream: connections, desired subscriptions, supervision."""

@@ -1,0 +1,122 @@
+"""The seam to the outside: every connection goes through a Network, every look at a clock through a Clock.
+
+Timers (sleeps, time-outs, backoff) use trio's own clock, so a `trio.testing.MockClock` moves them.
+`Clock` answers the two questions trio cannot: what the wall says, and how much time has really
+passed, suspend included. A virtual clock is only ever used together with an in-memory exchange.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar, TypeVarTuple, Unpack
+
+import httpx
+import trio
+
+from krakked.errors import ConnectFailedError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Clock(Protocol):
+    """Where times come from."""
+
+    @property
+    def virtual(self) -> bool:
+        """True when time is simulated: blocking work then runs inline, see `run_blocking`."""
+        ...
+
+    def wall_ns(self) -> int:
+        """Unix time in nanoseconds; may step."""
+        ...
+
+    def elapsed_ns(self) -> int:
+        """Nanoseconds since an arbitrary start; never steps back and counts suspend where the OS can."""
+        ...
+
+
+class Network(Protocol):
+    """How to reach the exchange."""
+
+    def http_transport(self) -> httpx.AsyncBaseTransport:
+        """A fresh transport for one `httpx.AsyncClient`; the client closes it."""
+        ...
+
+    async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        """Connect and, for TLS, shake hands with the host's name checked.
+
+        Raises:
+            ConnectFailedError: Resolution, connect or handshake failed.
+        """
+        ...
+
+
+class SystemClock:
+    """The machine's clocks: CLOCK_BOOTTIME where it exists, else the monotonic clock."""
+
+    virtual = False
+
+    def wall_ns(self) -> int:
+        """Unix time in nanoseconds."""
+        return time.time_ns()
+
+    def elapsed_ns(self) -> int:
+        """Nanoseconds since boot, suspend included on Linux (`man 2 clock_gettime`)."""
+        boottime = getattr(time, "CLOCK_BOOTTIME", None)
+        if boottime is None:
+            return time.monotonic_ns()
+        return time.clock_gettime_ns(boottime)
+
+
+class SystemNetwork:
+    """Real sockets and the system's certificate store."""
+
+    def http_transport(self) -> httpx.AsyncBaseTransport:
+        """An httpx transport without its own retries (ours are counted in one place)."""
+        return httpx.AsyncHTTPTransport(retries=0)
+
+    async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        """Open TCP (happy eyeballs) and shake TLS when asked."""
+        try:
+            tcp = await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise ConnectFailedError(
+                f"Could not connect to {host}:{port}: {error.strerror or type(error).__name__}. "
+                "Check the network and the address.",
+                endpoint=host,
+            ) from error
+        if not tls:
+            return tcp
+        stream: trio.SSLStream[trio.SocketStream] = trio.SSLStream(
+            tcp, ssl.create_default_context(), server_hostname=host, https_compatible=True
+        )
+        try:
+            await stream.do_handshake()
+        except (trio.BrokenResourceError, ssl.SSLError, OSError) as error:
+            await trio.aclose_forcefully(stream)
+            raise ConnectFailedError(
+                f"TLS handshake with {host}:{port} failed ({type(error).__name__}). "
+                "Check the system clock and any proxy in between.",
+                endpoint=host,
+            ) from error
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+
+async def run_blocking(
+    clock: Clock, function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+) -> T:
+    """Run blocking file work off the event loop; inline when time is virtual.
+
+    A `MockClock` that jumps when idle takes a busy thread for idleness and would fire every
+    time-out while the thread works, so virtual time never meets a thread.
+    """
+    if clock.virtual:
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+    return await trio.to_thread.run_sync(function, *args)

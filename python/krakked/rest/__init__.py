@@ -1,0 +1,1 @@
+"""Signed and public REST: pure request, reply and limit rules around one thin httpx shell."""
