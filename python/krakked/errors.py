@@ -180,7 +180,7 @@ class AuthError(ApiError):
 
 
 class NonceError(ApiError):
-    """``EAPI:Invalid nonce``: another program uses the key, or the clock is wrong. Not an auth failure."""
+    """``EAPI:Invalid nonce``: another program uses the key, or a clock is wrong; no auth failure."""
 
 
 class RateLimitError(ApiError):

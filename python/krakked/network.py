@@ -1,4 +1,4 @@
-"""The seam to the outside: every connection goes through a Network, every look at a clock through a Clock.
+"""The seam to the outside: connections go through a Network, looks at a clock through a Clock.
 
 Timers (sleeps, time-outs, backoff) use trio's own clock, so a `trio.testing.MockClock` moves them.
 `Clock` answers the two questions trio cannot: what the wall says, and how much time has really
@@ -34,7 +34,7 @@ class Clock(Protocol):
         ...
 
     def elapsed_ns(self) -> int:
-        """Nanoseconds since an arbitrary start; never steps back and counts suspend where the OS can."""
+        """Nanoseconds since an arbitrary start; never steps back, counts suspend where the OS can."""
         ...
 
 
@@ -108,9 +108,7 @@ class SystemNetwork:
         return stream
 
 
-async def run_blocking(
-    clock: Clock, function: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
-) -> T:
+async def run_blocking(clock: Clock, function: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
     """Run blocking file work off the event loop; inline when time is virtual.
 
     A `MockClock` that jumps when idle takes a busy thread for idleness and would fire every

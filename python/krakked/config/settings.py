@@ -45,7 +45,7 @@ class UniverseSettings(Settings):
     min_24h_volume_usd: float = 0.0
     """Liquidity floor in USD a day; 0 turns it off."""
     margin_eligible: MarginEligible = MarginEligible.EXCLUDE
-    """`exclude` (the contract's rule) leaves out BTC, ETH, SOL, XRP and the like; `include` keeps them."""
+    """`exclude`, the contract's rule, leaves out BTC, ETH, SOL, XRP ...; `include` keeps them."""
 
 
 class RestSettings(Settings):
@@ -105,4 +105,4 @@ class KrakkedConfig(Settings):
     rest: RestSettings = RestSettings()
     market_data: MarketDataSettings = MarketDataSettings()
     config_dir: str = ""
-    """Directory that holds config.yaml, secrets.enc and state/; set by the loader, never in the file."""
+    """Directory of config.yaml, secrets.enc and state/; set by the loader, never in the file."""

@@ -1,0 +1,80 @@
+"""The house rules that no linter knows, as checks over the source text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "krakked"
+PYTHON = sorted(PACKAGE.rglob("*.py"))
+RUST = sorted((ROOT / "rust").rglob("*.rs"))
+BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "service"}
+MAX_LINES = 400
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(PYTHON) > 40
+    assert len(RUST) > 10
+
+
+@pytest.mark.parametrize("path", PYTHON + RUST, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_over_400_lines_without_a_reason_in_its_first_comment(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) <= MAX_LINES:
+        return
+    head = "\n".join(lines[:25]).lower()
+    assert "long because" in head, f"{path} has {len(lines)} lines and no 'Long because' up front"
+
+
+@pytest.mark.parametrize("path", PYTHON + RUST, ids=lambda p: str(p.relative_to(ROOT)))
+def test_names_say_what_is_inside(path: Path) -> None:
+    assert path.stem.strip("_") not in BANNED
+
+
+def test_room_init_files_hold_one_docstring() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        room = path.parent.relative_to(PACKAGE).as_posix()
+        if room in {".", "sandbox"}:  # the public names, and the sandbox's one function
+            continue
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1, path
+        assert isinstance(body[0], ast.Expr), path
+
+
+def test_only_sources_read_the_environment() -> None:
+    allowed = {"config", "credentials", "cli"}
+    for path in PYTHON:
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"os\.environ|os\.getenv", text):
+            assert path.relative_to(PACKAGE).parts[0] in allowed, path
+
+
+def test_the_library_never_prints() -> None:
+    for path in PYTHON:
+        if path.relative_to(PACKAGE).parts[0] == "cli":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [
+            node.lineno
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "print"
+        ]
+        assert not calls, f"{path}: {calls}"
+
+
+def test_every_error_class_ends_in_error() -> None:
+    tree = ast.parse((PACKAGE / "errors.py").read_text(encoding="utf-8"))
+    names = [n.name for n in tree.body if isinstance(n, ast.ClassDef)]
+    assert [n for n in names if not n.endswith("Error")] == ["Action", "StaleReason"]
+
+
+def test_real_kraken_hosts_are_the_defaults_and_nowhere_else_in_tests() -> None:
+    settings = (PACKAGE / "config" / "settings.py").read_text(encoding="utf-8")
+    assert '"https://api.kraken.com"' in settings
+    assert '"wss://ws.kraken.com/v2"' in settings
