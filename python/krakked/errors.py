@@ -180,7 +180,7 @@ class AuthError(ApiError):
 
 
 class NonceError(ApiError):
-    """``EAPI:Invalid nonce``: another program uses the key, or a clock is wrong; no auth failure."""
+    """``EAPI:Invalid nonce``: another program uses the key, or a clock is off; no auth failure."""
 
 
 class RateLimitError(ApiError):
