@@ -34,7 +34,7 @@ class Clock(Protocol):
         ...
 
     def elapsed_ns(self) -> int:
-        """Nanoseconds from an arbitrary start; never steps back, counts suspend where the OS can."""
+        """Nanoseconds from an arbitrary start: never steps back, counts suspend if the OS can."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""krakked: Kraken for trio programs."""
