@@ -11,7 +11,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Base of every configuration struct: immutable, keyword-only, unknown keys refused."""
 
 
-class RegionProfile(Settings):
+class RegionProfile(Settings, frozen=True):
     """Where the account lives and what it may do; read-only."""
 
     code: str = "US_CA"
@@ -33,7 +33,7 @@ class MarginEligible(StrEnum):
     INCLUDE = "include"
 
 
-class UniverseSettings(Settings):
+class UniverseSettings(Settings, frozen=True):
     """`universe:`; which pairs belong."""
 
     include_pairs: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class UniverseSettings(Settings):
     """`exclude`, the contract's rule, leaves out BTC, ETH, SOL, XRP ...; `include` keeps them."""
 
 
-class RestSettings(Settings):
+class RestSettings(Settings, frozen=True):
     """`rest:`; the signed and public HTTP calls."""
 
     base_url: str = "https://api.kraken.com"
@@ -63,7 +63,7 @@ class RestSettings(Settings):
     """Longest wait for a whole call, in seconds."""
 
 
-class WebSocketSettings(Settings):
+class WebSocketSettings(Settings, frozen=True):
     """`market_data.ws:`; the live stream."""
 
     url: str = "wss://ws.kraken.com/v2"
@@ -81,7 +81,7 @@ class StoreBackend(StrEnum):
     CSV = "csv"
 
 
-class OHLCStoreSettings(Settings):
+class OHLCStoreSettings(Settings, frozen=True):
     """`market_data.ohlc_store:`; closed candles on disk."""
 
     backend: StoreBackend = StoreBackend.PARQUET
@@ -90,14 +90,14 @@ class OHLCStoreSettings(Settings):
     """Directory of the store; `~` is expanded."""
 
 
-class MarketDataSettings(Settings):
+class MarketDataSettings(Settings, frozen=True):
     """`market_data:`."""
 
     ws: WebSocketSettings = WebSocketSettings()
     ohlc_store: OHLCStoreSettings = OHLCStoreSettings()
 
 
-class KrakkedConfig(Settings):
+class KrakkedConfig(Settings, frozen=True):
     """The whole of config.yaml, in force."""
 
     region: RegionProfile = RegionProfile()
