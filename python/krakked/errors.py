@@ -50,10 +50,10 @@ class NoCredentialsError(CredentialsError):
 
 
 class CredentialsFormatError(CredentialsError):
-    """A key or secret has the wrong shape; it is never echoed.
+    """A key, secret or password has the wrong shape; it is never echoed.
 
     Attributes:
-        field: ``key`` or ``secret``.
+        field: ``key``, ``secret`` or ``password``.
     """
 
     def __init__(self, message: str, *, field: str) -> None:
@@ -63,6 +63,14 @@ class CredentialsFormatError(CredentialsError):
 
 class CredentialsRejectedError(CredentialsError):
     """Saving was refused because validation ended in an authentication problem."""
+
+
+class CredentialsUnvalidatedError(CredentialsError):
+    """Saving was refused because no validation of these credentials succeeded."""
+
+
+class NoPasswordError(CredentialsError):
+    """The master password is needed and no source of it could give one."""
 
 
 class VaultError(CredentialsError):

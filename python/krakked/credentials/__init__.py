@@ -1,1 +1,1 @@
-"""Credentials: the vault, where they come from, and how they are validated before they are saved."""
+"""Credentials: the vault, its sources, and validation before anything is saved."""

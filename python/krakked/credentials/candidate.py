@@ -1,0 +1,135 @@
+"""A key and secret on their way from input to save or drop: checked, veiled, never shown.
+
+The only place where an unsealed secret lives in Python. Pure: no file, no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from typing import Final, NoReturn, final
+
+from krakked.credentials.veil import Veil, veiled_text, wipe
+from krakked.errors import CredentialsFormatError
+
+MIN_KEY_CHARACTERS: Final = 16
+MAX_KEY_CHARACTERS: Final = 256
+"""Kraken's API keys have 56 characters; room is left for a change of theirs."""
+
+MIN_SECRET_BYTES: Final = 32
+MAX_SECRET_BYTES: Final = 256
+"""Kraken's secrets decode to 64 bytes. Source: kraken.com, API sign-in guide, "Spot REST"."""
+
+_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+_PROCESS_SALT = os.urandom(32)  # makes a candidate's tag worthless outside this process
+
+
+@final
+class Candidate:
+    """A key and secret that may still turn out to be wrong.
+
+    Outer white space is trimmed. Wrong characters, lengths or base64 are refused at once, before
+    any call, without echoing any of it. No repr, comparison, copy or pickle gives anything away.
+
+    Raises:
+        CredentialsFormatError: The key or the secret has the wrong shape; see its `field`.
+    """
+
+    __slots__ = ("__weakref__", "_key", "_secret", "_tag")
+
+    def __init__(self, key: str | bytes | bytearray, secret: str | bytes | bytearray) -> None:
+        self._key, self._secret = veiled_text(key), veiled_text(secret)
+        del key, secret  # a traceback with locals now finds nothing plain in this frame
+        error = _key_error(self._key) or _secret_error(self._secret)
+        if error is not None:
+            raise error
+        self._tag = _tag(self._key, self._secret)
+
+    def reveal_key(self) -> bytearray:
+        """Give the API key's text in a buffer of its own, to be wiped after use."""
+        return self._key.reveal()
+
+    def reveal_secret(self) -> bytearray:
+        """Give the API secret's base64 text in a buffer of its own, to be wiped after use."""
+        return self._secret.reveal()
+
+    @property
+    def tag(self) -> str:
+        """Ties a validation to the very key and secret it was made for; meaningless elsewhere."""
+        return self._tag
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of SHA-256 of the key: names state files, tells keys apart."""
+        key = self._key.reveal()
+        digest = hashlib.sha256(key).hexdigest()[:16]
+        wipe(key)
+        return digest
+
+    def clear(self) -> None:
+        """Overwrite key and secret; the candidate is of no use afterwards."""
+        self._key.clear()
+        self._secret.clear()
+
+    def __repr__(self) -> str:
+        return "<Candidate>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("credentials are not copied or pickled")
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("credentials are not copied or pickled")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError("credentials are not copied or pickled")
+
+
+def _key_error(key: Veil) -> CredentialsFormatError | None:
+    if not MIN_KEY_CHARACTERS <= len(key) <= MAX_KEY_CHARACTERS:
+        return _format_error("key", f"it has {len(key)} characters, which cannot be right")
+    problem = _alphabet_problem(key)
+    return _format_error("key", problem) if problem else None
+
+
+def _secret_error(secret: Veil) -> CredentialsFormatError | None:
+    problem = _alphabet_problem(secret)
+    if problem:
+        return _format_error("secret", problem)
+    text = secret.reveal()
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        decoded = None
+    size = None if decoded is None else len(decoded)
+    del decoded
+    wipe(text)
+    if size is None:
+        return _format_error("secret", "it is not complete base64, perhaps cut while copying")
+    if not MIN_SECRET_BYTES <= size <= MAX_SECRET_BYTES:
+        return _format_error("secret", f"it decodes to {size} bytes, which cannot be right")
+    return None
+
+
+def _alphabet_problem(veil: Veil) -> str | None:
+    text = veil.reveal()
+    place = next((at for at, byte in enumerate(text, 1) if byte not in _ALPHABET), None)
+    wipe(text)
+    if place is None:
+        return None
+    return f"character {place} is none of A-Z a-z 0-9 + / ="
+
+
+def _format_error(field: str, problem: str) -> CredentialsFormatError:
+    return CredentialsFormatError(
+        f"The API {field} is malformed: {problem}. Copy it again from Kraken.", field=field
+    )
+
+
+def _tag(key: Veil, secret: Veil) -> str:
+    text = key.reveal() + b"\0" + secret.reveal()
+    digest = hmac.new(_PROCESS_SALT, text, "sha256").hexdigest()
+    wipe(text)
+    return digest

@@ -1,0 +1,281 @@
+"""The master password: held veiled, read from a prompt, a file, a descriptor or the OS keyring.
+
+Never from the command line's arguments and never from a variable's value: both are visible to
+other programs. A Python str cannot be overwritten, so nothing is promised about the text that a
+caller hands in; it is veiled here at once and no frame of krakked keeps it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import logging
+import os
+import stat
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NoReturn, final
+
+from krakked.credentials.veil import Veil, wipe
+from krakked.errors import CredentialsFormatError, NoPasswordError
+
+PASSWORD_FILE_VARIABLE: Final = "KRAKKED_MASTER_PASSWORD_FILE"  # noqa: S105 - names a file
+"""Environment variable naming a file whose first line is the master password."""
+
+MAX_PASSWORD_BYTES: Final = 4096
+"""Longest password accepted, in UTF-8."""
+
+KEYRING_SERVICE: Final = "krakked"
+KEYRING_ENTRY: Final = "master-password"
+
+_log = logging.getLogger("krakked.credentials")
+
+
+@final
+class MasterPassword:
+    """A master password, normalised (NFKC, UTF-8) and veiled.
+
+    Raises:
+        CredentialsFormatError: Empty, too long, or not text.
+    """
+
+    __slots__ = ("_veil",)
+
+    def __init__(self, text: str) -> None:
+        self._veil, problem = _veiled_password(text)
+        del text  # a traceback with locals now finds nothing plain in this frame
+        if problem is not None:
+            raise CredentialsFormatError(f"The master password {problem}.", field="password")
+
+    def reveal(self) -> bytearray:
+        """Give the bytes to derive from, in a buffer of its own; the caller wipes it."""
+        return self._veil.reveal()
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return len(self._veil)
+
+    def matches(self, other: MasterPassword) -> bool:
+        """Tell whether two entries are the same."""
+        mine, theirs = self.reveal(), other.reveal()
+        same = mine == theirs
+        wipe(mine)
+        wipe(theirs)
+        return same
+
+    def __repr__(self) -> str:
+        return "<MasterPassword>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a password is not copied or pickled")
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a password is not copied or pickled")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError("a password is not copied or pickled")
+
+
+PasswordSource = str | MasterPassword | Callable[[], "str | MasterPassword"]
+"""What the public functions take: the password, or something to call when it is really needed."""
+
+
+def _veiled_password(text: object) -> tuple[Veil, str | None]:
+    """Normalise and veil; the second item says what is wrong, so that nothing raises here."""
+    if not isinstance(text, str):
+        return Veil(b""), "must be text"
+    try:
+        data = bytearray(unicodedata.normalize("NFKC", text).encode())
+    except UnicodeEncodeError:  # the error object holds the text: dropped here
+        return Veil(b""), "holds characters that could not be decoded; check the terminal's locale"
+    veil, size = Veil(data), len(data)
+    wipe(data)
+    if size == 0:
+        return veil, "is empty"
+    if size > MAX_PASSWORD_BYTES:
+        return veil, f"is longer than {MAX_PASSWORD_BYTES} bytes"
+    return veil, None
+
+
+def ask_source(source: PasswordSource) -> MasterPassword:
+    """Get the password out of whatever was given, calling it when it is a function.
+
+    Raises:
+        CredentialsFormatError: Empty, too long, or not text.
+        NoPasswordError: The function had none to give.
+    """
+    if isinstance(source, MasterPassword):
+        return source
+    if isinstance(source, str):
+        password, source = _wrapped(source), ""
+    else:
+        password = _called(source)
+    if isinstance(password, CredentialsFormatError):
+        raise password
+    return password
+
+
+def _wrapped(text: str) -> MasterPassword | CredentialsFormatError:
+    try:
+        return MasterPassword(text)
+    except CredentialsFormatError as error:
+        problem = error.with_traceback(None)
+    return problem
+
+
+def _called(source: Callable[[], str | MasterPassword]) -> MasterPassword | CredentialsFormatError:
+    given = source()
+    return given if isinstance(given, MasterPassword) else _wrapped(given)
+
+
+def prompt_password(prompt: str = "Master password: ") -> MasterPassword:
+    """Ask on the terminal without echo.
+
+    Raises:
+        NoPasswordError: There is no terminal to ask on, or the user gave up.
+        CredentialsFormatError: Nothing was typed.
+    """
+    return MasterPassword(hidden_line(prompt))
+
+
+def hidden_line(prompt: str) -> str:
+    """Read one line from the terminal without echo; refuse where it would be shown.
+
+    Raises:
+        NoPasswordError: There is no terminal to ask on, or the input ended.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)  # its fallback would echo
+        try:
+            return getpass.getpass(prompt)
+        except (getpass.GetPassWarning, EOFError, OSError):
+            reason = "There is no terminal to ask on without showing what is typed"
+    raise NoPasswordError(
+        f"{reason}. Name a file with {PASSWORD_FILE_VARIABLE}, or use --password-fd."
+    )
+
+
+def password_from_file(path: str | Path) -> MasterPassword:
+    """Read a password from the first line of a file, such as a container's or systemd's secret.
+
+    Links and pipes are fine (that is how secrets are mounted); a file that others may change is
+    refused, one that others may read only draws a warning.
+
+    Raises:
+        NoPasswordError: The file cannot be read, or others may write it.
+        CredentialsFormatError: Its first line is empty, too long or not UTF-8.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise NoPasswordError(
+            f"The password file {path} cannot be opened: {error.strerror}."
+        ) from error
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) and os.name == "posix":
+            if mode & 0o022:
+                raise NoPasswordError(
+                    f"The password file {path} may be written by others. Run: chmod 600 {path}"
+                )
+            if mode & 0o044:
+                _log.warning(
+                    "the password file %s may be read by others; chmod 600 is better", path
+                )
+        return password_from_fd(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def password_from_fd(descriptor: int) -> MasterPassword:
+    """Read a password from the first line of an open file descriptor; the caller closes it.
+
+    Raises:
+        NoPasswordError: The descriptor cannot be read.
+        CredentialsFormatError: Its first line is empty, too long or not UTF-8.
+    """
+    buffer = bytearray()
+    try:
+        while b"\n" not in buffer and len(buffer) <= MAX_PASSWORD_BYTES:
+            chunk = os.read(descriptor, MAX_PASSWORD_BYTES + 1)
+            if not chunk:
+                break
+            buffer += chunk
+            del chunk
+    except OSError as error:
+        wipe(buffer)
+        raise NoPasswordError(f"The password cannot be read: {error.strerror}.") from error
+    password = _decoded(buffer)
+    wipe(buffer)
+    if isinstance(password, CredentialsFormatError):
+        raise password
+    return password
+
+
+def _decoded(buffer: bytearray) -> MasterPassword | CredentialsFormatError:
+    line = buffer.partition(b"\n")[0].removesuffix(b"\r")
+    try:
+        return _wrapped(line.decode())
+    except UnicodeDecodeError:
+        return CredentialsFormatError("The master password is not UTF-8 text.", field="password")
+    finally:
+        wipe(line)
+
+
+def password_from_keyring() -> MasterPassword:
+    """Read the password from the operating system's keyring (extra ``krakked[keyring]``).
+
+    Never asked unless the user chose it: any program of the same user may read the entry as well.
+
+    Raises:
+        NoPasswordError: No keyring, or no entry in it.
+    """
+    try:
+        keyring = importlib.import_module("keyring")
+    except ImportError as error:
+        raise NoPasswordError(
+            "The keyring needs an extra: pip install 'krakked[keyring]'."
+        ) from error
+    problem = "has no entry for krakked; `krakked vault passwd --keyring` makes one"
+    try:
+        text = keyring.get_password(KEYRING_SERVICE, KEYRING_ENTRY)
+    except Exception as error:  # every backend has its own errors, and they are not ours to show
+        problem, text = f"cannot be used ({type(error).__name__})", None
+    if not text:
+        raise NoPasswordError(f"The operating system's keyring {problem}.")
+    password, text = _wrapped(text), ""
+    if isinstance(password, CredentialsFormatError):
+        raise password
+    return password
+
+
+def store_in_keyring(password: MasterPassword) -> None:
+    """Put the password into the operating system's keyring, because the user asked for it.
+
+    Raises:
+        NoPasswordError: No keyring can be used.
+    """
+    problem: str | None = None
+    try:
+        keyring = importlib.import_module("keyring")
+        keyring.set_password(KEYRING_SERVICE, KEYRING_ENTRY, password.reveal().decode())
+    except ImportError:
+        problem = "needs an extra: pip install 'krakked[keyring]'"
+    except Exception as error:  # as above
+        problem = f"cannot be used ({type(error).__name__})"
+    if problem:
+        raise NoPasswordError(f"The operating system's keyring {problem}.")
+
+
+def default_password(environ: Mapping[str, str] | None = None) -> MasterPassword:
+    """Get the password where no source was named: the file in the environment, else a prompt.
+
+    Raises:
+        NoPasswordError: Neither can give one.
+        CredentialsFormatError: What it gave is no password.
+    """
+    named = (os.environ if environ is None else environ).get(PASSWORD_FILE_VARIABLE, "")
+    return password_from_file(named) if named else prompt_password()

@@ -1,0 +1,67 @@
+"""A byte string that no repr, pickle, copy or walk over attributes gives away.
+
+It is kept XORed with a random pad of its length, both in buffers that are overwritten when the
+owner is done. That is no encryption: it keeps secrets out of tracebacks with locals, crash
+reporters, debuggers' summaries and core-file greps, all of which show what they happen to see.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn, final
+
+
+def masked(data: bytes | bytearray | memoryview, pad: bytes | bytearray) -> bytearray:
+    """Give the bytewise XOR of two byte strings of one length."""
+    return bytearray(left ^ right for left, right in zip(data, pad, strict=True))
+
+
+def wipe(buffer: bytearray) -> None:
+    """Overwrite a buffer with zeros, in place."""
+    buffer[:] = bytes(len(buffer))
+
+
+def veiled_text(text: str | bytes | bytearray) -> Veil:
+    """Take text in, outer white space cut off; never raises, so no traceback shows the argument.
+
+    Anything that is not text becomes the empty string, which every check refuses.
+    """
+    if isinstance(text, str):
+        return Veil(text.strip().encode("utf-8", "surrogatepass"))
+    given: object = text
+    return Veil(given.strip() if isinstance(given, bytes | bytearray) else b"")
+
+
+@final
+class Veil:
+    """Bytes held masked; `reveal` is the one way to them."""
+
+    __slots__ = ("_pad", "_veiled")
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._pad = bytearray(os.urandom(len(data)))
+        self._veiled = masked(data, self._pad)
+
+    def reveal(self) -> bytearray:
+        """Give the bytes in a fresh buffer; the caller overwrites it with `wipe`."""
+        return masked(self._veiled, self._pad)
+
+    def __len__(self) -> int:
+        return len(self._pad)
+
+    def clear(self) -> None:
+        """Overwrite what is held; `reveal` gives zeros from now on."""
+        wipe(self._pad)
+        wipe(self._veiled)
+
+    def __repr__(self) -> str:
+        return "<Veil>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret is not copied or pickled")
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("a secret is not copied or pickled")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError("a secret is not copied or pickled")
