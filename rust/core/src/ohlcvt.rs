@@ -1,0 +1,373 @@
+//! Kraken's downloadable OHLCVT CSV, straight into columns.
+//!
+//! Lines are open time (unix seconds), open, high, low, close, volume, trades; no header, only
+//! intervals with trades, numbers in any spelling (`2`, `4E+2`, `3.811e-05`). A line that is none is
+//! refused with its number. Source: Kraken support "Downloadable historical OHLCVT data".
+
+use crate::decimal::Decimal;
+
+/// Seconds of 9999-12-31: a time in milliseconds is refused instead of stored far in the future.
+const LAST_S: i64 = 253_402_300_799;
+
+/// Columns of candles, oldest first; all of one length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    /// Open times, unix seconds.
+    pub time: Vec<i64>,
+    /// First prices.
+    pub open: Vec<f64>,
+    /// Highest prices.
+    pub high: Vec<f64>,
+    /// Lowest prices.
+    pub low: Vec<f64>,
+    /// Last prices.
+    pub close: Vec<f64>,
+    /// Base units.
+    pub volume: Vec<f64>,
+    /// Numbers of trades.
+    pub count: Vec<i64>,
+}
+
+impl Columns {
+    /// Splits off the rows from `at` on.
+    fn split_off(&mut self, at: usize) -> Self {
+        Self {
+            time: self.time.split_off(at),
+            open: self.open.split_off(at),
+            high: self.high.split_off(at),
+            low: self.low.split_off(at),
+            close: self.close.split_off(at),
+            volume: self.volume.split_off(at),
+            count: self.count.split_off(at),
+        }
+    }
+}
+
+/// A line that is no candle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// 1-based number of the line.
+    pub line: u64,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+/// Reads one file piece by piece.
+#[derive(Debug)]
+pub struct OhlcvtParser {
+    interval_s: i64,
+    columns: Columns,
+    /// The unfinished line at the end of the last piece.
+    rest: Vec<u8>,
+    lines: u64,
+    last_s: i64,
+}
+
+impl OhlcvtParser {
+    /// Starts a file of candles of `interval_minutes`.
+    #[must_use]
+    pub fn new(interval_minutes: u32) -> Self {
+        Self {
+            interval_s: i64::from(interval_minutes.max(1)) * 60,
+            columns: Columns::default(),
+            rest: Vec::new(),
+            lines: 0,
+            last_s: i64::MIN,
+        }
+    }
+
+    /// Reads the next piece; a line may span pieces. After an error the parser is spent.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), BadLine> {
+        let Some(end) = piece.iter().rposition(|&byte| byte == b'\n') else {
+            self.rest.extend_from_slice(piece);
+            return Ok(());
+        };
+        let (mut whole, rest) = piece.split_at(end + 1);
+        if !self.rest.is_empty()
+            && let Some(first) = whole.iter().position(|&byte| byte == b'\n')
+        {
+            let mut line = std::mem::take(&mut self.rest);
+            line.extend_from_slice(&whole[..=first]);
+            self.lines_of(&line)?;
+            whole = &whole[first + 1..];
+        }
+        self.lines_of(whole)?;
+        self.rest.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Reads the last line, should it have no line feed.
+    pub fn finish(&mut self) -> Result<(), BadLine> {
+        let mut line = std::mem::take(&mut self.rest);
+        if line.is_empty() {
+            return Ok(());
+        }
+        line.push(b'\n');
+        self.lines_of(&line)
+    }
+
+    /// How many rows are waiting to be taken.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.columns.time.len()
+    }
+
+    /// Open time of the newest row read so far.
+    #[must_use]
+    pub fn last_s(&self) -> Option<i64> {
+        (self.last_s != i64::MIN).then_some(self.last_s)
+    }
+
+    /// Takes the rows that open before `before_s`; all of them with None.
+    pub fn take(&mut self, before_s: Option<i64>) -> Columns {
+        let Some(before_s) = before_s else {
+            return std::mem::take(&mut self.columns);
+        };
+        let at = self
+            .columns
+            .time
+            .partition_point(|&time_s| time_s < before_s);
+        let later = self.columns.split_off(at);
+        std::mem::replace(&mut self.columns, later)
+    }
+
+    /// Reads whole lines; each ends in a line feed.
+    fn lines_of(&mut self, text: &[u8]) -> Result<(), BadLine> {
+        let mut at = 0;
+        while at < text.len() {
+            self.lines += 1;
+            let (row, end) = read_row(text, at).map_err(|problem| BadLine {
+                line: self.lines,
+                problem,
+            })?;
+            at = end;
+            if let Some(row) = row {
+                self.push(&row).map_err(|problem| BadLine {
+                    line: self.lines,
+                    problem,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, row: &Row) -> Result<(), &'static str> {
+        if row.time_s > LAST_S {
+            return Err("the open time is not in unix seconds");
+        }
+        if row.time_s % self.interval_s != 0 {
+            return Err("the open time is no multiple of the interval");
+        }
+        if row.time_s <= self.last_s {
+            return Err("the open time does not rise");
+        }
+        if !(row.low <= row.open
+            && row.open <= row.high
+            && row.low <= row.close
+            && row.close <= row.high)
+        {
+            return Err("low, open, close and high contradict each other");
+        }
+        self.last_s = row.time_s;
+        let columns = &mut self.columns;
+        columns.time.push(row.time_s);
+        columns.open.push(row.open);
+        columns.high.push(row.high);
+        columns.low.push(row.low);
+        columns.close.push(row.close);
+        columns.volume.push(row.volume);
+        columns.count.push(row.count);
+        Ok(())
+    }
+}
+
+struct Row {
+    time_s: i64,
+    open: f64,
+    high: f64,
+    low: f64,
+    close: f64,
+    volume: f64,
+    count: i64,
+}
+
+/// Reads the line that begins at `at`; gives the row, None for a blank line, and the next line's
+/// place. The text ends in a line feed.
+#[inline]
+fn read_row(text: &[u8], at: usize) -> Result<(Option<Row>, usize), &'static str> {
+    if let Some(end) = line_end(text, at) {
+        return Ok((None, end));
+    }
+    let (time_s, at) = whole(text, at).ok_or("the open time is no whole number")?;
+    let (open, at) = amount(text, comma(text, at)?).ok_or("open is no number")?;
+    let (high, at) = amount(text, comma(text, at)?).ok_or("high is no number")?;
+    let (low, at) = amount(text, comma(text, at)?).ok_or("low is no number")?;
+    let (close, at) = amount(text, comma(text, at)?).ok_or("close is no number")?;
+    let (volume, at) = amount(text, comma(text, at)?).ok_or("volume is no number")?;
+    let (count, at) = whole(text, comma(text, at)?).ok_or("trades is no whole number")?;
+    let end = line_end(text, at).ok_or("there is more than seven fields")?;
+    Ok((
+        Some(Row {
+            time_s,
+            open,
+            high,
+            low,
+            close,
+            volume,
+            count,
+        }),
+        end,
+    ))
+}
+
+#[inline]
+fn comma(text: &[u8], at: usize) -> Result<usize, &'static str> {
+    match text.get(at) {
+        Some(b',') => Ok(at + 1),
+        Some(b'\n' | b'\r') => Err("there are fewer than seven fields"),
+        _ => Err("a field holds more than a number"),
+    }
+}
+
+/// The place behind the line feed, when the line ends here.
+#[inline]
+fn line_end(text: &[u8], at: usize) -> Option<usize> {
+    match (text.get(at), text.get(at + 1)) {
+        (Some(b'\n'), _) => Some(at + 1),
+        (Some(b'\r'), Some(b'\n')) => Some(at + 2),
+        _ => None,
+    }
+}
+
+/// A price or a volume: never negative.
+#[inline]
+fn amount(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    if let Ok((number, end)) = Decimal::scan(text, at) {
+        return (!number.is_negative()).then(|| (number.to_f64(), end));
+    }
+    wide_amount(text, at)
+}
+
+/// A number with more digits than are kept exactly: still the nearest double.
+#[cold]
+fn wide_amount(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    let length = text
+        .get(at..)?
+        .iter()
+        .position(|byte| matches!(byte, b',' | b'\r' | b'\n'))?;
+    let field = std::str::from_utf8(&text[at..at + length]).ok()?;
+    let digits = field
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    let number: f64 = field.parse().ok()?;
+    let begins = field.starts_with(|first: char| first.is_ascii_digit());
+    (digits && begins && number.is_finite()).then_some((number, at + length))
+}
+
+#[inline]
+fn whole(text: &[u8], at: usize) -> Option<(i64, usize)> {
+    let (number, end) = Decimal::scan(text, at).ok()?;
+    Some((i64::try_from(number.to_u64()?).ok()?, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Columns, BadLine> {
+        let mut parser = OhlcvtParser::new(1);
+        parser.feed(text.as_bytes())?;
+        parser.finish()?;
+        Ok(parser.take(None))
+    }
+
+    #[test]
+    fn numbers_in_any_spelling() {
+        let columns = parse(
+            "60,1,2.50,1e-3,1.5,4E+2,3\r\n120,1,1,1,1,3.811e-05,1\n\n180,0,1,0,1,0.12345678901234567890123456789012345,2.0",
+        )
+        .unwrap();
+        assert_eq!(columns.time, [60, 120, 180]);
+        assert_eq!(columns.low, [0.001, 1.0, 0.0]);
+        assert_eq!(columns.volume, [400.0, 3.811e-5, 0.123_456_789_012_345_68]);
+        assert_eq!(columns.count, [3, 1, 2]);
+    }
+
+    #[test]
+    fn every_malformed_line_is_refused_with_its_number() {
+        for bad in [
+            "time,open,high,low,close,volume,trades",
+            "120,1,1,1,1,1",
+            "120,1,1,1,1,1,1,1",
+            "120,1,1,1,1,1,x",
+            "120,1,1,1,1,1,1.5",
+            "120,1,1,1,1,,1",
+            "120,-1,1,1,1,1,1",
+            "120,nan,1,1,1,1,1",
+            "120,1,inf,1,1,1,1",
+            "120,1,1,1,1,1e999,1",
+            "120,1,2,3,1,1,1",
+            "60,1,1,1,1,1,1",
+            "121,1,1,1,1,1,1",
+            "120000000000000,1,1,1,1,1,1",
+            "-120,1,1,1,1,1,1",
+            " 120,1,1,1,1,1,1",
+            "120;1;1;1;1;1;1",
+            "\u{feff}120,1,1,1,1,1,1",
+        ] {
+            let error = parse(&format!("60,1,1,1,1,1,1\n{bad}\n180,1,1,1,1,1,1\n")).unwrap_err();
+            assert_eq!(error.line, 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rows_are_taken_up_to_a_time() {
+        let mut parser = OhlcvtParser::new(1);
+        parser.feed(b"60,1,1,1,1,1,1\n120,1,1,1,1,1,1\n").unwrap();
+        assert_eq!(parser.take(Some(120)).time, [60]);
+        assert_eq!((parser.rows(), parser.last_s()), (1, Some(120)));
+        assert_eq!(parser.take(None).time, [120]);
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_pieces_are_cut_never_matters(cuts in prop::collection::vec(0_usize..400, 0..12)) {
+            let mut text = String::new();
+            for row in 1..12 {
+                text += &format!("{},1.{row},2.5,0.5,1.25,{row}E-{row},{row}\n", row * 60);
+            }
+            let expected = parse(&text).unwrap();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.push(text.len());
+            cuts.sort_unstable();
+            let mut parser = OhlcvtParser::new(1);
+            let mut from = 0;
+            for cut in cuts {
+                parser.feed(&text.as_bytes()[from..cut]).unwrap();
+                from = cut;
+            }
+            parser.finish().unwrap();
+            prop_assert_eq!(parser.take(None), expected);
+        }
+
+        #[test]
+        fn no_bytes_break_it(bytes in prop::collection::vec(
+            prop::sample::select(b"0123456789.,eE+-\r\n xNaN\xff".to_vec()), 0..200)
+        ) {
+            let mut parser = OhlcvtParser::new(1);
+            let _ = parser.feed(&bytes).and_then(|()| parser.finish());
+        }
+
+        #[test]
+        fn a_row_reads_as_the_standard_parser_reads_it(
+            open in 0.0_f64..1e6, volume in 0.0_f64..1e12, count in 0_i64..1_000_000
+        ) {
+            let text = format!("60,{open},{open},{open},{open},{volume:e},{count}\n");
+            let columns = parse(&text).unwrap();
+            prop_assert_eq!(columns.open[0].to_bits(), open.to_bits());
+            prop_assert_eq!(columns.volume[0].to_bits(), volume.to_bits());
+            prop_assert_eq!(columns.count[0], count);
+        }
+    }
+}
