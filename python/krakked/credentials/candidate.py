@@ -16,7 +16,7 @@ from krakked.credentials.veil import Veil, veiled_text, wipe
 from krakked.errors import CredentialsFormatError
 
 MIN_KEY_CHARACTERS: Final = 16
-MAX_KEY_CHARACTERS: Final = 256
+MAX_KEY_CHARACTERS: Final = 200
 """Kraken's API keys have 56 characters; room is left for a change of theirs."""
 
 MIN_SECRET_BYTES: Final = 32
@@ -101,12 +101,14 @@ def _secret_error(secret: Veil) -> CredentialsFormatError | None:
     text = secret.reveal()
     try:
         decoded = base64.b64decode(text, validate=True)
+        whole = base64.b64encode(decoded) == text  # stray bits at the end are a bad copy, too
+        size = len(decoded)
+        del decoded
     except binascii.Error:
-        decoded = None
-    size = None if decoded is None else len(decoded)
-    del decoded
-    wipe(text)
-    if size is None:
+        whole, size = False, 0
+    finally:
+        wipe(text)
+    if not whole:
         return _format_error("secret", "it is not complete base64, perhaps cut while copying")
     if not MIN_SECRET_BYTES <= size <= MAX_SECRET_BYTES:
         return _format_error("secret", f"it decodes to {size} bytes, which cannot be right")

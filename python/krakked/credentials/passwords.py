@@ -100,35 +100,37 @@ def _veiled_password(text: object) -> tuple[Veil, str | None]:
     return veil, None
 
 
-def ask_source(source: PasswordSource) -> MasterPassword:
-    """Get the password out of whatever was given, calling it when it is a function.
+def as_source(given: PasswordSource) -> Callable[[], MasterPassword]:
+    """Turn whatever a caller gave into a function that gives the veiled password.
 
-    Raises:
-        CredentialsFormatError: Empty, too long, or not text.
-        NoPasswordError: The function had none to give.
+    Never raises and keeps no plain text, so a caller can drop its argument before anything can go
+    wrong. The function raises `CredentialsFormatError` for a password that is none, and whatever a
+    given function raises.
     """
-    if isinstance(source, MasterPassword):
-        return source
-    if isinstance(source, str):
-        password, source = _wrapped(source), ""
-    else:
-        password = _called(source)
-    if isinstance(password, CredentialsFormatError):
-        raise password
-    return password
+    if isinstance(given, str):
+        ready = _wrapped(given)
+        return lambda: _or_raise(ready)
+    if isinstance(given, MasterPassword):
+        return lambda: given
+    return lambda: _or_raise(_asked(given))
+
+
+def _asked(source: Callable[[], str | MasterPassword]) -> MasterPassword | CredentialsFormatError:
+    given = source()
+    return given if isinstance(given, MasterPassword) else _wrapped(given)
 
 
 def _wrapped(text: str) -> MasterPassword | CredentialsFormatError:
     try:
         return MasterPassword(text)
     except CredentialsFormatError as error:
-        problem = error.with_traceback(None)
-    return problem
+        return error.with_traceback(None)
 
 
-def _called(source: Callable[[], str | MasterPassword]) -> MasterPassword | CredentialsFormatError:
-    given = source()
-    return given if isinstance(given, MasterPassword) else _wrapped(given)
+def _or_raise(password: MasterPassword | CredentialsFormatError) -> MasterPassword:
+    if isinstance(password, CredentialsFormatError):
+        raise password
+    return password
 
 
 def prompt_password(prompt: str = "Master password: ") -> MasterPassword:
@@ -210,9 +212,7 @@ def password_from_fd(descriptor: int) -> MasterPassword:
         raise NoPasswordError(f"The password cannot be read: {error.strerror}.") from error
     password = _decoded(buffer)
     wipe(buffer)
-    if isinstance(password, CredentialsFormatError):
-        raise password
-    return password
+    return _or_raise(password)
 
 
 def _decoded(buffer: bytearray) -> MasterPassword | CredentialsFormatError:
@@ -247,9 +247,7 @@ def password_from_keyring() -> MasterPassword:
     if not text:
         raise NoPasswordError(f"The operating system's keyring {problem}.")
     password, text = _wrapped(text), ""
-    if isinstance(password, CredentialsFormatError):
-        raise password
-    return password
+    return _or_raise(password)
 
 
 def store_in_keyring(password: MasterPassword) -> None:

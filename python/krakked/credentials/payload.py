@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from krakked.credentials.candidate import Candidate
-from krakked.credentials.vault import SENTENCE
+from krakked.credentials.vault import PAD_TO, SENTENCE
 from krakked.credentials.veil import wipe
 from krakked.errors import VaultDamagedError, VaultVersionError
 
@@ -32,7 +32,7 @@ class _Payload(msgspec.Struct):
 
 
 def encode_payload(candidate: Candidate, *, validated_at_s: int | None) -> bytearray:
-    """Write a candidate as the vault's JSON into one buffer; the caller wipes it.
+    """Write a candidate as the vault's JSON, padded with spaces, into one buffer to be wiped.
 
     Args:
         candidate: Key and secret; both are base64 text, so JSON needs no escapes.
@@ -47,7 +47,8 @@ def encode_payload(candidate: Candidate, *, validated_at_s: int | None) -> bytea
         secret,
         b'","validated_at":' + stamp + b"}",
     )
-    content = bytearray(sum(map(len, pieces)))  # full size at once: growing would leave copies
+    size = (sum(map(len, pieces)) // PAD_TO + 1) * PAD_TO
+    content = bytearray(b" " * size)  # full size at once: growing would leave copies behind
     at = 0
     for piece in pieces:
         content[at : at + len(piece)] = piece
@@ -85,6 +86,18 @@ def decode_payload(content: bytearray, use: Callable[[str, bytearray], T]) -> tu
         wipe(key)
         wipe(secret)
         wipe(content)
+
+
+def read_validated_at(content: bytearray) -> int | None:
+    """Read the time of validation alone; `content` stays as it is.
+
+    Raises:
+        VaultDamagedError: Not the JSON expected here.
+    """
+    payload = _parse(content)
+    if payload is None:
+        raise VaultDamagedError(SENTENCE)
+    return payload.validated_at
 
 
 def _parse(content: bytearray) -> _Payload | None:

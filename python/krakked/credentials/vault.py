@@ -183,7 +183,7 @@ def seal(
     """Seal a payload into the bytes of a vault file.
 
     Args:
-        content: JSON, see `krakked.credentials.payload`; padded here, wiped by the caller.
+        content: Payload as `krakked.credentials.payload` writes it, padded; wiped by the caller.
         password: The master password.
         salt: 32 fresh random bytes.
         nonce: 12 fresh random bytes.
@@ -192,10 +192,11 @@ def seal(
 
     Raises:
         VaultError: Not enough memory, or a payload too large for the format.
+        ValueError: A salt, nonce or padding of the wrong size.
     """
-    size = (len(content) // PAD_TO + 1) * PAD_TO
-    if len(salt) != SALT_SIZE or len(nonce) != NONCE_SIZE:
-        raise ValueError("salt and nonce have fixed sizes")
+    size = len(content)
+    if len(salt) != SALT_SIZE or len(nonce) != NONCE_SIZE or size % PAD_TO or size == 0:
+        raise ValueError("salt, nonce and padding have fixed sizes")
     if BODY_OFFSET + size + TAG_SIZE > MAX_FILE_BYTES:
         raise VaultError("The credentials are too large for the vault.")
     header = _HEADER.pack(
@@ -212,13 +213,10 @@ def seal(
         size + TAG_SIZE,
     )
     root = derive(password, salt, cost)
-    padded = bytearray(b" " * size)
-    padded[: len(content)] = content
     try:
         front = header + _commitment(root, header)
-        return front + _cipher(root).encrypt(nonce, padded, front)
+        return front + _cipher(root).encrypt(nonce, content, front)
     finally:
-        wipe(padded)
         wipe(root)
 
 

@@ -1,0 +1,125 @@
+"""Asking Kraken whether a key is good, and what it may do.
+
+`Balance` decides (a missing permission is an authentication problem, as the contract says);
+`GetApiKeyInfo` only enriches, and its failure never fails a validation. An invalid nonce, a rate
+limit, a lockout or an outage says nothing about the key and is never called an auth problem.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from krakked.config.directories import state_dir
+from krakked.config.loader import load_config
+from krakked.config.settings import KrakkedConfig
+from krakked.credentials.candidate import Candidate
+from krakked.credentials.outcomes import Outcome, Validation, classify_failure
+from krakked.credentials.sources import candidate_credentials
+from krakked.errors import KrakkedError
+from krakked.network import Clock, Network, SystemClock, SystemNetwork
+from krakked.rest.client import RestClient
+from krakked.rest.endpoints import ApiKeyInfo
+
+_EXPIRES_SOON_S: Final = 14 * 86_400
+_WITHDRAWING: Final = ("withdraw-funds", "add-withdraw-address", "update-withdraw-address")
+
+_log = logging.getLogger("krakked.credentials")
+
+
+async def validate_credentials(
+    candidate: Candidate,
+    *,
+    config: KrakkedConfig | None = None,
+    network: Network | None = None,
+    clock: Clock | None = None,
+) -> Validation:
+    """Ask Kraken whether a key and secret work: one `Balance`, then `GetApiKeyInfo`.
+
+    Nothing is written for a key that this machine has not used before. Cancelling is safe.
+
+    Args:
+        candidate: Key and secret.
+        config: Settings in force; read from config.yaml by default.
+        network: How to reach the exchange; real sockets by default.
+        clock: Where times come from; the machine's clocks by default.
+
+    Returns:
+        The outcome. A failed validation is an answer, not an exception.
+
+    Raises:
+        ConfigError: config.yaml is wrong.
+    """
+    if config is None:
+        config = load_config()
+    clock = clock or SystemClock()
+    credentials = candidate_credentials(candidate, source="candidate")
+    try:
+        async with RestClient(
+            config.rest,
+            network=network or SystemNetwork(),
+            clock=clock,
+            credentials=credentials,
+            state_dir=_known_state(config, credentials.fingerprint),
+        ) as client:
+            await client.private("Balance")
+            info, problem = await _key_info(client)
+    except KrakkedError as error:
+        _log.info("validation ended: %s", type(error).__name__)
+        return Validation(outcome=classify_failure(error), tag=candidate.tag, error=error)
+    now_s = clock.wall_ns() // 1_000_000_000
+    return enriched(candidate.tag, now_s, info, problem)
+
+
+async def _key_info(client: RestClient) -> tuple[ApiKeyInfo | None, str]:
+    try:
+        return await client.api_key_info(), ""
+    except KrakkedError as error:
+        return None, type(error).__name__
+
+
+def enriched(tag: str, now_s: int, info: ApiKeyInfo | None, problem: str = "") -> Validation:
+    """Make the successful validation, with what `GetApiKeyInfo` adds to it. Pure."""
+    if info is None:
+        warning = f"Kraken did not tell what this key may do ({problem})."
+        return Validation(outcome=Outcome.VALID, tag=tag, validated_at_s=now_s, warnings=(warning,))
+    return Validation(
+        outcome=Outcome.VALID,
+        tag=tag,
+        validated_at_s=now_s,
+        permissions=tuple(info.permissions),
+        nonce_window=info.nonce_window,
+        expires_at_s=info.valid_until_s,
+        warnings=key_warnings(info, now_s),
+    )
+
+
+def key_warnings(info: ApiKeyInfo, now_s: int) -> tuple[str, ...]:
+    """Say in plain words what makes this key more dangerous than it needs to be. Pure."""
+    found: list[str] = []
+    withdrawing = [name for name in _WITHDRAWING if name in info.permissions]
+    if withdrawing:
+        found.append(
+            f"This key may move money out ({', '.join(withdrawing)}). krakked never needs that: "
+            "make a key without it."
+        )
+    if not info.ip_allowlist:
+        found.append("This key works from anywhere: it has no IP allow-list.")
+    if info.valid_until_s is None:
+        found.append("This key never expires.")
+    elif info.valid_until_s - now_s < _EXPIRES_SOON_S:
+        days = max(0, (info.valid_until_s - now_s) // 86_400)
+        found.append(f"This key expires in {days} days.")
+    return tuple(found)
+
+
+def _known_state(config: KrakkedConfig, fingerprint: str) -> Path | None:
+    """Give the shared state's directory when this key was used here before, else None.
+
+    A key already in use must share its nonces; a new one, perhaps wrong, must leave no trace.
+    """
+    if not config.config_dir:
+        return None
+    directory = state_dir(Path(config.config_dir))
+    return directory if any(directory.glob(f"*{fingerprint}*")) else None

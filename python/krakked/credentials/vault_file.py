@@ -1,0 +1,343 @@
+"""The file secrets.enc on disk: refused when unsafe, replaced whole or not at all.
+
+Reading opens the file without following links and judges the open descriptor, as ssh does with its
+keys. Writing goes to a fresh file of mode 0600 in the same directory, forced to disk, renamed over
+the old one, and the directory forced to disk: after a crash there is the old vault or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+
+from krakked.credentials.vault import MAX_FILE_BYTES, SENTENCE
+from krakked.errors import (
+    ConfigError,
+    VaultDamagedError,
+    VaultError,
+    VaultLockedError,
+    VaultUnsafeError,
+)
+from krakked.rest.state_file import StateFile
+
+VAULT_NAME: Final = "secrets.enc"
+BACKUP_SUFFIX: Final = ".bak"
+LOCK_WAIT_S: Final = 5.0
+"""Longest wait for another process that is writing; a write takes milliseconds."""
+
+_POSIX: Final = sys.platform != "win32"
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+_NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)  # a planted FIFO must not hang the open
+_REPARSE_POINT: Final = 0x400  # Windows: FILE_ATTRIBUTE_REPARSE_POINT, its kind of link
+_TEMP_PREFIX: Final = f".{VAULT_NAME}."
+_TEMP_SUFFIX: Final = ".tmp"
+
+
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said about a vault file without opening the seal."""
+
+    path: str
+    size_bytes: int
+    modified_s: float
+    """Unix seconds of the last change."""
+    backup: str | None
+    """The kept older vault, or None."""
+
+
+class VaultFile:
+    """secrets.enc in one configuration directory, with its backup and lock.
+
+    Args:
+        directory: The configuration directory; created with mode 0700 at the first write.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / VAULT_NAME
+        self.backup_path = directory / (VAULT_NAME + BACKUP_SUFFIX)
+        self._directory = directory
+
+    def exists(self) -> bool:
+        """Tell whether there is anything at the vault's path, safe or not."""
+        try:
+            os.lstat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            self._fail(error, "looked at")
+        return True
+
+    def facts(self) -> FileFacts:
+        """Give size and age, after the same checks as for reading.
+
+        Raises:
+            VaultUnsafeError: See `read`.
+            VaultError: There is no file, or it cannot be looked at.
+        """
+        with self._open_checked() as descriptor:
+            found = os.fstat(descriptor)
+        return FileFacts(
+            path=str(self.path),
+            size_bytes=found.st_size,
+            modified_s=found.st_mtime,
+            backup=str(self.backup_path) if self.backup_path.exists() else None,
+        )
+
+    def read(self) -> bytes:
+        """Read the whole file.
+
+        Raises:
+            VaultUnsafeError: A link, not a regular file, not ours, with a second name, or open to
+                others; the message names the fix.
+            VaultDamagedError: Far too large for a vault.
+            VaultError: There is no file, or it cannot be read.
+        """
+        self._sweep_if_left()
+        with self._open_checked() as descriptor:
+            data = self._read_all(descriptor)
+        if len(data) > MAX_FILE_BYTES:
+            raise VaultDamagedError(SENTENCE, path=str(self.path))
+        return data
+
+    def write(
+        self, data: bytes, *, keep_backup: bool = False, expected: bytes | None = None
+    ) -> bool:
+        """Replace the vault durably; give whether the older one was kept as a backup.
+
+        Args:
+            data: The whole new file.
+            keep_backup: First keep what the old file holds as ``secrets.enc.bak``, as durably.
+            expected: What the old file must hold, when the new one was made from it.
+
+        Raises:
+            VaultLockedError: Another process is writing, or wrote something else than `expected`.
+            VaultUnsafeError: Something at the vault's path is not a file of ours.
+            VaultError: The disk is full or failing; the old vault is untouched.
+        """
+        with self.locked():
+            there = self.exists()
+            if there:
+                with self._open_checked() as descriptor:  # what lies there must be ours to replace
+                    old = self._read_all(descriptor)
+                if expected is not None and old != expected:
+                    raise VaultLockedError(
+                        f"Another process changed {self.path} meanwhile. Nothing was changed now.",
+                        path=str(self.path),
+                    )
+                if keep_backup:
+                    self._replace(self.backup_path, old)
+            self._replace(self.path, data)
+        return there and keep_backup
+
+    def remove(self) -> bool:
+        """Delete vault and backup; give whether there was one. Old bytes may stay on the medium.
+
+        Raises:
+            VaultLockedError: Another process is writing.
+            VaultError: A file cannot be deleted.
+        """
+        with self.locked():
+            found = False
+            for path in (self.path, self.backup_path):
+                try:
+                    path.unlink()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._fail(error, "deleted")
+                found = True
+            self._sync_directory()
+        return found
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the vault's lock; what a killed writer left behind is swept first.
+
+        Raises:
+            VaultLockedError: Another process held it for `LOCK_WAIT_S` seconds.
+            VaultUnsafeError: The directory can be written by others.
+            VaultError: The directory cannot be made or written.
+        """
+        self._prepare_directory()
+        lock = StateFile(Path(f"{self.path}.lock"))
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not self._try(lock):
+            if time.monotonic() >= deadline:
+                raise VaultLockedError(
+                    f"Another process (pid {lock.holder_pid()}) is writing {self.path}. "
+                    "Nothing was changed; try again.",
+                    path=str(self.path),
+                )
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - jitter, not a secret
+        try:
+            self._sweep()
+            yield
+        finally:
+            lock.unlock()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _open_checked(self) -> Iterator[int]:
+        try:
+            if not _POSIX:
+                self._refuse_reparse_point()
+            descriptor = os.open(self.path, os.O_RDONLY | _NOFOLLOW | _BINARY | _NONBLOCK)
+        except OSError as error:
+            if self.path.is_symlink():
+                raise self._unsafe(
+                    "is a link", f"Replace it by the file itself: {self.path}"
+                ) from None
+            self._fail(error, "opened")
+        try:
+            self._judge(os.fstat(descriptor))
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _judge(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise self._unsafe("is not a regular file", f"Remove {self.path}")
+        if found.st_nlink != 1:
+            raise self._unsafe(
+                "has a second name elsewhere (hard link)",
+                f"Copy it: cp {self.path} {self.path}.new && mv {self.path}.new {self.path}",
+            )
+        if _POSIX:
+            if found.st_uid != os.geteuid():
+                raise self._unsafe("belongs to another user", f"Run: chown $USER {self.path}")
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                raise self._unsafe("is open to other users", f"Run: chmod 600 {self.path}")
+
+    def _refuse_reparse_point(self) -> None:
+        attributes = getattr(os.lstat(self.path), "st_file_attributes", 0)
+        if attributes & _REPARSE_POINT:
+            raise self._unsafe("is a link", f"Replace it by the file itself: {self.path}")
+
+    def _read_all(self, descriptor: int) -> bytes:
+        data = b""
+        try:
+            while len(data) <= MAX_FILE_BYTES:
+                chunk = os.read(descriptor, MAX_FILE_BYTES + 1)
+                if not chunk:
+                    break
+                data += chunk
+        except OSError as error:
+            self._fail(error, "read")
+        return data
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _prepare_directory(self) -> None:
+        """Make the directory, ours alone; refuse one in which others could swap the file."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self._directory.stat()
+        except OSError as error:
+            self._fail(error, "put into its directory")
+        if _POSIX:
+            ours = found.st_uid == os.geteuid()
+            if not ours or stat.S_IMODE(found.st_mode) & 0o022:
+                fix = f"chmod go-w {self._directory}" if ours else f"chown $USER {self._directory}"
+                raise VaultUnsafeError(
+                    f"The directory {self._directory} can be changed by other users. Run: {fix}",
+                    path=str(self.path),
+                )
+
+    def _replace(self, target: Path, data: bytes) -> None:
+        temp = self._directory / f"{_TEMP_PREFIX}{secrets.token_hex(8)}{_TEMP_SUFFIX}"
+        try:
+            self._write_new(temp, data)
+            temp.replace(target)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                temp.unlink()
+            if isinstance(error, OSError):
+                self._fail(error, "written; the old file is untouched")
+            raise
+        self._sync_directory()
+
+    def _write_new(self, path: Path, data: bytes) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NOFOLLOW | _BINARY
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if _POSIX:
+                os.fchmod(descriptor, 0o600)  # exactly, even under an umask that takes our own bits
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            if os.fstat(descriptor).st_size != len(data):
+                raise OSError(None, "the file system kept fewer bytes than it said")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _sync_directory(self) -> None:
+        """Force the rename to disk. Windows has no such call; its rename is the atomic step."""
+        if not _POSIX:
+            return
+        try:
+            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._fail(
+                error, "forced to disk; the new file is in place but may not survive a power cut"
+            )
+
+    def _try(self, lock: StateFile) -> bool:
+        try:
+            return lock.try_lock()
+        except (ConfigError, OSError) as error:
+            raise VaultUnsafeError(
+                f"The lock {lock.path} cannot be used; if it is a link or not yours, remove it.",
+                path=str(self.path),
+            ) from error
+
+    def _sweep_if_left(self) -> None:
+        """Clear away what a killed writer left, unless a writer is at work right now."""
+        if not self._left():
+            return
+        lock = StateFile(Path(f"{self.path}.lock"))
+        if self._try(lock):
+            try:
+                self._sweep()
+            finally:
+                lock.unlock()
+
+    def _left(self) -> list[Path]:
+        try:
+            return list(self._directory.glob(f"{_TEMP_PREFIX}*{_TEMP_SUFFIX}"))
+        except OSError:
+            return []
+
+    def _sweep(self) -> None:
+        """Delete temporary files; under the lock none of them is anybody's."""
+        for path in self._left():
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    # --- errors ----------------------------------------------------------------------------------
+
+    def _unsafe(self, what: str, fix: str) -> VaultUnsafeError:
+        return VaultUnsafeError(
+            f"The secrets file {what}, so it is not opened. {fix}", path=str(self.path)
+        )
+
+    def _fail(self, error: OSError, doing: str) -> NoReturn:
+        raise VaultError(
+            f"The secrets file cannot be {doing}: {error.strerror or type(error).__name__}.",
+            path=str(self.path),
+        ) from error
