@@ -1,0 +1,158 @@
+"""What is known to be complete: interval arithmetic over coverage ranges. Pure.
+
+A bar proves itself; an interval without a bar proves nothing unless it lies inside a range that
+some source has answered for as a whole. Ranges are half-open, in unix seconds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from krakked.market.bars import Source
+
+Range = tuple[int, int]
+"""Start (included) and end (excluded), unix seconds."""
+
+
+class CoverageRange(msgspec.Struct, frozen=True):
+    """A stretch that one source has answered for: what is not stored there did not trade."""
+
+    start_s: int
+    """First second, an open time."""
+    end_s: int
+    """First second after it."""
+    source: Source
+    """Who answered."""
+
+
+class GapKind(StrEnum):
+    """Why there is no traded bar."""
+
+    MISSING = "missing"
+    """Nobody has answered for it: bars may exist that are not stored."""
+    NO_TRADE = "no_trade"
+    """Covered, and nothing traded."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A stretch without traded bars."""
+
+    start_s: int
+    """Open time of the first interval concerned."""
+    end_s: int
+    """End of the last one (excluded)."""
+    kind: GapKind
+    """Missing, or known to be empty."""
+
+
+def union(ranges: Iterable[Range]) -> list[Range]:
+    """Sort and join ranges that overlap or touch."""
+    joined: list[Range] = []
+    for start, end in sorted(r for r in ranges if r[0] < r[1]):
+        if joined and start <= joined[-1][1]:
+            if end > joined[-1][1]:
+                joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def intersect(ranges: Sequence[Range], window: Range) -> list[Range]:
+    """Clip disjoint sorted ranges to a window."""
+    low, high = window
+    return [(max(a, low), min(b, high)) for a, b in ranges if a < high and b > low]
+
+
+def subtract(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
+    """Take `holes` out of `ranges`; both disjoint and sorted."""
+    left: list[Range] = []
+    at_hole = 0
+    for start, end in ranges:
+        while at_hole < len(holes) and holes[at_hole][1] <= start:
+            at_hole += 1
+        index, at = at_hole, start
+        while at < end and index < len(holes) and holes[index][0] < end:
+            hole_start, hole_end = holes[index]
+            if at < hole_start:
+                left.append((at, hole_start))
+            at = max(at, hole_end)
+            index += 1
+        if at < end:
+            left.append((at, end))
+    return left
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """Coverage of one series; immutable."""
+
+    by_source: dict[Source, list[Range]] = {}
+    """Disjoint sorted ranges of each source."""
+
+    def with_range(self, source: Source, covered: Range) -> Coverage:
+        """Add a range; gives `self` when it was known already."""
+        known = self.by_source.get(source, [])
+        joined = union([*known, covered])
+        if joined == known:
+            return self
+        return Coverage({**self.by_source, source: joined})
+
+    def without(self, lost: Range) -> Coverage:
+        """Take a range away from every source."""
+        remaining = {s: subtract(r, [lost]) for s, r in self.by_source.items()}
+        return Coverage({s: r for s, r in remaining.items() if r})
+
+    def all(self) -> list[Range]:
+        """Ranges that any source has answered for."""
+        return union(r for ranges in self.by_source.values() for r in ranges)
+
+    def strongest(self, window: Range) -> list[tuple[int, int, Source]]:
+        """Split the window's covered part by the strongest source that answered; sorted."""
+        pieces: list[tuple[int, int, Source]] = []
+        taken: list[Range] = []
+        for source in sorted(self.by_source, reverse=True):
+            mine = intersect(self.by_source[source], window)
+            pieces += [(a, b, source) for a, b in subtract(mine, taken)]
+            taken = union([*taken, *mine])
+        return sorted(pieces)
+
+    def ranges(self) -> tuple[CoverageRange, ...]:
+        """Every range, by source (strongest first), then by time."""
+        return tuple(
+            CoverageRange(a, b, source)
+            for source in sorted(self.by_source, reverse=True)
+            for a, b in self.by_source[source]
+        )
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    ranges: dict[str, list[Range]]
+
+
+def encode(coverage: Coverage) -> bytes:
+    """Give the file's bytes: one line of JSON, one line with its CRC-32."""
+    document = _Document(1, {s.name: r for s, r in sorted(coverage.by_source.items())})
+    body = msgspec.json.encode(document)
+    return body + b"\n%08x\n" % zlib.crc32(body)
+
+
+def decode(data: bytes) -> Coverage:
+    """Read `encode` back.
+
+    Raises:
+        ValueError: The bytes are damaged, or of a newer version.
+    """
+    body, _, checksum = data.partition(b"\n")
+    if checksum != b"%08x\n" % zlib.crc32(body):
+        raise ValueError("the checksum does not fit")
+    try:
+        document = msgspec.json.decode(body, type=_Document)
+    except msgspec.MsgspecError as error:
+        raise ValueError("it is no coverage document") from error
+    if document.version != 1:
+        raise ValueError(f"version {document.version} is newer than this krakked")
+    return Coverage({Source[name]: union(r) for name, r in document.ranges.items()})

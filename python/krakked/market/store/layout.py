@@ -1,0 +1,155 @@
+"""Where things lie below the root of a store. Pure: no file is touched here.
+
+    <root>/bars/timeframe=1m/pair=XBTUSD/2026-11.parquet    finished files and nothing else
+    <root>/.krakked/tmp|locks|coverage|journal|quarantine   everything else
+
+1m is split by month, 5m to 30m by year, longer timeframes are one file, so that an append rewrites
+a bounded piece however long the history is. Months and years are UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
+
+from krakked.errors import StoreError
+from krakked.market.timeframes import interval_s
+
+FAR_S: Final = 253_402_300_800
+"""10000-01-01 UTC: no bar opens later, and a time in milliseconds is refused rather than stored."""
+
+_MONTHLY: Final = frozenset({"1m"})
+_YEARLY: Final = frozenset({"5m", "15m", "30m"})
+_SINGLE: Final = "all"
+_NAME: Final = re.compile(r"(?:(?P<year>\d{4})(?:-(?P<month>0[1-9]|1[0-2]))?|all)")
+
+
+class Series(NamedTuple):
+    """One candle series of the store."""
+
+    pair: str
+    """Canonical name of the pair, such as ``XBTUSD``."""
+    timeframe: str
+    """Label such as ``1m``."""
+
+    @property
+    def step_s(self) -> int:
+        """Interval in seconds."""
+        return interval_s(self.timeframe)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether open times are multiples of the interval; unverified for weeks."""
+        return self.timeframe != "1w"
+
+    @property
+    def file_stem(self) -> str:
+        """Name of this series in flat directories; `series_of_stem` reads it back."""
+        return f"{self.timeframe}~{quote_pair(self.pair)}"
+
+
+def quote_pair(pair: str) -> str:
+    """Make a pair's name safe as one path component, readable back by hive readers."""
+    if not pair or len(pair) > 100:
+        raise StoreError(f"Not a pair's name: {pair[:100]!r}.")
+    return quote(pair, safe="").replace("~", "%7E")
+
+
+def series_of_stem(stem: str) -> Series | None:
+    """Read back `Series.file_stem`, from the start of a longer name too; None for a stranger."""
+    timeframe, *rest = stem.split("~")
+    return Series(unquote(rest[0]), timeframe) if rest else None
+
+
+def series_of_directories(timeframe_dir: str, pair_dir: str) -> Series | None:
+    """Read back the two hive directory names; None when they are none of ours."""
+    key_t, _, timeframe = timeframe_dir.partition("=")
+    key_p, _, pair = pair_dir.partition("=")
+    if key_t != "timeframe" or key_p != "pair" or not timeframe or not pair:
+        return None
+    return Series(unquote(pair), timeframe)
+
+
+def partition_of(timeframe: str, time_s: int) -> str:
+    """Name the partition that holds a bar opening at `time_s` (unix seconds)."""
+    if not 0 <= time_s < FAR_S:
+        raise StoreError(f"Not an open time in unix seconds: {time_s}.")
+    if timeframe in _MONTHLY:
+        moment = datetime.fromtimestamp(time_s, UTC)
+        return f"{moment.year:04d}-{moment.month:02d}"
+    if timeframe in _YEARLY:
+        return f"{datetime.fromtimestamp(time_s, UTC).year:04d}"
+    return _SINGLE
+
+
+def partition_bounds(name: str) -> tuple[int, int]:
+    """Give the first second of a partition and the first one after it.
+
+    Raises:
+        StoreError: The name is not one that `partition_of` gives.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or match["year"] == "0000":
+        raise StoreError(f"Not the name of a partition: {name!r}.")
+    if match["year"] is None:
+        return 0, FAR_S
+    year = int(match["year"])
+    if match["month"] is None:
+        return _start_s(year, 1), _start_s(year + 1, 1)
+    month = int(match["month"])
+    return _start_s(year, month), _start_s(year + month // 12, month % 12 + 1)
+
+
+def _start_s(year: int, month: int) -> int:
+    return FAR_S if year > 9999 else int(datetime(year, month, 1, tzinfo=UTC).timestamp())
+
+
+def partitions_between(timeframe: str, first_s: int, last_s: int) -> list[str]:
+    """Name the partitions of all times from `first_s` to `last_s`, both included, in order."""
+    names: list[str] = []
+    at = first_s
+    while at <= last_s:
+        names.append(partition_of(timeframe, at))
+        at = partition_bounds(names[-1])[1]
+    return names
+
+
+class StorePaths:
+    """Every path below one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bars = root / "bars"
+        self.private = root / ".krakked"
+        self.tmp = self.private / "tmp"
+        self.locks = self.private / "locks"
+        self.coverage = self.private / "coverage"
+        self.journal = self.private / "journal"
+        self.quarantine = self.private / "quarantine"
+
+    def series_dir(self, series: Series) -> Path:
+        """Directory of a series' partitions."""
+        return self.bars / f"timeframe={series.timeframe}" / f"pair={quote_pair(series.pair)}"
+
+    def lock(self, series: Series) -> Path:
+        """Lock file of a series; never removed."""
+        return self.locks / f"{series.file_stem}.lock"
+
+    def coverage_of(self, series: Series) -> Path:
+        """Coverage file of a series."""
+        return self.coverage / f"{series.file_stem}.json"
+
+    def journal_of(self, timeframe: str) -> Path:
+        """Active journal of a timeframe; `.1`, `.2`, ... are set aside for folding."""
+        return self.journal / f"{timeframe}.journal"
+
+    def journal_lock(self, timeframe: str) -> Path:
+        """Lock of a timeframe's journal; held for one write."""
+        return self.locks / f"journal-{timeframe}.lock"
+
+    def fold_lock(self, timeframe: str) -> Path:
+        """Lock of the folding of a timeframe's journal; held for the whole fold."""
+        return self.locks / f"fold-{timeframe}.lock"

@@ -1,0 +1,186 @@
+"""The partitions of one series: finding, reading, rewriting. To write, hold its lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from krakked.market.bars import Source
+from krakked.market.store import merge
+from krakked.market.store.columns import times, view
+from krakked.market.store.coverage import Coverage, Range
+from krakked.market.store.durable import replace, typed_errors
+from krakked.market.store.layout import (
+    Series,
+    StorePaths,
+    partition_bounds,
+    partitions_between,
+)
+from krakked.market.store.merge import Close
+from krakked.market.store.partition_files import PartitionFiles
+
+_WRITERS: Final = min(4, os.cpu_count() or 1)
+"""Threads that write partitions of one import; encoding and fsync leave the interpreter free."""
+
+
+class SeriesFiles:
+    """One series on disk."""
+
+    def __init__(self, paths: StorePaths, series: Series, files: PartitionFiles) -> None:
+        self._paths = paths
+        self._series = series
+        self._files = files
+        self._directory = paths.series_dir(series)
+
+    def path(self, partition: str) -> Path:
+        """File of a partition."""
+        return self._directory / f"{partition}{self._files.suffix}"
+
+    def partitions(self) -> list[str]:
+        """Names of the partitions there are, oldest first."""
+        suffix = self._files.suffix
+        with typed_errors(self._directory):
+            try:
+                names = os.listdir(self._directory)  # noqa: PTH208 - ten times as fast as iterdir
+            except FileNotFoundError:
+                return []
+        return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+
+    def read(
+        self, since_s: int | None, until_s: int | None, newest: int | None, provisional: bool
+    ) -> pa.Table:
+        """Read rows of a window; `newest` of the last ones are enough, more may come."""
+        pieces: list[pa.Table] = []
+        rows = 0
+        for name in reversed(self.partitions()):
+            start, end = partition_bounds(name)
+            if until_s is not None and start >= until_s:
+                continue
+            if since_s is not None and end <= since_s:
+                break
+            table = self._files.read(
+                self.path(name),
+                since_s=since_s,
+                until_s=until_s,
+                newest=None if newest is None else newest - rows,
+                provisional=provisional,
+            )
+            pieces.append(table)
+            rows += table.num_rows
+            if newest is not None and rows >= newest:
+                break
+        return merge.joined(pieces[::-1])
+
+    def tables(
+        self, since_s: int | None, until_s: int | None, provisional: bool
+    ) -> Iterator[pa.Table]:
+        """Read the rows of a window partition by partition, oldest first."""
+        for name in self.partitions():
+            start, end = partition_bounds(name)
+            if (until_s is None or start < until_s) and (since_s is None or end > since_s):
+                yield self._files.read(
+                    self.path(name), since_s=since_s, until_s=until_s, provisional=provisional
+                )
+
+    def last_close(self, before_s: int) -> Close | None:
+        """Give the last stored bar that opens before a time."""
+        table = self.read(None, before_s, 1, provisional=True)
+        if table.num_rows == 0:
+            return None
+        return Close(times(table)[-1], view(table.column("close"), "d")[-1])
+
+    def changes(
+        self, new: pa.Table, covered: Range | None, coverage: Coverage
+    ) -> Iterator[tuple[str, pa.Table | None, int]]:
+        """Give each partition that new rows or a new covered range concern, as it should become.
+
+        Args:
+            new: New rows, in order, unique.
+            covered: Range newly answered for, if any.
+            coverage: Coverage of the series with it.
+
+        Yields:
+            Name, whole content (None when it is right already), number of new rows stored.
+        """
+        window = _window(new, covered, self._series.step_s)
+        if window is None:
+            return
+        before: Close | None = None
+        looked = False
+        for name in partitions_between(self._series.timeframe, *window):
+            bounds = partition_bounds(name)
+            old = self._files.read(self.path(name))
+            merged, stored = merge.merge(old, merge.between(new, *bounds))
+            ranges = coverage.strongest(bounds)
+            if ranges:
+                merged = merge.without_fills(merged)
+                if not looked and _starts_open(merged, ranges):
+                    before = self.last_close(bounds[0])
+                merged = merge.fill(merged, ranges, self._series.step_s, before)
+            looked = True
+            if merged.num_rows:
+                before = Close(times(merged)[-1], view(merged.column("close"), "d")[-1])
+            yield name, (None if merged.num_rows == 0 or merged.equals(old) else merged), stored
+
+    def apply(self, new: pa.Table, covered: Range | None, coverage: Coverage) -> int:
+        """Store what `changes` gives, durably; several partitions are written side by side.
+
+        Returns:
+            How many of the new rows are stored that were not before, or replaced another.
+        """
+        total = 0
+        few = self._is_few(new, covered)
+        with ExitStack() as stack:
+            pool: ThreadPoolExecutor | None = None
+            waiting: deque[Future[None]] = deque()
+            for name, table, stored in self.changes(new, covered, coverage):
+                total += stored
+                if table is None:
+                    continue
+                if few:
+                    self.write(name, table)
+                    continue
+                if pool is None:
+                    pool = stack.enter_context(ThreadPoolExecutor(_WRITERS))
+                waiting.append(pool.submit(self.write, name, table))
+                while len(waiting) > 2 * _WRITERS:
+                    waiting.popleft().result()
+            for future in waiting:
+                future.result()
+        return total
+
+    def _is_few(self, new: pa.Table, covered: Range | None) -> bool:
+        window = _window(new, covered, self._series.step_s)
+        return window is None or len(partitions_between(self._series.timeframe, *window)) <= 2
+
+    def write(self, partition: str, table: pa.Table) -> None:
+        """Replace a partition, durably."""
+        replace(
+            self.path(partition),
+            self._files.encode(table, self._series, partition),
+            temp_dir=self._paths.tmp,
+            label=self._series.file_stem,
+        )
+
+
+def _window(new: pa.Table, covered: Range | None, step_s: int) -> tuple[int, int] | None:
+    """Give the first and the last open time concerned."""
+    ends: list[int] = []
+    if new.num_rows:
+        opens = times(new)
+        ends += [opens[0], opens[-1]]
+    if covered is not None:
+        ends += [covered[0], covered[1] - step_s]
+    return (min(ends), max(ends)) if ends else None
+
+
+def _starts_open(table: pa.Table, ranges: list[tuple[int, int, Source]]) -> bool:
+    """Whether the first covered interval has no row, so that the close before it is asked for."""
+    return table.num_rows == 0 or times(table)[0] > ranges[0][0]

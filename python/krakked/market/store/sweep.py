@@ -1,0 +1,37 @@
+"""Temps that a killed writer left behind."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from krakked.errors import StoreError
+from krakked.market.store.layout import StorePaths, series_of_stem
+from krakked.market.store.locks import try_locked
+
+
+def sweep_temps(paths: StorePaths) -> int:
+    """Remove temps whose series nobody is writing; gives their number.
+
+    Every temp is made under its series' lock. Whoever gets that lock without waiting knows that
+    each temp of the series is older than the lock, and that its writer is gone.
+    """
+    by_stem: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError):
+        for temp in paths.tmp.iterdir():
+            stem = "~".join(temp.name.split("~")[:2])
+            by_stem.setdefault(stem, []).append(temp)
+    removed = 0
+    for stem, temps in by_stem.items():
+        series = series_of_stem(stem)
+        if series is None:
+            continue
+        # Sweeping is a courtesy of opening; it never stands in the way of reading.
+        with contextlib.suppress(StoreError), try_locked(paths.lock(series)) as free:
+            if not free:
+                continue
+            for temp in temps:
+                with contextlib.suppress(OSError):
+                    temp.unlink()
+                    removed += 1
+    return removed
