@@ -1,0 +1,185 @@
+"""The universe in force: renewing it, what changed, and the last good copy."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
+from krakked.errors import ConnectFailedError, MarketDataError, RequestError, ServiceError
+from krakked.market.universe_source import COPY_NAME, UniverseSource
+
+
+class FixedClock:
+    """A clock that stands still until it is told."""
+
+    virtual = True
+
+    def __init__(self) -> None:
+        self.now_s = 1_790_000_000.0
+
+    def wall_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+    def elapsed_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+
+class FakeRest:
+    """Answers AssetPairs and Ticker, or fails."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+        self.volume = "10"
+        self.fields: dict[str, Any] = {}
+        self.failure: Exception | None = None
+        self.ticker_failure: Exception | None = None
+        self.calls: list[str] = []
+
+    async def public_bytes(self, endpoint: str) -> bytes:
+        self.calls.append(endpoint)
+        failure = self.ticker_failure if endpoint == "Ticker" else self.failure
+        if failure is not None:
+            raise failure
+        if endpoint == "Ticker":
+            rows: dict[str, Any] = {
+                n: {"v": ["0", self.volume], "p": ["0", "2"]} for n in self.names
+            }
+        else:
+            rows = {
+                name: {
+                    "altname": name,
+                    "wsname": f"{name[:-3]}/USD",
+                    "base": name[:-3],
+                    "quote": "ZUSD",
+                    "status": "online",
+                    "tick_size": "0.01",
+                }
+                | self.fields
+                for name in self.names
+            }
+        return json.dumps({"error": [], "result": rows}).encode()
+
+
+def source(
+    rest: FakeRest, state_dir: Path | None = None, clock: FixedClock | None = None, **settings: Any
+) -> UniverseSource:
+    return UniverseSource(
+        rest, UniverseSettings(**settings), RegionProfile(), clock or FixedClock(), state_dir
+    )
+
+
+def down() -> ConnectFailedError:
+    return ConnectFailedError("no way", endpoint="AssetPairs")
+
+
+async def test_nothing_is_in_force_before_the_first_refresh() -> None:
+    universe = source(FakeRest("AUSD"))
+    assert universe.age_s is None
+    with pytest.raises(MarketDataError, match="refresh"):
+        _ = universe.current
+
+
+async def test_refresh_tells_listed_delisted_and_changed() -> None:
+    rest = FakeRest("AAAUSD", "BBBUSD")
+    universe = source(rest)
+    first = await universe.refresh()
+    assert (first.listed, first.delisted, first.changed) == (("AAAUSD", "BBBUSD"), (), ())
+    rest.volume = "77"
+    assert not await universe.refresh()
+    assert universe.current.metadata["AAAUSD"].volume_24h_usd == 154.0
+    rest.names = ["BBBUSD", "CCCUSD"]
+    rest.fields = {"tick_size": "0.1"}
+    change = await universe.refresh()
+    assert (change.listed, change.delisted, change.changed) == (
+        ("CCCUSD",),
+        ("AAAUSD",),
+        ("BBBUSD",),
+    )
+    assert rest.calls == ["AssetPairs", "Ticker"] * 3
+
+
+async def test_a_failed_refresh_leaves_the_universe_alone() -> None:
+    rest = FakeRest("AAAUSD")
+    universe = source(rest)
+    await universe.refresh()
+    before = universe.current
+    rest.failure = down()
+    with pytest.raises(ConnectFailedError):
+        await universe.refresh()
+    rest.failure, rest.names = None, []
+    with pytest.raises(MarketDataError, match="empty"):
+        await universe.refresh()
+    assert universe.current is before
+
+
+async def test_without_volumes_only_a_floor_fails() -> None:
+    rest = FakeRest("AAAUSD")
+    rest.ticker_failure = down()
+    universe = source(rest)
+    await universe.refresh()
+    assert universe.current.metadata["AAAUSD"].volume_24h_usd is None
+    with pytest.raises(ConnectFailedError):
+        await source(rest, min_24h_volume_usd=1.0).refresh()
+
+
+async def test_the_last_good_copy_serves_a_start_while_kraken_is_down(tmp_path: Path) -> None:
+    clock = FixedClock()
+    rest = FakeRest("AAAUSD", "BBBUSD")
+    first = source(rest, tmp_path, clock)
+    await first.start()
+    assert not first.from_copy
+    clock.now_s += 7200
+    rest.failure = down()
+    # The settings of today apply to the copy of yesterday.
+    second = source(rest, tmp_path, clock, exclude_pairs=("AAAUSD",), min_24h_volume_usd=20.0)
+    change = await second.start()
+    assert change.listed == ("BBBUSD",)
+    assert second.from_copy
+    assert second.age_s == 7200
+    rest.failure = None
+    await second.refresh()
+    assert not second.from_copy
+    assert second.age_s == 0
+    assert os.listdir(tmp_path) == [COPY_NAME]  # noqa: PTH208 - no temp is left
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"version": 9}', b"\xff"])
+async def test_a_copy_that_is_none_changes_nothing(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / COPY_NAME).write_bytes(content)
+    rest = FakeRest("AAAUSD")
+    rest.failure = ServiceError("down", code="EService:Unavailable", endpoint="AssetPairs")
+    with pytest.raises(ServiceError):
+        await source(rest, tmp_path).start()
+
+
+async def test_a_refusal_of_the_call_itself_is_no_outage(tmp_path: Path) -> None:
+    rest = FakeRest("AAAUSD")
+    await source(rest, tmp_path).start()
+    rest.failure = RequestError("no", code="EGeneral:Unknown method", endpoint="AssetPairs")
+    with pytest.raises(RequestError):
+        await source(rest, tmp_path).start()
+
+
+async def test_a_copy_that_cannot_be_saved_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").write_text("a file where a directory should be")
+    universe = source(FakeRest("AAAUSD"), tmp_path / "state")
+    await universe.refresh()
+    assert universe.current.pairs == ("AAAUSD",)
+    assert "could not be saved" in caplog.text
+
+
+async def test_the_instrument_snapshot_overrules_symbols() -> None:
+    universe = source(FakeRest("XBTUSD"), margin_eligible=MarginEligible.INCLUDE)
+    assert not universe.apply_instrument({"BTC/USD"})
+    await universe.refresh()
+    assert universe.current.metadata["XBTUSD"].ws_symbol == "BTC/USD"
+    assert universe.apply_instrument({"XBT/USD"}).changed == ("XBTUSD",)
+    assert universe.table.canonical_of_symbol("XBT/USD") == "XBTUSD"
