@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from krakked.config.loader import MAX_FILE_BYTES, load_config
-from krakked.config.rules import TIMEFRAMES, check_url
+from krakked.config.rules import RULES, TIMEFRAMES, check_url
+from krakked.config.settings import KrakkedConfig, Settings
+from krakked.config.shape import dotted_keys, field_types
 from krakked.errors import ConfigError
 from krakked.market.timeframes import MINUTES
 
@@ -176,3 +178,18 @@ def test_stream_addresses_may_have_a_path() -> None:
 
 def test_timeframe_labels_are_those_of_the_market_room() -> None:
     assert tuple(MINUTES) == TIMEFRAMES
+
+
+def test_every_number_address_and_name_has_a_rule_and_every_rule_a_setting() -> None:
+    def leaves(struct: type[Settings], keys: tuple[str, ...] = ()) -> list[tuple[str, object]]:
+        found: list[tuple[str, object]] = []
+        for name, kind in field_types(struct).items():
+            if isinstance(kind, type) and issubclass(kind, Settings):
+                found += leaves(kind, (*keys, name))
+            else:
+                found.append((".".join((*keys, name)), kind))
+        return found
+
+    settings = leaves(KrakkedConfig)
+    assert [key for key, kind in settings if kind in {float, str} and key not in RULES] == []
+    assert set(RULES) <= set(dotted_keys(KrakkedConfig))

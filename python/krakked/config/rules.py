@@ -121,6 +121,7 @@ RULES: Final[dict[str, Callable[[object], str | None]]] = {
     "universe.min_24h_volume_usd": _number(0, 1e15, unit="USD a day", low_allowed=True),
     "rest.base_url": _rest_url,
     "rest.public_calls_per_second": _number(0, 100, unit="calls a second", low_allowed=False),
+    "rest.public_pair_calls_per_second": _number(0, 100, unit="calls a second", low_allowed=False),
     "rest.private_counter_max": _number(1, 1000, unit="a count", low_allowed=True),
     "rest.private_counter_decay_per_s": _number(0, 100, unit="counts a second", low_allowed=False),
     "rest.timeout_s": _number(0, 3600, unit="seconds", low_allowed=False),

@@ -55,6 +55,8 @@ class RestSettings(Settings, frozen=True):
     """Another host must be https unless it is loopback."""
     public_calls_per_second: float = 1.0
     """Upper bound of public calls (Kraken's advice is 1 a second per IP)."""
+    public_pair_calls_per_second: float = 1.0
+    """Upper bound of OHLC and Trades calls for any one pair, within the bound above."""
     private_counter_max: float = 15.0
     """Kraken's private counter: its maximum (15 suits every tier)."""
     private_counter_decay_per_s: float = 0.33

@@ -20,7 +20,7 @@ from krakked.credentials.sources import candidate_credentials
 from krakked.errors import KrakkedError
 from krakked.network import Clock, Network, SystemClock, SystemNetwork
 from krakked.rest.client import RestClient
-from krakked.rest.endpoints import ApiKeyInfo
+from krakked.rest.wire import ApiKeyInfo
 
 _EXPIRES_SOON_S: Final = 14 * 86_400
 _WITHDRAWING: Final = ("withdraw-funds", "add-withdraw-address", "update-withdraw-address")

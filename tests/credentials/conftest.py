@@ -1,0 +1,72 @@
+"""A cheap key derivation and fresh random credentials for every test of this room."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from krakked.config.settings import KrakkedConfig
+from krakked.credentials.candidate import Candidate
+from krakked.credentials.passwords import MasterPassword
+from krakked.credentials.vault import Cost, Derivation
+from krakked.credentials.vault_file import VaultFile
+
+
+@dataclass
+class Known:
+    """Test credentials in plain text, to compare against."""
+
+    key: str
+    secret: str
+    password: str
+
+    def candidate(self) -> Candidate:
+        return Candidate(self.key, self.secret)
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known(
+        key=base64.b64encode(secrets.token_bytes(42)).decode(),
+        secret=base64.b64encode(secrets.token_bytes(64)).decode(),
+        password=secrets.token_urlsafe(24),
+    )
+
+
+@pytest.fixture
+def cheap() -> Derivation:
+    """As Argon2id: every argument counts; unlike it: instant."""
+
+    def derive(password: MasterPassword, salt: bytes, cost: Cost) -> bytearray:
+        digest = hashlib.blake2b(bytes(password.reveal()), key=salt, digest_size=32)
+        digest.update(repr((cost.memory_kib, cost.passes, cost.lanes)).encode())
+        return bytearray(digest.digest())
+
+    return derive
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> KrakkedConfig:
+    """Settings over a directory of our own, empty and not yet there."""
+    return KrakkedConfig(config_dir=str(tmp_path / "kraken_bot"))
+
+
+@pytest.fixture
+def vault(config: KrakkedConfig) -> VaultFile:
+    return VaultFile(Path(config.config_dir))
+
+
+@pytest.fixture
+def refuse() -> Callable[..., object]:
+    """A function that must not be called."""
+
+    def never(*_: object, **__: object) -> object:
+        raise AssertionError("called, although it must not be")
+
+    return never
