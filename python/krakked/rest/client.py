@@ -1,0 +1,382 @@
+"""The REST client: a thin shell that ties request, gate, exchange and reply together."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+from urllib.parse import urlsplit
+
+import trio
+
+from krakked.config.settings import RestSettings
+from krakked.errors import (
+    ApiError,
+    AuthError,
+    KrakkedError,
+    NoCredentialsError,
+    RateLimitError,
+)
+from krakked.network import Clock, Network
+from krakked.rest.breaker import lockout_left_s
+from krakked.rest.endpoints import Answer, TypedEndpoints
+from krakked.rest.exchange import Exchange, Failed, Received
+from krakked.rest.health import ApiWarning, LimiterStatus, RestStatus
+from krakked.rest.limits import (
+    MICRO,
+    PAIR_ENDPOINTS,
+    SECOND_NS,
+    CounterRule,
+    PublicRule,
+    Reason,
+    decay,
+)
+from krakked.rest.nonces import may_overlap
+from krakked.rest.private_gate import PrivateGate
+from krakked.rest.public_gate import PublicGate
+from krakked.rest.reply import classify, classify_http, decode_result, decode_untyped, read_envelope
+from krakked.rest.request import PrivateCall, Value, encode_value, public_target
+from krakked.rest.retries import RetryBudget, pause_s, worth_retrying
+from krakked.rest.signing import Credentials
+from krakked.rest.skew import WARN_S, SkewMeasure, measure_skew, server_wall_ns, skew_s
+from krakked.rest.waits import WaitBoard, Waiting
+from krakked.rest.wire import ApiKeyInfo, ServerTime
+
+log = logging.getLogger("krakked.rest")
+
+
+@final
+class RestClient(TypedEndpoints):
+    """Kraken's REST API: limited, signed, retried where that is safe. An async context manager.
+
+    Args:
+        settings: `rest:` of config.yaml.
+        network: How to reach the exchange.
+        clock: Where times come from.
+        credentials: For private calls; None = public calls only.
+        state_dir: Directory of the records shared between processes (nonces, limits). None keeps
+            them in this object: then only this one client may use the key.
+    """
+
+    def __init__(
+        self,
+        settings: RestSettings,
+        *,
+        network: Network,
+        clock: Clock,
+        credentials: Credentials | None = None,
+        state_dir: Path | None = None,
+    ) -> None:
+        self._clock = clock
+        self._credentials = credentials
+        self._board = WaitBoard()
+        self._budget = RetryBudget()
+        self._random = random.Random()  # noqa: S311 -- jitter only
+        self._exchange = Exchange(settings.base_url, network, settings.timeout_s)
+        self._public_gate = PublicGate(
+            state_dir and state_dir / f"host-{_host_name(settings.base_url)}.state",
+            clock,
+            _public_rule(settings),
+            self._board,
+        )
+        self._counter = _counter_rule(settings)
+        self._private_gate = credentials and PrivateGate(
+            state_dir and state_dir / f"key-{credentials.fingerprint}.state",
+            clock,
+            self._counter,
+            self._board,
+            lock_timeout_s=60.0 + settings.timeout_s,
+        )
+        self._nonce_window: int | None = None
+        self._skew: SkewMeasure | None = None
+        self._reachable: bool | None = None
+        self._last_error: str | None = None
+        self._last_ok_ns: int | None = None
+        self._warnings: deque[ApiWarning] = deque(maxlen=20)
+
+    async def __aenter__(self) -> Self:
+        await self._exchange.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._exchange.__aexit__(kind, error, trace)
+
+    def __repr__(self) -> str:
+        return f"RestClient({self._exchange.host!r})"
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    async def public(self, endpoint: str, params: Mapping[str, Value] | None = None) -> Any:  # noqa: ANN401 -- any JSON value
+        """Call a public endpoint and give its decoded ``result``.
+
+        Args:
+            endpoint: Kraken's name, such as ``Time`` or ``Depth``.
+            params: Query parameters; None values are left out, sequences become comma lists.
+
+        Raises:
+            NetworkError: No usable answer came, after at most three attempts.
+            ApiError: Kraken refused the call; see its subclasses.
+        """
+        return decode_untyped((await self.fetch_public(endpoint, params)).envelope, endpoint)
+
+    async def public_bytes(self, endpoint: str, params: Mapping[str, Value] | None = None) -> bytes:
+        """Call a public endpoint and give the whole body of the successful reply.
+
+        Raises:
+            NetworkError: No usable answer came, after at most three attempts.
+            ApiError: Kraken refused the call; see its subclasses.
+        """
+        return (await self.fetch_public(endpoint, params)).body
+
+    async def private(
+        self,
+        endpoint: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        otp: str | None = None,
+        json: bool = False,
+    ) -> Any:  # noqa: ANN401 -- any JSON value
+        """Call a private endpoint, signed, and give its decoded ``result``.
+
+        Calls that only read are tried at most three times, each with a fresh nonce and signature.
+        Everything else is sent once: after a network or service error its outcome is unknown.
+
+        Args:
+            endpoint: Kraken's name, such as ``Balance``.
+            data: Parameters, without ``nonce``.
+            otp: One-time password of the key's second factor; the call is then sent once only.
+            json: Send the parameters as JSON, for the endpoints that want it.
+
+        Raises:
+            NoCredentialsError: The client was made without credentials.
+            NetworkError: No usable answer came.
+            ApiError: Kraken refused the call; `LockoutError` and a repeated `AuthError` come
+                without anything being sent.
+        """
+        call = PrivateCall(endpoint, data, otp=otp, json=json)
+        once = otp is not None
+        data = otp = None  # not in the frames of an error raised below
+        return decode_untyped((await self._fetch(call, once=once)).envelope, endpoint)
+
+    async def fetch_public(
+        self, endpoint: str, params: Mapping[str, Value] | None = None
+    ) -> Answer:
+        """Call a public endpoint; see `public`."""
+        target = public_target(endpoint, params)
+        pair = params.get("pair") if params and endpoint in PAIR_ENDPOINTS else None
+        attempt = 1
+        while True:
+            try:
+                return await self._get(
+                    endpoint, target, None if pair is None else encode_value(pair)
+                )
+            except KrakkedError as error:
+                seconds = self._pause(error, attempt, read=True)
+                if seconds is None:
+                    raise
+            await self._sleep(endpoint, seconds)
+            attempt += 1
+
+    async def fetch_private(self, endpoint: str, data: Mapping[str, Value] | None = None) -> Answer:
+        """Call a private endpoint; see `private`."""
+        return await self._fetch(PrivateCall(endpoint, data), once=False)
+
+    async def _fetch(self, call: PrivateCall, *, once: bool) -> Answer:
+        attempt = 1
+        while True:
+            try:
+                return await self._post(call)
+            except KrakkedError as error:
+                seconds = self._pause(error, attempt, read=call.is_read and not once)
+                if seconds is None:
+                    raise
+            await self._sleep(call.endpoint, seconds)
+            attempt += 1
+
+    async def _get(self, endpoint: str, target: str, pair: str | None) -> Answer:
+        await self._public_gate.admit(endpoint, pair)
+        sent_ns = self._clock.elapsed_ns()
+        outcome = await self._exchange.get(target, endpoint)
+        answer = self._judge(endpoint, outcome, sent_ns, read=True)
+        if isinstance(answer, Answer):
+            return answer
+        if isinstance(answer, RateLimitError):
+            await self._public_gate.refused(answer.retry_after_s)
+        raise answer
+
+    async def _post(self, call: PrivateCall) -> Answer:
+        if self._credentials is None or self._private_gate is None:
+            raise NoCredentialsError(
+                f"{call.endpoint} is a private call and this client has no credentials."
+            )
+        overlap = may_overlap(self._nonce_window)
+        async with self._private_gate.passage(call.endpoint, overlap=overlap) as passage:
+            signed = call.sign(self._credentials, passage.ticket.nonce)
+            sent_ns = self._clock.elapsed_ns()
+            outcome = await self._exchange.post(signed, call.endpoint)
+            answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read)
+            if isinstance(outcome, Received):
+                error = answer if isinstance(answer, ApiError) else None
+                passage.answered(error, accepted=not isinstance(error, AuthError))
+            elif not outcome.sent:
+                passage.not_sent()
+        if isinstance(answer, Answer):
+            return answer
+        raise answer
+
+    # --- judging ---------------------------------------------------------------------------------
+
+    def _judge(
+        self, endpoint: str, outcome: Received | Failed, sent_ns: int, *, read: bool
+    ) -> Answer | KrakkedError:
+        """Turn what came into an answer or the error to raise; note it for the health report."""
+        received_ns = self._clock.elapsed_ns()
+        verdict = self._verdict(endpoint, outcome, sent_ns, received_ns, read=read)
+        if isinstance(verdict, Answer):
+            self._reachable, self._last_error, self._last_ok_ns = True, None, received_ns
+            self._budget.refund()
+            return verdict
+        self._last_error = str(verdict)
+        self._reachable = isinstance(verdict, ApiError) and verdict.code[:1] in {"E", "W"}
+        if self._reachable:
+            self._last_ok_ns = received_ns
+        return verdict
+
+    def _verdict(
+        self,
+        endpoint: str,
+        outcome: Received | Failed,
+        sent_ns: int,
+        received_ns: int,
+        *,
+        read: bool,
+    ) -> Answer | KrakkedError:
+        if isinstance(outcome, Failed):
+            error = outcome.error
+            if not read and outcome.sent and hasattr(error, "retryable"):
+                error.retryable = False  # the outcome has to be looked up first
+            return error
+        refusal = classify_http(endpoint, outcome.status, outcome.content_type, outcome.retry_after)
+        if refusal is not None:
+            return refusal
+        try:
+            envelope = read_envelope(outcome.body, endpoint)
+        except ApiError as error:
+            return error.with_traceback(None)  # its frames hold the body
+        for text in envelope.warnings:
+            log.warning("%s: Kraken warns: %s", endpoint, text)
+            self._warnings.append(ApiWarning(endpoint=endpoint, text=text))
+        if envelope.errors:
+            server_s = self.server_wall_ns() / SECOND_NS
+            return classify(envelope.errors, endpoint, read=read, server_s=server_s)
+        return Answer(
+            envelope=envelope, body=outcome.body, sent_ns=sent_ns, received_ns=received_ns
+        )
+
+    def _pause(self, error: KrakkedError, attempt: int, *, read: bool) -> float | None:
+        """Give the pause before the next attempt, or None when there is to be none."""
+        if not worth_retrying(error, attempt=attempt, read=read) or not self._budget.spend(error):
+            return None
+        seconds = pause_s(error, attempt=attempt, chance=self._random.random())
+        log.info("%s; attempt %d follows", type(error).__name__, attempt + 1)
+        return seconds
+
+    async def _sleep(self, endpoint: str, seconds: float) -> None:
+        with self._board.waiting(endpoint) as wait:
+            wait.set(Reason.RETRY, seconds)
+            await trio.sleep(seconds)
+
+    # --- what calls teach us ---------------------------------------------------------------------
+
+    async def time(self) -> ServerTime:
+        """Ask for Kraken's clock, and compare ours with it."""
+        answer = await self.fetch_public("Time")
+        told: ServerTime = decode_result(answer.envelope, ServerTime, "Time")
+        self._skew = measure_skew(told.unixtime, answer.sent_ns, answer.received_ns)
+        ahead_s = self._clock_ahead_s() or 0.0
+        if abs(ahead_s) >= WARN_S:
+            log.warning(
+                "The system clock is %.1f s %s Kraken's; candles are closed by Kraken's clock. "
+                "Set the clock (NTP).",
+                abs(ahead_s),
+                "ahead of" if ahead_s > 0 else "behind",
+            )
+        return told
+
+    async def api_key_info(self) -> ApiKeyInfo:
+        """Ask what the key may do; a wide enough nonce window lets later calls overlap."""
+        info = await super().api_key_info()
+        self._nonce_window = info.nonce_window
+        return info
+
+    def server_wall_ns(self) -> int:
+        """Give Kraken's unix time in nanoseconds, as far as known.
+
+        That is the wall clock, unless the last `time` showed that it is wrong.
+        """
+        return server_wall_ns(self._skew, self._clock.wall_ns(), self._clock.elapsed_ns())
+
+    def _clock_ahead_s(self) -> float | None:
+        if self._skew is None:
+            return None
+        return skew_s(self._skew, self._clock.wall_ns(), self._clock.elapsed_ns())
+
+    def why_waiting(self) -> tuple[Waiting, ...]:
+        """Say which calls wait and for what, the longest waiting first; empty when none does."""
+        return self._board.snapshot()
+
+    def reachability(self) -> RestStatus:
+        """Say what the calls so far tell about the API; sends nothing."""
+        now_ns = self._clock.elapsed_ns()
+        record = self._private_gate.latest if self._private_gate else None
+        counter: float | None = None
+        if record is not None:
+            current = decay(record.counter, self._counter, now_ns)
+            flying = sum(sent.cost_micro for sent in current.in_flight)
+            counter = (current.value_micro + flying) / MICRO
+        return RestStatus(
+            reachable=self._reachable,
+            last_error=self._last_error,
+            last_ok_age_s=None
+            if self._last_ok_ns is None
+            else (now_ns - self._last_ok_ns) / SECOND_NS,
+            clock_ahead_s=self._clock_ahead_s(),
+            warnings=tuple(self._warnings),
+            limiter=LimiterStatus(
+                public_spacing_s=self._public_gate.spacing_s,
+                private_counter=counter,
+                lockout_left_s=lockout_left_s(record.breaker, now_ns) if record else 0.0,
+                retry_budget=self._budget.tokens,
+                waiting=self.why_waiting(),
+            ),
+        )
+
+
+def _host_name(base_url: str) -> str:
+    """Give a file name for a host and port."""
+    parts = urlsplit(base_url)
+    host = "".join(char if char.isalnum() or char in "-." else "_" for char in parts.hostname or "")
+    return f"{host}_{parts.port}" if parts.port else host
+
+
+def _public_rule(settings: RestSettings) -> PublicRule:
+    return PublicRule(
+        spacing_ns=int(SECOND_NS / settings.public_calls_per_second),
+        pair_spacing_ns=int(SECOND_NS / settings.public_pair_calls_per_second),
+    )
+
+
+def _counter_rule(settings: RestSettings) -> CounterRule:
+    return CounterRule(
+        max_micro=int(settings.private_counter_max * MICRO),
+        decay_micro_per_s=int(settings.private_counter_decay_per_s * MICRO),
+    )

@@ -1,0 +1,167 @@
+"""The endpoints that krakked itself uses, as typed methods over any client that can fetch.
+
+Replies are decoded from bytes straight into structs. The key of a result is not the name that was
+asked for (``XBTUSD`` comes back as ``XXBTZUSD``), so a single result is found by being the
+only one.
+
+Source: "Spot REST", docs.kraken.com/api/docs/rest-api, one page per endpoint.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from krakked.rest.reply import Envelope, decode_result, unreadable
+from krakked.rest.request import Value
+from krakked.rest.wire import (
+    ApiKeyInfo,
+    AssetPairInfo,
+    ExtendedBalance,
+    OHLCReply,
+    OHLCRow,
+    ServerTime,
+    SystemStatus,
+    TickerInfo,
+    TradeRow,
+    TradesReply,
+    WebSocketsToken,
+    parse_api_key_info,
+)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A successful answer and when it was asked for and given."""
+
+    envelope: Envelope
+    """The answer taken apart."""
+    body: bytes
+    """The answer as it came."""
+    sent_ns: int
+    """Elapsed time at which the request went out."""
+    received_ns: int
+    """Elapsed time at which the answer was complete."""
+
+    def __repr__(self) -> str:
+        return f"Answer({len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
+
+class TypedEndpoints(ABC):
+    """Typed calls. Every one may raise a NetworkError or an ApiError of krakked's tree."""
+
+    @abstractmethod
+    async def fetch_public(
+        self, endpoint: str, params: Mapping[str, Value] | None = None
+    ) -> Answer:
+        """Call a public endpoint; the answer is a success."""
+
+    @abstractmethod
+    async def fetch_private(self, endpoint: str, data: Mapping[str, Value] | None = None) -> Answer:
+        """Call a private endpoint; the answer is a success."""
+
+    async def time(self) -> ServerTime:
+        """Ask for Kraken's clock."""
+        answer = await self.fetch_public("Time")
+        return decode_result(answer.envelope, ServerTime, "Time")
+
+    async def system_status(self) -> SystemStatus:
+        """Ask whether the exchange is online."""
+        answer = await self.fetch_public("SystemStatus")
+        return decode_result(answer.envelope, SystemStatus, "SystemStatus")
+
+    async def asset_pairs(self) -> dict[str, AssetPairInfo]:
+        """Ask for all pairs, by their REST key (``XXBTZUSD``)."""
+        answer = await self.fetch_public("AssetPairs")
+        return decode_result(answer.envelope, dict[str, AssetPairInfo], "AssetPairs")
+
+    async def asset_pairs_bytes(self) -> bytes:
+        """Ask for all pairs; the whole reply body."""
+        return (await self.fetch_public("AssetPairs")).body
+
+    async def ticker(self, pairs: Sequence[str] | None = None) -> dict[str, TickerInfo]:
+        """Ask for tickers, by REST key.
+
+        Args:
+            pairs: Any names REST accepts; None = all pairs in one call.
+        """
+        answer = await self.fetch_public("Ticker", {"pair": pairs})
+        return decode_result(answer.envelope, dict[str, TickerInfo], "Ticker")
+
+    async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
+        """Ask for at most 720 closed candles and the running one.
+
+        Args:
+            pair: REST key or altname.
+            interval_minutes: 1, 5, 15, 30, 60, 240, 1440, 10080 or 21600.
+            since_s: Open time from which to answer, unix seconds; older than the last 720 candles
+                cannot be had.
+        """
+        answer = await self.fetch_public(
+            "OHLC", {"pair": pair, "interval": interval_minutes, "since": since_s}
+        )
+        result: dict[str, list[OHLCRow] | int | str] = decode_result(
+            answer.envelope, dict[str, list[OHLCRow] | int | str], "OHLC"
+        )
+        last, rows = _split_last(result, "OHLC")
+        return OHLCReply(rows=tuple(rows), last=last)
+
+    async def trades(self, pair: str, since_ns: int, count: int = 1000) -> TradesReply:
+        """Ask for a page of trades.
+
+        Args:
+            pair: REST key or altname.
+            since_ns: Unix nanoseconds after which to begin; 0 = the first trade ever.
+            count: 1 to 1000.
+        """
+        answer = await self.fetch_public("Trades", _trades_params(pair, since_ns, count))
+        result: dict[str, list[TradeRow] | int | str] = decode_result(
+            answer.envelope, dict[str, list[TradeRow] | int | str], "Trades"
+        )
+        last_ns, rows = _split_last(result, "Trades")
+        return TradesReply(rows=tuple(rows), last_ns=last_ns)
+
+    async def trades_bytes(self, pair: str, since_ns: int, count: int = 1000) -> bytes:
+        """Ask for a page of trades; the whole reply body. Arguments as for `trades`."""
+        return (await self.fetch_public("Trades", _trades_params(pair, since_ns, count))).body
+
+    async def balance(self) -> dict[str, str]:
+        """Ask for the balances: asset id -> decimal text."""
+        answer = await self.fetch_private("Balance")
+        return decode_result(answer.envelope, dict[str, str], "Balance")
+
+    async def balance_ex(self) -> dict[str, ExtendedBalance]:
+        """Ask for the balances with credit and holds, by asset id."""
+        answer = await self.fetch_private("BalanceEx")
+        return decode_result(answer.envelope, dict[str, ExtendedBalance], "BalanceEx")
+
+    async def api_key_info(self) -> ApiKeyInfo:
+        """Ask what the key may do; needs no permission."""
+        answer = await self.fetch_private("GetApiKeyInfo")
+        fields: dict[str, Any] = decode_result(answer.envelope, dict[str, Any], "GetApiKeyInfo")
+        return parse_api_key_info(fields)
+
+    async def websockets_token(self) -> WebSocketsToken:
+        """Ask for a token for the private WebSocket channels."""
+        answer = await self.fetch_private("GetWebSocketsToken")
+        return decode_result(answer.envelope, WebSocketsToken, "GetWebSocketsToken")
+
+
+def _trades_params(pair: str, since_ns: int, count: int) -> dict[str, Value]:
+    return {"pair": pair, "since": since_ns, "count": count}
+
+
+def _split_last(result: dict[str, list[Any] | int | str], endpoint: str) -> tuple[int, list[Any]]:
+    """Give ``last`` (OHLC sends a number, Trades text) and the only list beside it."""
+    last = result.pop("last", None)
+    rows = next(iter(result.values()), None)
+    if len(result) != 1 or not isinstance(rows, list):
+        raise unreadable(endpoint, "not exactly one pair in its result")
+    if isinstance(last, list) or last is None or not str(last).isdecimal():
+        raise unreadable(endpoint, "no usable `last`")
+    return int(last), rows

@@ -1,0 +1,202 @@
+"""One HTTP exchange: the only place that talks to httpx.
+
+It never raises what httpx raises. Those exceptions hold the request, and with it key, signature and
+body, so they are turned into ours here, once, without a chain. Redirects are not followed, bodies
+are capped, and neither proxies nor .netrc of the environment are looked at.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any, Self, final
+
+import httpx
+import msgspec
+import trio
+
+from krakked.errors import (
+    ConnectFailedError,
+    DisconnectedError,
+    KrakkedError,
+    NetworkError,
+    NetworkTimeoutError,
+)
+from krakked.network import Network
+from krakked.rest.reply import clean_text, unreadable
+from krakked.rest.request import SignedRequest
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""The largest real answer, all pairs or all tickers, is about 1 MiB."""
+CONNECT_TIMEOUT_S = 10.0
+"""Name resolution, TCP and TLS."""
+WRITE_TIMEOUT_S = 10.0
+"""Between two parts of a request; ours fit into one."""
+
+
+def _user_agent() -> str:
+    try:
+        return f"krakked/{version('krakked')}"
+    except PackageNotFoundError:
+        return "krakked/unknown"
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer came, whatever it says."""
+
+    status: int
+    content_type: str
+    retry_after: str | None
+    body: bytes
+    """Empty unless the status is 200."""
+
+    def __repr__(self) -> str:
+        return f"Received({self.status}, {len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """No usable answer came."""
+
+    error: KrakkedError
+    sent: bool
+    """False only when surely nothing left this machine."""
+
+
+@final
+class Exchange:
+    """Sends requests to one server and reports what came of it.
+
+    Args:
+        base_url: Scheme, host and port, perhaps a path in front.
+        network: Gives the transport.
+        timeout_s: Longest time for one exchange, from connecting to the last byte.
+    """
+
+    def __init__(self, base_url: str, network: Network, timeout_s: float) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(
+            transport=network.http_transport(),
+            headers={"User-Agent": _user_agent(), "Accept": "application/json"},
+            timeout=httpx.Timeout(
+                timeout_s,
+                connect=min(CONNECT_TIMEOUT_S, timeout_s),
+                write=min(WRITE_TIMEOUT_S, timeout_s),
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self.host = httpx.URL(self._base_url).host
+        """Host name without port."""
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def get(self, target: str, endpoint: str) -> Received | Failed:
+        """Send a public request; `target` is path and query."""
+        return await self._send(endpoint, target, None)
+
+    async def post(self, signed: SignedRequest, endpoint: str) -> Received | Failed:
+        """Send a signed request: exactly the bytes that were signed."""
+        return await self._send(endpoint, signed.path, signed)
+
+    async def _send(
+        self, endpoint: str, target: str, signed: SignedRequest | None
+    ) -> Received | Failed:
+        outcome: Received | Failed | None = None
+        with trio.move_on_after(self._timeout_s):
+            try:
+                request = self._build(target, signed)
+                response = await self._client.send(request, stream=True)
+                try:
+                    outcome = await self._receive(response, endpoint)
+                finally:
+                    await response.aclose()
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as e:
+                outcome = self._translate(e, endpoint)
+        if outcome is None:
+            outcome = Failed(error=self._timed_out(endpoint), sent=True)
+        return outcome
+
+    def _build(self, target: str, signed: SignedRequest | None) -> httpx.Request:
+        url = self._base_url + target
+        if signed is None:
+            return self._client.build_request("GET", url)
+        return self._client.build_request(
+            "POST", url, content=signed.body(), headers=signed.headers()
+        )
+
+    async def _receive(self, response: httpx.Response, endpoint: str) -> Received | Failed:
+        chunks: list[bytes] = []
+        size = 0
+        if response.status_code == 200:
+            async for chunk in response.aiter_bytes():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    error = unreadable(endpoint, f"more than {MAX_BODY_BYTES >> 20} MiB")
+                    error.retryable = False  # it would be as large again
+                    return Failed(error=error, sent=True)
+        return Received(
+            status=response.status_code,
+            content_type=response.headers.get("content-type", ""),
+            retry_after=response.headers.get("retry-after"),
+            body=b"".join(chunks),
+        )
+
+    def _timed_out(self, endpoint: str) -> NetworkTimeoutError:
+        return NetworkTimeoutError(
+            f"{self.host} did not answer {endpoint} within {self._timeout_s:g} s "
+            "(rest.timeout_s); whether the call took effect is not known.",
+            endpoint=endpoint,
+        )
+
+    def _translate(self, error: Exception, endpoint: str) -> Failed:
+        """Say in our words what httpx met. Texts are used only where nothing was sent yet."""
+        name = type(error).__name__
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            told = clean_text(str(error)) or "timed out"
+            untrusted = "CERTIFICATE_VERIFY_FAILED" in told
+            return Failed(
+                error=ConnectFailedError(
+                    f"Could not connect to {self.host}: {told}. Check the network"
+                    f"{', the system clock and any proxy in between' if untrusted else ''}.",
+                    endpoint=endpoint,
+                    retryable=not untrusted,
+                ),
+                sent=False,
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return Failed(error=self._timed_out(endpoint), sent=True)
+        if isinstance(error, httpx.DecodingError):
+            return Failed(error=unreadable(endpoint, "its compression is broken"), sent=True)
+        if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+            return Failed(
+                error=DisconnectedError(
+                    f"The connection to {self.host} broke during {endpoint} ({name}); whether the "
+                    "call took effect is not known.",
+                    endpoint=endpoint,
+                ),
+                sent=True,
+            )
+        # LocalProtocolError and the like: their texts may quote header values
+        return Failed(
+            error=NetworkError(
+                f"{endpoint} could not be sent: the HTTP library refused the request ({name}).",
+                endpoint=endpoint,
+                retryable=False,
+            ),
+            sent=not isinstance(error, httpx.LocalProtocolError | httpx.InvalidURL),
+        )

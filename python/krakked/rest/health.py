@@ -1,0 +1,48 @@
+"""What the REST room knows about itself, for status reports."""
+
+from __future__ import annotations
+
+import msgspec
+
+from krakked.rest.waits import Waiting
+
+
+class ApiWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``W...`` text that came with an answer."""
+
+    endpoint: str
+    """Endpoint that answered."""
+    text: str
+    """Kraken's text."""
+
+
+class LimiterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the calls are being held back."""
+
+    public_spacing_s: float
+    """Spacing of public calls in force, in seconds; wider than configured after a refusal."""
+    private_counter: float | None
+    """Our estimate of Kraken's counter for the key, 0 to 15; None before the first private call."""
+    lockout_left_s: float
+    """Seconds until a lockout ends; 0 when there is none."""
+    retry_budget: int
+    """Retry tokens left, of 500."""
+    waiting: tuple[Waiting, ...]
+    """Calls that wait now, the longest waiting first."""
+
+
+class RestStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether Kraken's REST API can be reached, from the calls made so far."""
+
+    reachable: bool | None
+    """Whether the last call reached the API; None before the first."""
+    last_error: str | None
+    """What the last failing call met; None when the last call succeeded."""
+    last_ok_age_s: float | None
+    """Seconds since the API last answered (even with a refusal); None = never."""
+    clock_ahead_s: float | None
+    """How far our wall clock is ahead of Kraken's; 0 = no difference seen, None = not measured."""
+    warnings: tuple[ApiWarning, ...]
+    """The newest warnings, oldest first, at most 20."""
+    limiter: LimiterStatus
+    """How the calls are being held back."""

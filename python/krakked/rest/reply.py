@@ -1,0 +1,236 @@
+"""From the bytes of an answer to its result, or to the one right error. Pure.
+
+Nothing here keeps or shows a body: an unreadable answer is described by its status, content type
+and size. Decoding errors are never chained, because they carry the document they failed on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from krakked.errors import Action, ApiError, RateLimitError, RequestError, ServiceError
+from krakked.rest.error_table import find_row
+
+T = TypeVar("T")
+
+MAX_CODE_CHARS = 200
+"""Kraken's texts are short; a longer one is cut."""
+MAX_WAIT_S = 900.0
+"""No stated waiting time is believed beyond this."""
+
+_AFTER_COLON = re.compile(r":\s+")
+_LONG_TOKEN = re.compile(r"[A-Za-z0-9+/=_-]{40,}")  # the shape of keys, secrets and tokens
+_JSON_TYPES = ("application/json", "text/json")
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A readable answer of the API."""
+
+    result: bytes
+    """JSON text of ``result``; empty when it was absent."""
+    errors: tuple[str, ...]
+    """Cleaned ``E...`` texts; empty on success."""
+    warnings: tuple[str, ...]
+    """Cleaned ``W...`` texts (and others that are not errors)."""
+
+    def __repr__(self) -> str:
+        return f"Envelope({len(self.result)} bytes, {self.errors!r}, {self.warnings!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("errors", self.errors), ("warnings", self.warnings)]
+
+
+class _Wire(msgspec.Struct):
+    error: list[str] | str | None = None
+    result: msgspec.Raw = msgspec.Raw(b"")
+
+
+def clean_text(text: str) -> str:
+    """Give one of Kraken's texts trimmed, printable, short and free of key-like tokens."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    tidy = _AFTER_COLON.sub(":", printable.strip())
+    return _LONG_TOKEN.sub("[cut]", tidy)[:MAX_CODE_CHARS]
+
+
+def unreadable(endpoint: str, what: str) -> ServiceError:
+    """Build the error for an answer that is not an API answer."""
+    return ServiceError(
+        f"Kraken's answer to {endpoint} is not readable: {what}. Nothing can be said about the "
+        "outcome; reads may be tried again.",
+        code="unreadable answer",
+        endpoint=endpoint,
+        retryable=True,
+        action=Action.RETRY,
+    )
+
+
+def classify_http(
+    endpoint: str, status: int, content_type: str, retry_after: str | None = None
+) -> ApiError | None:
+    """Judge status and content type; None when the body may be parsed.
+
+    Kraken answers API errors with status 200, so any other status comes from the servers in front
+    (Cloudflare): the request did not, or not surely, reach the API.
+
+    Args:
+        endpoint: Endpoint name for the error.
+        status: HTTP status.
+        content_type: Value of Content-Type, or "".
+        retry_after: Value of Retry-After, or None.
+    """
+    code = f"HTTP {status}"
+    kind = content_type.split(";", 1)[0].strip().lower()
+    if status == 200:
+        if kind in _JSON_TYPES:
+            return None
+        return unreadable(endpoint, f"content type {clean_text(kind)[:60] or 'absent'}")
+    if status == 429:
+        return RateLimitError(
+            f"Too many requests: {endpoint} was refused before it reached the API ({code}).",
+            code=code,
+            endpoint=endpoint,
+            retryable=True,
+            retry_after_s=_seconds(retry_after),
+            action=Action.WAIT,
+        )
+    if status in (400, 404, 405, 411, 413, 414, 415, 431):
+        return RequestError(
+            f"{endpoint} was refused by the web server ({code}). Check rest.base_url and the "
+            "endpoint's name.",
+            code=code,
+            endpoint=endpoint,
+        )
+    retryable = status >= 500 or status in (408, 425)
+    return ServiceError(
+        f"{endpoint} did not reach the API: the servers in front answered {code}"
+        f"{_front_advice(status)}.",
+        code=code,
+        endpoint=endpoint,
+        retryable=retryable,
+        action=Action.RETRY if retryable else Action.CHECK_SYSTEM_STATUS,
+    )
+
+
+def _front_advice(status: int) -> str:
+    if 300 <= status < 400:
+        return " (a redirect, which is never followed)"
+    if status in (401, 403):
+        return " (this address is blocked there, or needs a check by a person)"
+    return ""
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None or not text.strip().isdecimal() or len(text) > 9:
+        return None
+    return min(float(text), MAX_WAIT_S)
+
+
+def read_envelope(body: bytes, endpoint: str) -> Envelope:
+    """Take an answer's body apart.
+
+    Raises:
+        ServiceError: It is not a JSON object with ``error`` and ``result``.
+    """
+    wire: _Wire | None = None
+    # raised below, outside the handler: these exceptions hold the body
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        wire = msgspec.json.decode(body, type=_Wire)
+    if wire is None:
+        raise unreadable(endpoint, f"{len(body)} bytes that are not Kraken's JSON")
+    if wire.error is None:
+        texts: Sequence[str] = ()
+    else:
+        texts = [wire.error] if isinstance(wire.error, str) else wire.error
+    cleaned = [clean_text(text) for text in texts if text.strip()]
+    return Envelope(
+        result=bytes(wire.result),
+        errors=tuple(text for text in cleaned if text.startswith("E")),
+        warnings=tuple(text for text in cleaned if not text.startswith("E")),
+    )
+
+
+def classify(
+    errors: Sequence[str], endpoint: str, *, read: bool = True, server_s: float | None = None
+) -> ApiError:
+    """Turn Kraken's error texts into the one exception to raise.
+
+    Args:
+        errors: Texts as Kraken sent them, at least one; the first ``E...`` decides.
+        endpoint: Endpoint name, such as ``Balance``.
+        read: Whether the call only reads. After a service error a call that writes is never
+            retryable: its outcome is unknown and has to be looked up.
+        server_s: Kraken's time now (unix seconds), to understand ``Throttled:<unix time>``.
+    """
+    texts = [clean_text(text) for text in errors]
+    code = next((text for text in texts if text.startswith("E")), texts[0])
+    row = find_row(code)
+    told = "; ".join(texts)[: 2 * MAX_CODE_CHARS]
+    if row is None:
+        return ApiError(
+            f"Kraken refused {endpoint}: {told}. This error is not in krakked's table.",
+            code=code,
+            endpoint=endpoint,
+        )
+    retryable, action, retry_after_s = row.retryable, row.action, row.retry_after_s
+    if code.startswith("EService:Throttled"):
+        retry_after_s = _throttled_s(code, server_s) or retry_after_s
+    if row.kind is ServiceError and not read and retryable:
+        retryable, action = False, Action.LOOK_UP_OUTCOME
+    return row.kind(
+        f"Kraken refused {endpoint}: {told}. {row.advice}",
+        code=code,
+        endpoint=endpoint,
+        retryable=retryable,
+        retry_after_s=retry_after_s,
+        action=action,
+    )
+
+
+def _throttled_s(code: str, server_s: float | None) -> float | None:
+    until = re.search(r"(\d{9,11})\]?$", code)
+    if until is None or server_s is None:
+        return None
+    return min(max(float(until.group(1)) - server_s, 1.0), MAX_WAIT_S)
+
+
+def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T:  # noqa: ANN401 -- unions are not types to mypy
+    """Decode the result of a successful answer straight into typed structs.
+
+    Raises:
+        ServiceError: The result is absent or does not have the documented shape.
+    """
+    where = "no result"
+    if envelope.result:
+        try:
+            decoded: T = msgspec.json.decode(envelope.result, type=kind)
+        except msgspec.ValidationError as error:
+            # the text names types and a path such as `$[...].a[0]`, never a value
+            where = clean_text(str(error))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            where = "its result is not valid JSON"
+        else:
+            return decoded
+    raise unreadable(endpoint, where)
+
+
+def decode_untyped(envelope: Envelope, endpoint: str) -> Any:  # noqa: ANN401 -- any JSON value
+    """Decode the result of a successful answer into plain Python values.
+
+    An absent result is None when Kraken sent a warning instead, otherwise an error.
+
+    Raises:
+        ServiceError: The result is absent or not valid JSON.
+    """
+    if not envelope.result:
+        if envelope.warnings:
+            return None
+        raise unreadable(endpoint, "neither an error nor a result")
+    with contextlib.suppress(orjson.JSONDecodeError):  # it holds the document
+        return orjson.loads(envelope.result)
+    raise unreadable(endpoint, "its result is not valid JSON")

@@ -1,0 +1,85 @@
+"""Who signs: the opaque holder of one API key and its signer."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Never, final
+
+from krakked._core import Signer
+from krakked.errors import CredentialsFormatError
+
+_KEY_SHAPE = re.compile(r"[A-Za-z0-9+/=_-]{16,200}")
+
+
+@final
+class Credentials:
+    """An API key and the signer of its secret; signs requests and tells nothing else.
+
+    The key is kept masked, so that debuggers, pickles and object dumps that walk attributes show
+    noise. That is no protection against a reader of the process memory. The secret itself lives in
+    Rust only. There is no equality, copy or pickle; `fingerprint` names the key in files and logs.
+
+    Args:
+        key: The public half, as Kraken shows it.
+        signer: Holds the private half.
+        source: Where they came from, in words for the user (``environment``, ``vault``).
+
+    Raises:
+        CredentialsFormatError: The key has characters or a length that no Kraken key has.
+    """
+
+    __slots__ = ("_masked", "_pad", "_signer", "fingerprint", "source")
+
+    def __init__(self, key: str, signer: Signer, *, source: str) -> None:
+        if not _KEY_SHAPE.fullmatch(key):
+            # such a key would break the HTTP header, and the HTTP library would quote it
+            raise CredentialsFormatError(
+                "The API key has characters or a length that no Kraken key has; copy it again.",
+                field="key",
+            )
+        raw = key.encode("ascii")
+        self._pad = secrets.token_bytes(len(raw))
+        self._masked = _xor(raw, self._pad)
+        self._signer = signer
+        self.fingerprint: str = hashlib.sha256(raw).hexdigest()[:16]
+        """First 16 hex digits of the key's SHA-256; names the state file."""
+        self.source: str = source
+        """Where the credentials came from."""
+
+    def sign_form(
+        self, path: str, nonce: int, params: list[tuple[str, str]]
+    ) -> tuple[bytes, dict[str, str]]:
+        """Encode a form with the nonce in front and sign it; give (body, secret headers)."""
+        body, sign = self._signer.sign_form(path, nonce, params)
+        return body, self._headers(sign)
+
+    def sign_body(self, path: str, nonce: int, body: bytes) -> dict[str, str]:
+        """Sign a body that already holds the nonce; give the secret headers."""
+        return self._headers(self._signer.sign(path, nonce, body))
+
+    def _headers(self, sign: str) -> dict[str, str]:
+        return {"API-Key": _xor(self._masked, self._pad).decode("ascii"), "API-Sign": sign}
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        raise TypeError("Credentials cannot be pickled or copied")
+
+    def __copy__(self) -> Never:
+        raise TypeError("Credentials cannot be copied")
+
+    def __deepcopy__(self, memo: object) -> Never:
+        raise TypeError("Credentials cannot be copied")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _xor(data: bytes, pad: bytes) -> bytes:
+    return bytes(left ^ right for left, right in zip(data, pad, strict=True))

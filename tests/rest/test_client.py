@@ -1,0 +1,154 @@
+"""The client against a scripted server: what is sent, what comes back."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+
+import httpx
+import pytest
+
+from krakked.errors import NoCredentialsError, RequestError, ServiceError
+
+SECRET = bytes(range(64))
+
+
+def signature(path: str, nonce: str, body: bytes) -> str:
+    digest = hashlib.sha256(nonce.encode() + body).digest()
+    return base64.b64encode(hmac.new(SECRET, path.encode() + digest, "sha512").digest()).decode()
+
+
+async def test_public_is_a_get_with_a_query_and_a_user_agent(
+    autojump_clock, server, open_client
+) -> None:
+    server.script = [{"error": [], "result": {"unixtime": 5}}]
+    async with open_client() as client:
+        assert await client.public("Time", {"a": "x y", "b": None, "c": ["p", "q"]}) == {
+            "unixtime": 5
+        }
+    request = server.requests[0]
+    assert request.method == "GET"
+    assert str(request.url) == "https://api.kraken.com/0/public/Time?a=x+y&c=p%2Cq"
+    assert request.headers["user-agent"].startswith("krakked/")
+    assert "api-key" not in request.headers
+
+
+async def test_private_is_a_signed_post_without_a_query(
+    autojump_clock, server, open_client
+) -> None:
+    server.script = [{"error": [], "result": {"ZUSD": "1.5"}}]
+    async with open_client() as client:
+        answer = await client.private("Balance", {"asset": "ZUSD", "flag": True}, otp="123 456")
+    assert answer == {"ZUSD": "1.5"}
+    request = server.requests[0]
+    assert request.method == "POST"
+    assert str(request.url) == "https://api.kraken.com/0/private/Balance"
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    form = server.forms()[0]
+    assert form | {"nonce": ""} == {"nonce": "", "asset": "ZUSD", "flag": "true", "otp": "123 456"}
+    assert request.content.startswith(b"nonce=")
+    assert request.headers["api-sign"] == signature(
+        "/0/private/Balance", form["nonce"], request.content
+    )
+    assert len(form["nonce"]) == 19  # nanoseconds
+
+
+async def test_a_private_call_as_json_signs_the_bytes_it_sends(
+    autojump_clock, server, open_client
+) -> None:
+    async with open_client() as client:
+        await client.private("Level3", {"pair": "BTC/USD", "depth": 10}, json=True)
+    request = server.requests[0]
+    assert request.headers["content-type"] == "application/json"
+    sent = json.loads(request.content)
+    assert sent == {"nonce": sent["nonce"], "pair": "BTC/USD", "depth": 10}
+    assert request.headers["api-sign"] == signature(
+        "/0/private/Level3", sent["nonce"], request.content
+    )
+
+
+async def test_private_calls_need_credentials(autojump_clock, server, open_client) -> None:
+    async with open_client(keyless=True) as client:
+        with pytest.raises(NoCredentialsError):
+            await client.private("Balance")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("name", ["/0/public/Time", "Time?x=1", "../Time", "", "Ti me"])
+async def test_odd_endpoint_names_are_refused_before_sending(
+    autojump_clock, server, open_client, name
+) -> None:
+    async with open_client() as client:
+        with pytest.raises(RequestError):
+            await client.public(name)
+        with pytest.raises(RequestError):
+            await client.private(name)
+    assert server.requests == []
+
+
+async def test_the_nonce_is_not_the_callers_to_give(autojump_clock, server, open_client) -> None:
+    async with open_client() as client:
+        with pytest.raises(RequestError):
+            await client.private("Balance", {"nonce": 1})
+    assert server.requests == []
+
+
+async def test_public_bytes_gives_the_body_as_it_came(autojump_clock, server, open_client) -> None:
+    body = b'{"error":[],"result":{"x":1.50}}'
+    server.script = [
+        httpx.Response(200, content=body, headers={"content-type": "application/json"})
+    ]
+    async with open_client() as client:
+        assert await client.public_bytes("Assets") == body
+
+
+async def test_warnings_are_kept_and_do_not_fail_a_call(
+    autojump_clock, server, open_client
+) -> None:
+    server.script = [{"error": ["WDatabase: No change"], "result": {"x": 1}}]
+    async with open_client() as client:
+        assert await client.public("Assets") == {"x": 1}
+        (warning,) = client.reachability().warnings
+    assert (warning.endpoint, warning.text) == ("Assets", "WDatabase:No change")
+
+
+async def test_a_custom_base_url_keeps_the_signed_path(autojump_clock, server, open_client) -> None:
+    async with open_client(base_url="http://127.0.0.1:9/") as client:
+        await client.private("Balance")
+    request = server.requests[0]
+    assert str(request.url) == "http://127.0.0.1:9/0/private/Balance"
+    nonce = server.forms()[0]["nonce"]
+    assert request.headers["api-sign"] == signature("/0/private/Balance", nonce, request.content)
+
+
+async def test_redirects_are_not_followed(autojump_clock, server, open_client) -> None:
+    server.script = [httpx.Response(302, headers={"location": "https://evil.example/"})]
+    async with open_client() as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.private("Balance")
+    assert caught.value.code == "HTTP 302"
+    assert len(server.requests) == 1
+
+
+async def test_reachability_tells_what_the_calls_met(autojump_clock, server, open_client) -> None:
+    async with open_client() as client:
+        before = client.reachability()
+        assert (before.reachable, before.last_error, before.last_ok_age_s) == (None, None, None)
+        await client.public("Time")
+        assert client.reachability().reachable is True
+        server.script = ["EQuery:Unknown asset pair"]
+        with pytest.raises(RequestError):
+            await client.public("Ticker", {"pair": "NOPE"})
+        refused = client.reachability()
+        assert refused.reachable is True  # the API answered
+        assert "Unknown asset pair" in (refused.last_error or "")
+        server.script = [httpx.Response(503)] * 3
+        with pytest.raises(ServiceError):
+            await client.public("Time")
+        down = client.reachability()
+        assert down.reachable is False
+        assert down.last_ok_age_s is not None
+        assert down.last_ok_age_s > 0
+        assert down.limiter.private_counter is None
