@@ -1,15 +1,25 @@
 """krakked._core: the Rust core. Signing, nonces and the way from socket bytes to cache.
 
 Nothing here reads a clock, opens a file or touches a socket: time comes in as an argument.
-Times named ``*_ns`` are integer nanoseconds; ``now_ns`` is the *elapsed* clock (`Clock.elapsed_ns`),
-``*_s`` are unix seconds. Every class is safe to share between threads.
+Times named ``*_ns`` are integer nanoseconds, ``*_s`` are unix seconds; ``now_ns`` is the *elapsed*
+clock (`Clock.elapsed_ns`). Every class is safe to share between threads.
 """
 
-from typing import Final, final
+from typing import Final, NoReturn, final
+
+__all__ = [
+    "CANDLE_FIELDS",
+    "TICKER_FIELDS",
+    "FrameSplitter",
+    "FrameTap",
+    "MarketCache",
+    "NonceSequence",
+    "Signer",
+]
 
 @final
 class Signer:
-    """An API secret that signs and tells nothing else: no getter, no copy, no pickle, zeroized on drop."""
+    """An API secret that signs and tells nothing else: no getter, copy or pickle; wiped on drop."""
 
     def __new__(cls, secret: str | bytes | bytearray) -> Signer:
         """Decode a base64 secret, as shown by Kraken.
@@ -28,7 +38,18 @@ class Signer:
         """
 
     def sign_form(self, path: str, nonce: int, params: list[tuple[str, str]]) -> tuple[bytes, str]:
-        """Encode ``nonce`` and `params` as a form and sign it; give (body, API-Sign)."""
+        """Encode ``nonce`` and `params` as a form and sign it; give (body, API-Sign).
+
+        The form is what `urllib.parse.urlencode` gives, with the nonce first.
+        """
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse with TypeError; so do copies."""
+
+    def __reduce_ex__(self, protocol: object, /) -> NoReturn: ...
+    def __getstate__(self) -> NoReturn: ...
+    def __copy__(self) -> NoReturn: ...
+    def __deepcopy__(self, memo: object, /) -> NoReturn: ...
 
 @final
 class NonceSequence:
@@ -36,7 +57,11 @@ class NonceSequence:
 
     def __new__(cls, last: int = 0) -> NonceSequence: ...
     def next(self, now_ns: int) -> int:
-        """Give the next nonce for a wall clock of `now_ns` unix nanoseconds."""
+        """Give the next nonce for a wall clock of `now_ns` unix nanoseconds.
+
+        Raises:
+            OverflowError: The highest 64-bit nonce was given; the key is used up.
+        """
     @property
     def last(self) -> int:
         """The highest nonce given so far."""
@@ -46,50 +71,80 @@ TICKER_FIELDS: Final[tuple[str, ...]]
 change_pct, trades, exchange_ns, updated_ns. A value Kraken left out is None."""
 
 CANDLE_FIELDS: Final[tuple[str, ...]]
-"""Order of a candle row: open_s, open, high, low, close, vwap, volume, trades, closed, updated_ns."""
+"""Order of a candle row: open_s, open, high, low, close, vwap, volume, trades, closed, updated_ns.
+
+vwap is None and trades is 0 where Kraken left them out (a streamed candle has a trade at least).
+"""
 
 @final
 class MarketCache:
-    """Latest ticker and live candles of every symbol; shared by all connections of one feed."""
+    """Latest ticker and live candles of every symbol; shared by all connections of one feed.
+
+    Keeps up to 16,384 symbols of at most 64 bytes, 16 intervals each; more is ignored and counted.
+
+    Rules of a candle: a row older than the newest candle, or of one already closed, is late and
+    ignored. Within a candle trades only rise; with the same number of trades the later event wins
+    and the same event again is late. Rows of a snapshot that were missed are closed in order. When
+    a connection ends (`FrameTap.end`), its running candles are unconfirmed: neither the clock nor a
+    newer candle closes them until a row of a new connection tells their state; one that no row ever
+    confirms is dropped and left to the back-fill.
+
+    Rules of a ticker: an update with an exchange time before the known one is late and ignored; a
+    snapshot always counts.
+    """
 
     def __new__(cls) -> MarketCache: ...
     def ticker(self, symbol: str) -> tuple[float | int | None, ...] | None:
-        """Give the newest ticker as floats in the order of TICKER_FIELDS, or None when none came."""
+        """Give the newest ticker as floats in the order of TICKER_FIELDS, or None before it."""
     def ticker_exact(self, symbol: str) -> tuple[str | int | None, ...] | None:
         """The same with every price and quantity as its exact wire digits (decimal text)."""
-    def candle(self, symbol: str, interval_minutes: int) -> tuple[float | int | bool, ...] | None:
+    def candle(
+        self, symbol: str, interval_minutes: int
+    ) -> tuple[float | int | bool | None, ...] | None:
         """Give the newest candle in the order of CANDLE_FIELDS, or None when none came."""
     def candle_exact(
         self, symbol: str, interval_minutes: int
-    ) -> tuple[str | int | bool, ...] | None:
-        """The same with exact decimal text."""
+    ) -> tuple[str | int | bool | None, ...] | None:
+        """The same with exact decimal text: positional, with the digits of the wire."""
     def updated_ns(self, symbol: str) -> int | None:
         """Elapsed time of the newest ticker, or None."""
     def count_updated_since(self, since_ns: int) -> int:
         """How many symbols had a ticker at or after `since_ns`."""
-    def close_due(self, wall_s: float, grace_s: float) -> int:
+    def close_due(self, wall_s: float, grace_s: float, now_ns: int | None = None) -> int:
         """Mark candles closed whose end plus grace has passed; give how many were closed now.
 
-        The closed ones are queued for `take_closed`, once each.
+        The closed ones are queued for `take_closed`, once each. With `now_ns`, the elapsed time
+        that belongs to `wall_s`, a candle is closed only when its connection was heard (any
+        message) since its end plus grace: bytes come in order, so nothing of it can be missing. A
+        connection that hangs then closes nothing. Pass it always, except in tests.
         """
     def take_closed(
         self,
-    ) -> list[tuple[str, int, int, float, float, float, float, float, float, int]]:
-        """Take the queue of closed candles, oldest first.
+    ) -> list[tuple[str, int, int, float, float, float, float, float | None, float, int]]:
+        """Take the queue of closed candles, oldest first; of one series always in order.
 
         Each is (symbol, interval_minutes, open_s, open, high, low, close, vwap, volume, trades).
-        Closed by a newer candle or by `close_due`; never twice, never dropped.
+        Closed by a newer candle, by a snapshot that has what was missed, or by `close_due`; never
+        twice, never dropped. The first snapshot of a series closes its older rows, too.
         """
     def take_changed(self, watcher: int) -> tuple[list[str], list[tuple[str, int]]]:
-        """Take what changed since this watcher's last call: (symbols with a new ticker,
-        (symbol, interval) with a new candle state). Conflated: each once, whatever the number of updates.
+        """Take what changed since this watcher's last call.
+
+        Symbols with a new ticker, and (symbol, interval) with a new candle state. Conflated: each
+        once, whatever the number of updates; the longest unchanged first.
+
+        Raises:
+            KeyError: No such watcher.
         """
     def add_watcher(self) -> int:
-        """Register a consumer of `take_changed`."""
+        """Register a consumer of `take_changed`, which sees changes from now on."""
     def remove_watcher(self, watcher: int) -> None:
         """Forget a consumer."""
     def forget(self, symbol: str) -> None:
-        """Drop what is known of a symbol (it was delisted or unsubscribed)."""
+        """Drop what is known of a symbol (it was delisted or unsubscribed).
+
+        Which of its candles were given out as closed stays remembered.
+        """
     def clear_candles(self, symbol: str, interval_minutes: int) -> None:
         """Drop the live candle of one series."""
 
@@ -102,24 +157,42 @@ class FrameTap:
     the WebSocket library to judge. RFC 6455 stays that library's business.
     """
 
-    def __new__(cls, cache: MarketCache, *, max_message_bytes: int = ...) -> FrameTap: ...
-    def receive(self, data: bytes, now_ns: int) -> bytes:
+    def __new__(cls, cache: MarketCache, *, max_message_bytes: int = ...) -> FrameTap:
+        """A tap at the start of a connection, before the HTTP reply.
+
+        Args:
+            cache: Where tickers and candles go.
+            max_message_bytes: Larger text frames are handed on; default 8 MiB. Give the WebSocket
+                library the same cap.
+        """
+
+    def receive(self, data: bytes | bytearray | memoryview, now_ns: int) -> bytes:
         """Feed one received chunk; give the bytes to forward (may be empty)."""
     def apply_message(self, message: str | bytes, now_ns: int) -> None:
         """Apply one message that the WebSocket library delivered (it came fragmented, say)."""
-    def take_events(self) -> list[tuple[object, ...]]:
-        """Take what needs a reaction, oldest first. The first item names the kind:
+    def end(self) -> None:
+        """The connection is over: its running candles are unconfirmed from here on.
 
-        ("status", system, connection_id | None, raw_json)
+        Call it as soon as the loss is noticed; may be called twice. Dropping the tap does it, too.
+        """
+    def take_events(self) -> list[tuple[object, ...]]:
+        """Take what needs a reaction, oldest first. The first item names the kind.
+
+        ("status", system, connection_id | None, raw_json)   raw_json: the status object as sent
         ("pong", req_id | None)
         ("subscribed", channel, symbol | None, interval | None, req_id | None, warnings: list[str])
         ("unsubscribed", channel | None, symbol | None, interval | None, req_id | None)
         ("refused", method, channel | None, symbol | None, interval | None, req_id | None, error)
-        ("ticker_snapshot", symbol)          the first ticker data of a symbol on this connection
+                                             method: "" when the answer does not say
+        ("ticker_snapshot", symbol)          a snapshot, or the first ticker data of a symbol on
+                                             this connection
         ("ohlc_snapshot", symbol, interval)  a snapshot of candles arrived
-        ("instrument", type, raw_json)       reference data, snapshot or update
-        ("malformed", reason, sample)        sample: at most 200 bytes, printable
-        ("other", channel | method)          known to be ignored
+        ("instrument", type, raw_json)       type: "snapshot" or "update"; raw_json: `data` as sent
+        ("malformed", reason, sample)        sample: at most 200 characters, printable ASCII
+        ("other", channel | method)          of no use here; each name is told once
+
+        At most 65,536 events wait (32 MiB of raw JSON, 32 malformed ones); more are dropped and
+        counted. The order is the order of the messages.
         """
     @property
     def events_pending(self) -> bool:
@@ -129,10 +202,97 @@ class FrameTap:
         """Elapsed time of the newest application frame of any kind; 0 before the first."""
     @property
     def last_data_ns(self) -> int:
-        """Elapsed time of the newest frame that is not a heartbeat, pong or status; 0 before."""
+        """Elapsed time of the newest good message but heartbeat, pong and status; 0 before."""
     @property
     def malformed_in_a_row(self) -> int:
         """Malformed frames since the last good one."""
     def statistics(self) -> dict[str, int]:
-        """Counters: frames, messages, bytes, tapped, forwarded, tickers, candles, heartbeats,
-        malformed, ignored, late."""
+        """Count what this connection has seen.
+
+        frames, messages, bytes, tapped, forwarded, tickers, candles, heartbeats, malformed,
+        ignored, late, events_dropped.
+        """
+
+@final
+class FrameSplitter:
+    """The tap of `FrameTap` without a cache: for recording, and for tests against an echo."""
+
+    def __new__(cls, *, max_message_bytes: int = ...) -> FrameSplitter: ...
+    def receive(self, data: bytes | bytearray | memoryview) -> tuple[list[str], bytes]:
+        """Feed one received chunk; give (texts taken out, bytes to forward)."""
+    @property
+    def surrendered(self) -> bool:
+        """Whether everything is forwarded from here on (no 101, Close, or a protocol violation)."""
+
+@final
+class CandleBuilder:
+    """Candles of one or several intervals out of trades, exactly.
+
+    A trade's id decides, not the order of arrival: an id counts once, the lowest id of an interval
+    opens it, the highest closes it. Trades without id (CSV) count in the order of arrival. Volume and
+    turnover are summed as integers and rounded once, to the nearest double. Memory is bounded by the
+    candles not taken yet, never by the length of the tape.
+    """
+
+    def __new__(cls, intervals_minutes: list[int]) -> CandleBuilder: ...
+    def add(self, time_ns: int, price: str, volume: str, trade_id: int | None = None) -> bool:
+        """Count one trade; False when its id was counted before.
+
+        Raises:
+            ValueError: No decimal numbers, negative ones, or a trade of a candle taken already.
+        """
+    def add_page(
+        self, reply: bytes, start_ns: int = 0, end_ns: int = ...
+    ) -> tuple[int, int, int | None, int | None, int | None, int | None, int | None]:
+        """Count the trades with start_ns <= time < end_ns of one reply of `Trades`.
+
+        Trades outside only leave their id, so that they are no holes.
+
+        Returns:
+            (rows, rows counted, lowest id, highest id, time_ns of the lowest, time_ns of the highest,
+            Kraken's `last` in nanoseconds).
+
+        Raises:
+            ValueError: The reply is malformed (what and where), or a trade came too late.
+        """
+    def add_csv(self, piece: bytes, *, is_last: bool = False) -> int:
+        """Count a piece of a time-and-sales CSV (unix seconds, price, volume); give its lines.
+
+        Raises:
+            ValueError: (what is wrong, 1-based number of the line).
+        """
+    def take(self, interval_minutes: int, before_s: int | None = None) -> dict[str, bytes]:
+        """Take the candles that open before `before_s` (all with None), oldest first, as columns.
+
+        Little-endian int64 `time` (open, unix seconds) and `count`; float64 `open`, `high`, `low`,
+        `close`, `vwap` (NaN when the volume is 0), `volume`. Only candles with trades. Trades before
+        `before_s` are too late from now on.
+        """
+    def pending(self, interval_minutes: int) -> int:
+        """How many candles of an interval have not been taken."""
+    def holes(self) -> list[tuple[int, int]]:
+        """Runs of ids (first, last) never seen although lower and higher ones were."""
+    @property
+    def last_id(self) -> int | None:
+        """The highest id seen."""
+
+@final
+class OhlcvtParser:
+    """One CSV file of Kraken's OHLCVT archive, read piece by piece into columns."""
+
+    def __new__(cls, interval_minutes: int) -> OhlcvtParser: ...
+    def feed(self, piece: bytes, *, is_last: bool = False) -> None:
+        """Read the next piece; a line may span pieces.
+
+        Raises:
+            ValueError: (what is wrong, 1-based number of the line). The parser is spent then.
+        """
+    def take(self, before_s: int | None = None) -> dict[str, bytes]:
+        """Take the rows that open before `before_s` (all with None) as columns, like
+        `CandleBuilder.take`, without `vwap`: the archive has none."""
+    @property
+    def rows(self) -> int:
+        """How many rows wait to be taken."""
+    @property
+    def last_s(self) -> int | None:
+        """Open time of the newest row read."""

@@ -1,0 +1,384 @@
+//! One connection's way from received bytes to the cache, and the events that need a reaction.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::frame::{FrameCounts, FrameTap};
+use crate::json::Malformed;
+use crate::message::{Message, Rows, Target, decode};
+use crate::series::{Origin, Outcome};
+
+/// How many events wait at most. A full resubscription of 1,500 symbols makes about 6,000.
+pub const MAX_EVENTS: usize = 65_536;
+
+/// How many bytes of raw JSON wait in events at most.
+const MAX_EVENT_BYTES: usize = 32 << 20;
+
+/// How many malformed samples wait at most; the counter goes on.
+const MAX_MALFORMED_EVENTS: usize = 32;
+
+/// How many names of ignored channels are told, once each.
+const MAX_OTHER_NAMES: usize = 32;
+
+/// Longest sample of a malformed message, bytes.
+const SAMPLE_BYTES: usize = 200;
+
+/// What needs a reaction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// State of the exchange: system, Kraken's connection number, the element as sent.
+    Status(String, Option<u64>, String),
+    /// Answer to our ping, with its number.
+    Pong(Option<u64>),
+    /// A subscription is acknowledged, with warnings.
+    Subscribed(Subject, Vec<String>),
+    /// An unsubscription is acknowledged.
+    Unsubscribed(Subject),
+    /// A request was refused: method, subject, Kraken's text.
+    Refused(String, Subject, String),
+    /// First ticker data, or a snapshot, of a symbol on this connection.
+    TickerSnapshot(Arc<str>),
+    /// A snapshot of candles: symbol, minutes.
+    OhlcSnapshot(Arc<str>, u32),
+    /// Reference data: whether a snapshot, the `data` object as sent.
+    Instrument(bool, String),
+    /// A message was refused: reason, a printable sample.
+    Malformed(Malformed, String),
+    /// A channel or method of no use here, told once.
+    Other(String),
+}
+
+/// What an answer is about, as far as it says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subject {
+    /// Channel.
+    pub channel: Option<String>,
+    /// Symbol.
+    pub symbol: Option<String>,
+    /// Candle length in minutes.
+    pub interval: Option<u64>,
+    /// Ours, echoed.
+    pub req_id: Option<u64>,
+}
+
+impl From<Target<'_>> for Subject {
+    fn from(target: Target<'_>) -> Self {
+        Self {
+            channel: target.channel.map(String::from),
+            symbol: target.symbol.map(String::from),
+            interval: target.interval,
+            req_id: target.req_id,
+        }
+    }
+}
+
+/// What a connection has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages decoded, from the tap or from the WebSocket library, malformed ones included.
+    pub messages: u64,
+    /// Ticker rows applied.
+    pub tickers: u64,
+    /// Candle rows applied.
+    pub candles: u64,
+    /// Heartbeats.
+    pub heartbeats: u64,
+    /// Messages refused.
+    pub malformed: u64,
+    /// Messages of channels of no use here, and rows for which there was no room.
+    pub ignored: u64,
+    /// Rows older than what was known.
+    pub late: u64,
+    /// Events that were dropped because nobody took them.
+    pub events_dropped: u64,
+}
+
+/// One connection. Times are elapsed nanoseconds.
+#[derive(Debug)]
+pub struct Connection {
+    tap: FrameTap,
+    inbox: Inbox,
+}
+
+/// Everything behind the tap; apart from it, so that both can be borrowed at once.
+#[derive(Debug)]
+struct Inbox {
+    id: u64,
+    rows: Rows,
+    events: VecDeque<Event>,
+    event_bytes: usize,
+    malformed_events: usize,
+    other_names: Vec<String>,
+    /// One bit per symbol: its ticker was seen on this connection.
+    tickers_seen: Vec<u64>,
+    counts: Counts,
+    last_frame_ns: i64,
+    last_data_ns: i64,
+    malformed_in_a_row: u64,
+}
+
+impl Connection {
+    /// A fresh connection that feeds `cache`.
+    #[must_use]
+    pub fn new(cache: &mut Cache, max_message_bytes: usize) -> Self {
+        Self {
+            tap: FrameTap::new(max_message_bytes),
+            inbox: Inbox {
+                id: cache.connect(),
+                rows: Rows::default(),
+                events: VecDeque::new(),
+                event_bytes: 0,
+                malformed_events: 0,
+                other_names: Vec::new(),
+                tickers_seen: Vec::new(),
+                counts: Counts::default(),
+                last_frame_ns: 0,
+                last_data_ns: 0,
+                malformed_in_a_row: 0,
+            },
+        }
+    }
+
+    /// Feeds one received chunk; what the WebSocket library must see is appended to `forward`.
+    pub fn receive(&mut self, cache: &mut Cache, data: &[u8], now_ns: i64, forward: &mut Vec<u8>) {
+        let inbox = &mut self.inbox;
+        let before = inbox.counts.messages;
+        self.tap
+            .receive(data, forward, &mut |text| inbox.apply(cache, text, now_ns));
+        if inbox.counts.messages != before {
+            cache.hear(inbox.id, now_ns);
+        }
+    }
+
+    /// Applies one message that the WebSocket library delivered.
+    pub fn apply_message(&mut self, cache: &mut Cache, message: &[u8], now_ns: i64) {
+        if let Ok(text) = std::str::from_utf8(message) {
+            self.inbox.apply(cache, text, now_ns);
+        } else {
+            self.inbox.counts.messages += 1;
+            self.inbox.last_frame_ns = now_ns;
+            self.inbox.refuse(Malformed::NotUtf8, message);
+        }
+        cache.hear(self.inbox.id, now_ns);
+    }
+
+    /// The connection is over: candles that rest on its word are unconfirmed from here on.
+    pub fn end(&mut self, cache: &mut Cache) {
+        cache.disconnect(self.inbox.id);
+    }
+
+    /// Takes the waiting events, oldest first.
+    pub fn take_events(&mut self) -> VecDeque<Event> {
+        self.inbox.event_bytes = 0;
+        self.inbox.malformed_events = 0;
+        std::mem::take(&mut self.inbox.events)
+    }
+
+    /// Whether events wait.
+    #[must_use]
+    pub fn events_pending(&self) -> bool {
+        !self.inbox.events.is_empty()
+    }
+
+    /// Elapsed time of the newest message of any kind; 0 before the first.
+    #[must_use]
+    pub fn last_frame_ns(&self) -> i64 {
+        self.inbox.last_frame_ns
+    }
+
+    /// Elapsed time of the newest message that is not heartbeat, pong, status or garbage.
+    #[must_use]
+    pub fn last_data_ns(&self) -> i64 {
+        self.inbox.last_data_ns
+    }
+
+    /// Malformed messages since the last good one.
+    #[must_use]
+    pub fn malformed_in_a_row(&self) -> u64 {
+        self.inbox.malformed_in_a_row
+    }
+
+    /// What was counted by the tap and behind it.
+    #[must_use]
+    pub fn counts(&self) -> (FrameCounts, Counts) {
+        (self.tap.counts(), self.inbox.counts)
+    }
+}
+
+impl Inbox {
+    fn apply(&mut self, cache: &mut Cache, text: &str, now_ns: i64) {
+        self.counts.messages += 1;
+        self.last_frame_ns = now_ns;
+        // The rows move out for the while, so that applying them can touch everything else.
+        let mut rows = std::mem::take(&mut self.rows);
+        match decode(text, &mut rows) {
+            Ok(message) => {
+                self.malformed_in_a_row = 0;
+                if !matches!(
+                    message,
+                    Message::Heartbeat | Message::Pong { .. } | Message::Status { .. }
+                ) {
+                    self.last_data_ns = now_ns;
+                }
+                self.react(cache, message, &rows, now_ns);
+            }
+            Err(reason) => self.refuse(reason, text.as_bytes()),
+        }
+        self.rows = rows;
+    }
+
+    #[inline]
+    fn react(&mut self, cache: &mut Cache, message: Message<'_>, rows: &Rows, now_ns: i64) {
+        match message {
+            Message::Ticker { snapshot } => self.apply_tickers(cache, rows, snapshot, now_ns),
+            Message::Ohlc { snapshot, event_ns } => {
+                let origin = Origin {
+                    source: self.id,
+                    snapshot,
+                    event_ns,
+                    now_ns,
+                };
+                self.apply_candles(cache, rows, origin);
+            }
+            Message::Heartbeat => self.counts.heartbeats += 1,
+            other => self.tell(cache, other),
+        }
+    }
+
+    fn apply_tickers(&mut self, cache: &mut Cache, rows: &Rows, snapshot: bool, now_ns: i64) {
+        for (symbol, row) in rows.tickers() {
+            let Some(slot) = cache.slot(symbol) else {
+                self.counts.ignored += 1;
+                continue;
+            };
+            if cache.apply_ticker(slot, row, snapshot, now_ns) {
+                self.counts.tickers += 1;
+            } else {
+                self.counts.late += 1;
+            }
+            if self.mark_ticker_seen(slot) || snapshot {
+                self.push(Event::TickerSnapshot(cache.name(slot)), 0);
+            }
+        }
+    }
+
+    fn apply_candles(&mut self, cache: &mut Cache, rows: &Rows, origin: Origin) {
+        let mut told = None;
+        for (symbol, row) in rows.candles() {
+            let applied = cache
+                .slot(symbol)
+                .and_then(|slot| Some((slot, cache.apply_candle(slot, row, origin)?)));
+            let Some((slot, outcome)) = applied else {
+                self.counts.ignored += 1;
+                continue;
+            };
+            match outcome {
+                Outcome::Applied => self.counts.candles += 1,
+                Outcome::Late => self.counts.late += 1,
+                Outcome::Known => {}
+            }
+            if origin.snapshot && told != Some((slot, row.interval_minutes)) {
+                told = Some((slot, row.interval_minutes));
+                self.push(
+                    Event::OhlcSnapshot(cache.name(slot), row.interval_minutes),
+                    0,
+                );
+            }
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, cache: &mut Cache, message: Message<'_>) {
+        match message {
+            Message::Status {
+                system,
+                connection_id,
+                raw,
+            } => {
+                self.push(
+                    Event::Status(system.into(), connection_id, raw.to_owned()),
+                    raw.len(),
+                );
+            }
+            Message::Pong { req_id } => self.push(Event::Pong(req_id), 0),
+            Message::Subscribed { target, warnings } => {
+                let warnings = warnings.into_iter().map(String::from).collect();
+                self.push(Event::Subscribed(target.into(), warnings), 0);
+            }
+            Message::Unsubscribed(target) => {
+                if target.channel.as_deref() == Some("ticker")
+                    && let Some(slot) = target.symbol.as_deref().and_then(|it| cache.slot(it))
+                {
+                    self.unmark_ticker_seen(slot);
+                }
+                self.push(Event::Unsubscribed(target.into()), 0);
+            }
+            Message::Refused {
+                method,
+                target,
+                error,
+            } => {
+                self.push(
+                    Event::Refused(method.into(), target.into(), error.into()),
+                    0,
+                );
+            }
+            Message::Instrument { snapshot, raw } => {
+                self.push(Event::Instrument(snapshot, raw.to_owned()), raw.len());
+            }
+            Message::Other(name) => {
+                self.counts.ignored += 1;
+                if self.other_names.len() < MAX_OTHER_NAMES
+                    && !self.other_names.iter().any(|known| *known == name)
+                {
+                    self.other_names.push(name.clone().into());
+                    self.push(Event::Other(name.into()), 0);
+                }
+            }
+            Message::Ticker { .. } | Message::Ohlc { .. } | Message::Heartbeat => {}
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, reason: Malformed, message: &[u8]) {
+        self.counts.malformed += 1;
+        self.malformed_in_a_row += 1;
+        if self.malformed_events < MAX_MALFORMED_EVENTS {
+            self.malformed_events += 1;
+            let sample = &message[..message.len().min(SAMPLE_BYTES)];
+            let sample = sample.iter().map(|&byte| match byte {
+                b' '..=b'~' => char::from(byte),
+                _ => '.',
+            });
+            self.push(Event::Malformed(reason, sample.collect()), 0);
+        }
+    }
+
+    fn push(&mut self, event: Event, bytes: usize) {
+        if self.events.len() >= MAX_EVENTS || self.event_bytes + bytes > MAX_EVENT_BYTES {
+            self.counts.events_dropped += 1;
+            return;
+        }
+        self.event_bytes += bytes;
+        self.events.push_back(event);
+    }
+
+    /// True when the symbol's ticker was not seen before on this connection.
+    #[inline]
+    fn mark_ticker_seen(&mut self, slot: u32) -> bool {
+        let (word, bit) = ((slot / 64) as usize, 1_u64 << (slot % 64));
+        if word >= self.tickers_seen.len() {
+            self.tickers_seen.resize(word + 1, 0);
+        }
+        let fresh = self.tickers_seen[word] & bit == 0;
+        self.tickers_seen[word] |= bit;
+        fresh
+    }
+
+    fn unmark_ticker_seen(&mut self, slot: u32) {
+        if let Some(word) = self.tickers_seen.get_mut((slot / 64) as usize) {
+            *word &= !(1_u64 << (slot % 64));
+        }
+    }
+}

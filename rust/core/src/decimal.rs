@@ -1,0 +1,384 @@
+//! Exact decimal numbers as Kraken spells them, held as scaled integers. Never wraps, never rounds:
+//! a number too wide for 96 bits is refused with a type of its own.
+
+use std::fmt;
+
+/// Largest number of decimals kept. Kraken's finest listed step is 10 decimals; the rest is room for
+/// exponents such as `1e-08` and for whatever comes next.
+pub const MAX_SCALE: u8 = 64;
+
+const MAX_MAGNITUDE: u128 = (1 << 96) - 1;
+
+/// Powers of ten that fit 64 bits.
+const POW10: [u64; 20] = {
+    let mut table = [1_u64; 20];
+    let mut at = 1;
+    while at < 20 {
+        table[at] = table[at - 1] * 10;
+        at += 1;
+    }
+    table
+};
+
+/// Powers of ten that a double holds exactly.
+const EXACT_F64_POW10: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// A decimal number with the digits of the wire: `0.00044780` keeps its last zero.
+///
+/// Sixteen bytes: 96 bits of magnitude (28 digits), the number of decimals and the sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Decimal {
+    low: u64,
+    high: u32,
+    scale: u8,
+    negative: bool,
+}
+
+/// Why a piece of text is not a number we keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberError {
+    /// Not a number in JSON's grammar.
+    Malformed,
+    /// A number, but with more digits than 96 bits or [`MAX_SCALE`] decimals hold.
+    TooWide,
+}
+
+impl Decimal {
+    /// Builds `magnitude / 10^scale`, or None when it does not fit.
+    #[must_use]
+    pub fn new(negative: bool, magnitude: u128, scale: u8) -> Option<Self> {
+        if magnitude > MAX_MAGNITUDE || scale > MAX_SCALE {
+            return None;
+        }
+        Some(Self {
+            low: u64::try_from(magnitude & u128::from(u64::MAX)).ok()?,
+            high: u32::try_from(magnitude >> 64).ok()?,
+            scale,
+            negative,
+        })
+    }
+
+    /// Parses a whole text by JSON's number grammar.
+    pub fn parse(text: &str) -> Result<Self, NumberError> {
+        let (number, end) = Self::scan(text.as_bytes(), 0)?;
+        if end == text.len() {
+            Ok(number)
+        } else {
+            Err(NumberError::Malformed)
+        }
+    }
+
+    /// Reads the number that begins at `start`; gives it and the place just behind it.
+    #[inline]
+    pub fn scan(bytes: &[u8], start: usize) -> Result<(Self, usize), NumberError> {
+        let negative = bytes.get(start) == Some(&b'-');
+        let whole_at = start + usize::from(negative);
+        let (mut low, whole_end) = take_digits(bytes, whole_at, 0);
+        let mut digits = whole_end - whole_at;
+        if digits == 0 || (digits > 1 && bytes[whole_at] == b'0') {
+            return Err(NumberError::Malformed);
+        }
+        let mut end = whole_end;
+        let mut scale = 0;
+        if bytes.get(end) == Some(&b'.') {
+            (low, end) = take_digits(bytes, whole_end + 1, low);
+            scale = end - whole_end - 1;
+            if scale == 0 {
+                return Err(NumberError::Malformed);
+            }
+            digits += scale;
+        }
+        // 19 digits always fit 64 bits; an exponent or more digits are rare and take the long way.
+        if digits > 19 || matches!(bytes.get(end), Some(b'e' | b'E')) {
+            return Self::scan_wide(bytes, whole_at, negative);
+        }
+        let scale = u8::try_from(scale).map_err(|_| NumberError::TooWide)?;
+        Ok((
+            Self {
+                low,
+                high: 0,
+                scale,
+                negative,
+            },
+            end,
+        ))
+    }
+
+    #[cold]
+    fn scan_wide(
+        bytes: &[u8],
+        whole_at: usize,
+        negative: bool,
+    ) -> Result<(Self, usize), NumberError> {
+        let mut magnitude: u128 = 0;
+        let mut fits = true;
+        let mut scale: i64 = 0;
+        let mut at = whole_at;
+        let mut point = false;
+        while let Some(&byte) = bytes.get(at) {
+            match byte {
+                b'0'..=b'9' => {
+                    if fits {
+                        magnitude = magnitude * 10 + u128::from(byte - b'0');
+                        fits = magnitude <= MAX_MAGNITUDE;
+                        scale += i64::from(point);
+                    }
+                }
+                b'.' if !point => point = true,
+                _ => break,
+            }
+            at += 1;
+        }
+        if matches!(bytes.get(at), Some(b'e' | b'E')) {
+            at += 1;
+            let minus = bytes.get(at) == Some(&b'-');
+            if matches!(bytes.get(at), Some(b'-' | b'+')) {
+                at += 1;
+            }
+            let digits_at = at;
+            let mut exponent: i64 = 0;
+            while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
+                // Saturated far beyond anything that fits.
+                exponent = (exponent * 10 + i64::from(byte - b'0')).min(1_000_000);
+                at += 1;
+            }
+            if at == digits_at {
+                return Err(NumberError::Malformed);
+            }
+            scale += if minus { exponent } else { -exponent };
+        }
+        if !fits {
+            return Err(NumberError::TooWide);
+        }
+        if magnitude == 0 {
+            scale = scale.clamp(0, i64::from(MAX_SCALE));
+        }
+        while scale < 0 {
+            magnitude *= 10;
+            if magnitude > MAX_MAGNITUDE {
+                return Err(NumberError::TooWide);
+            }
+            scale += 1;
+        }
+        let scale = u8::try_from(scale).map_err(|_| NumberError::TooWide)?;
+        Self::new(negative, magnitude, scale).map_or(Err(NumberError::TooWide), |it| Ok((it, at)))
+    }
+
+    /// The digits without point and sign.
+    #[must_use]
+    pub fn magnitude(self) -> u128 {
+        (u128::from(self.high) << 64) | u128::from(self.low)
+    }
+
+    /// How many of the digits stand behind the point.
+    #[must_use]
+    pub fn scale(self) -> u8 {
+        self.scale
+    }
+
+    /// Whether a minus sign was sent (also of zero).
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.negative
+    }
+
+    /// The nearest double, correctly rounded: what Python's `float(text)` gives.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        // Below 2^53 and 10^22 both operands are exact doubles, so one division rounds correctly.
+        if self.high == 0 && self.low <= 1 << 53 && self.scale <= 22 {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "exact up to 2^53, checked above"
+            )]
+            let value = self.low as f64 / EXACT_F64_POW10[usize::from(self.scale)];
+            return if self.negative { -value } else { value };
+        }
+        // The standard parser rounds correctly for any length; our own text always parses.
+        self.to_string().parse().unwrap_or(f64::NAN)
+    }
+
+    /// The value as a whole number, or None when it is negative, has a fraction or is too large.
+    #[must_use]
+    pub fn to_u64(self) -> Option<u64> {
+        if self.negative && self.magnitude() != 0 {
+            return None;
+        }
+        if self.scale == 0 && self.high == 0 {
+            return Some(self.low);
+        }
+        let unit = 10_u128.checked_pow(u32::from(self.scale));
+        match unit {
+            Some(unit) if self.magnitude().is_multiple_of(unit) => {
+                u64::try_from(self.magnitude() / unit).ok()
+            }
+            None if self.magnitude() == 0 => Some(0),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Decimal {
+    /// Plain positional text: as many decimals as sent, no exponent.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scale = usize::from(self.scale);
+        let digits = format!("{:0>width$}", self.magnitude(), width = scale + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - scale);
+        let sign = if self.negative { "-" } else { "" };
+        if fraction.is_empty() {
+            write!(out, "{sign}{whole}")
+        } else {
+            write!(out, "{sign}{whole}.{fraction}")
+        }
+    }
+}
+
+/// Folds the digits from `at` on into `value`; gives it and the end. Wraps silently beyond 19 digits
+/// (the caller counts them).
+#[inline]
+fn take_digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
+    // Eight bytes at a time: find how many lead as digits, move them to the end, fold by pairs.
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let lifted = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+        // The high bit of a byte is set when it is not 0-9; carries only reach later bytes.
+        let others = (lifted.wrapping_add(0x7676_7676_7676_7676) | lifted) & 0x8080_8080_8080_8080;
+        let count = others.trailing_zeros() / 8;
+        if count == 0 {
+            return (value, at);
+        }
+        let digits = lifted << (64 - 8 * count);
+        let pairs = digits.wrapping_mul(2561) >> 8;
+        let fours = (pairs & 0x00FF_00FF_00FF_00FF).wrapping_mul(6_553_601) >> 16;
+        let all = (fours & 0x0000_FFFF_0000_FFFF).wrapping_mul(42_949_672_960_001) >> 32;
+        value = value.wrapping_mul(POW10[count as usize]).wrapping_add(all);
+        at += count as usize;
+        if count < 8 {
+            return (value, at);
+        }
+    }
+    while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        at += 1;
+    }
+    (value, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keeps_the_digits_of_the_wire() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("64.0", "64.0"),
+            ("0.00044780", "0.00044780"),
+            ("3156.84782110", "3156.84782110"),
+            ("-429.3", "-429.3"),
+            ("-0.0", "-0.0"),
+            ("1e-08", "0.00000001"),
+            ("4E+2", "400"),
+            ("3.811e-05", "0.00003811"),
+            ("1.5e1", "15"),
+            ("0e999999999999", "0"),
+            ("1200000000000.12345678", "1200000000000.12345678"),
+            ("12345678", "12345678"),
+            ("123456789.12345678", "123456789.12345678"),
+            (
+                "79228162514264337593543950335",
+                "79228162514264337593543950335",
+            ),
+        ] {
+            let number = Decimal::parse(text).unwrap();
+            assert_eq!(number.to_string(), shown);
+            assert_eq!(
+                number.to_f64().to_bits(),
+                text.parse::<f64>().unwrap().to_bits(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_json_refuses() {
+        for text in [
+            "", "-", "+1", "01", "-01", ".5", "1.", "1.e5", "1e", "1e+", "NaN", "Infinity", "0x10",
+            "1 ", " 1", "1,2", "1_000", "--1", "1..2", "1e5.5",
+        ] {
+            assert_eq!(
+                Decimal::parse(text),
+                Err(NumberError::Malformed),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_instead_of_wrapping() {
+        let long = format!("0.{}1", "0".repeat(64));
+        for text in [
+            "79228162514264337593543950336",
+            "1e29",
+            "1e999999999999999999",
+            "1e-65",
+            &long,
+        ] {
+            assert_eq!(Decimal::parse(text), Err(NumberError::TooWide), "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers() {
+        for (text, whole) in [
+            ("33", Some(33)),
+            ("33.0", Some(33)),
+            ("33.5", None),
+            ("-1", None),
+            ("-0", Some(0)),
+        ] {
+            assert_eq!(Decimal::parse(text).unwrap().to_u64(), whole);
+        }
+        assert_eq!(
+            Decimal::parse("18446744073709551615").unwrap().to_u64(),
+            Some(u64::MAX)
+        );
+        assert_eq!(
+            Decimal::parse("18446744073709551616").unwrap().to_u64(),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_keeps_value_and_rounds_like_the_standard_parser(
+            negative: bool, whole in 0_u64..=u64::MAX, fraction in "[0-9]{0,9}", tail in "[,} ]{0,9}"
+        ) {
+            let sign = if negative { "-" } else { "" };
+            let point = if fraction.is_empty() { "" } else { "." };
+            let text = format!("{sign}{whole}{point}{fraction}");
+            let framed = format!("{text}{tail}");
+            let (number, end) = Decimal::scan(framed.as_bytes(), 0).unwrap();
+            prop_assert_eq!(end, text.len());
+            prop_assert_eq!(number.to_string(), text.clone());
+            prop_assert_eq!(number.to_f64().to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+
+        #[test]
+        fn any_text_ends_in_a_value_or_a_typed_refusal(text in "[-+0-9.eE]{0,40}") {
+            match Decimal::parse(&text) {
+                Ok(number) => {
+                    prop_assert_eq!(number.to_f64().abs().to_bits(), text.parse::<f64>().unwrap().abs().to_bits());
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+                }
+                Err(NumberError::Malformed) => {
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_err());
+                }
+                Err(NumberError::TooWide) => {}
+            }
+        }
+    }
+}

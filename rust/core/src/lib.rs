@@ -1,0 +1,20 @@
+//! The pure half of krakked: signing, nonces, and the way from received bytes to the live cache.
+//!
+//! Nothing here reads a clock, opens a file or touches a socket: bytes and times come in as
+//! arguments, so the same input always gives the same state.
+
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod candles;
+pub mod connection;
+pub mod decimal;
+pub mod frame;
+pub mod json;
+pub mod message;
+pub mod nonce;
+pub mod ohlcvt;
+pub mod series;
+pub mod sign;
+pub mod timestamp;
+pub mod trades;

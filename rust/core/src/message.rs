@@ -1,0 +1,599 @@
+//! Kraken WebSocket v2 messages: one text in, one typed message out, all or nothing.
+//!
+//! Keys may come in any order; unknown channels and fields are passed over. Rows of ticker and ohlc
+//! go into a reused [`Rows`], so that a message in the steady state allocates nothing.
+//! Source of the shapes: Kraken WebSocket v2 pages "Ticker", "Candles (OHLC)", "Status",
+//! "Heartbeat", "Ping", "Instrument", and recorded frames where they differ.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::decimal::Decimal;
+use crate::json::{Malformed, Scan, Scanner};
+
+/// How many elements `data` may have. Kraken sends one ticker, about ten candles.
+pub const MAX_ELEMENTS: usize = 4096;
+
+/// How many warnings of an acknowledgement are kept.
+const MAX_WARNINGS: usize = 16;
+
+/// A candle may begin this much after its own event time (none does; a clock at Kraken may step)
+/// before it is taken for garbage, which would make every true candle look late.
+const FUTURE_TOLERANCE_NS: i64 = 86_400_000_000_000;
+
+/// How many exact numbers a ticker has.
+pub const TICKER_VALUES: usize = 11;
+
+/// Their names on the wire, in the order of [`TickerRow::values`].
+pub const TICKER_VALUE_NAMES: [&str; TICKER_VALUES] = [
+    "bid",
+    "bid_qty",
+    "ask",
+    "ask_qty",
+    "last",
+    "volume",
+    "vwap",
+    "low",
+    "high",
+    "change",
+    "change_pct",
+];
+
+/// One element of a ticker message. A value that Kraken left out or sent as null is None.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TickerRow {
+    symbol: Range<usize>,
+    /// Prices (quote per base), quantities (base units) and changes by [`TICKER_VALUE_NAMES`].
+    pub values: [Option<Decimal>; TICKER_VALUES],
+    /// Trades in 24 hours.
+    pub trades: Option<u64>,
+    /// Kraken's time of the update, unix nanoseconds.
+    pub exchange_ns: Option<i64>,
+}
+
+/// One element of an ohlc message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CandleRow {
+    symbol: Range<usize>,
+    /// Length of the candle.
+    pub interval_minutes: u32,
+    /// Opening time, unix seconds.
+    pub open_s: i64,
+    /// First price.
+    pub open: Decimal,
+    /// Highest price.
+    pub high: Decimal,
+    /// Lowest price.
+    pub low: Decimal,
+    /// Newest price.
+    pub close: Decimal,
+    /// Volume-weighted average price.
+    pub vwap: Option<Decimal>,
+    /// Base units traded.
+    pub volume: Decimal,
+    /// Number of trades; 0 when Kraken left it out (a streamed candle has at least one).
+    pub trades: u64,
+}
+
+/// The rows of the message decoded last. Reused from message to message.
+#[derive(Debug, Default)]
+pub struct Rows {
+    tickers: Vec<TickerRow>,
+    candles: Vec<CandleRow>,
+    symbols: String,
+}
+
+impl Rows {
+    /// Rows of a ticker message, with their symbols.
+    pub fn tickers(&self) -> impl Iterator<Item = (&str, &TickerRow)> {
+        self.tickers
+            .iter()
+            .map(|row| (self.symbol(&row.symbol), row))
+    }
+
+    /// Rows of an ohlc message, with their symbols, in the order sent.
+    pub fn candles(&self) -> impl Iterator<Item = (&str, &CandleRow)> {
+        self.candles
+            .iter()
+            .map(|row| (self.symbol(&row.symbol), row))
+    }
+
+    fn symbol(&self, place: &Range<usize>) -> &str {
+        self.symbols.get(place.clone()).unwrap_or_default()
+    }
+
+    fn keep_symbol(&mut self, symbol: &str) -> Range<usize> {
+        let start = self.symbols.len();
+        self.symbols.push_str(symbol);
+        start..self.symbols.len()
+    }
+
+    fn clear(&mut self) {
+        self.tickers.clear();
+        self.candles.clear();
+        self.symbols.clear();
+        // One oversized snapshot must not hold its memory for the life of the connection.
+        if self.tickers.capacity() > 64 || self.candles.capacity() > 256 {
+            *self = Self::default();
+        }
+    }
+}
+
+/// One message. Rows of `Ticker` and `Ohlc` are in the [`Rows`] given to [`decode`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message<'a> {
+    /// Ticker rows.
+    Ticker {
+        /// Whether it is the snapshot after a subscription.
+        snapshot: bool,
+    },
+    /// Candle rows, ascending in a snapshot.
+    Ohlc {
+        /// Whether it is the snapshot after a subscription.
+        snapshot: bool,
+        /// Kraken's time of the event, unix nanoseconds.
+        event_ns: Option<i64>,
+    },
+    /// The sign of life of a quiet connection.
+    Heartbeat,
+    /// State of the exchange, on connect and on change.
+    Status {
+        /// `online`, `maintenance`, `cancel_only`, `post_only`, or what comes next.
+        system: Cow<'a, str>,
+        /// Kraken's number of this connection; may exceed `i64`.
+        connection_id: Option<u64>,
+        /// The element as sent.
+        raw: &'a str,
+    },
+    /// Answer to our ping.
+    Pong {
+        /// Ours, echoed.
+        req_id: Option<u64>,
+    },
+    /// A subscription was acknowledged: one message per symbol.
+    Subscribed {
+        /// What was acknowledged.
+        target: Target<'a>,
+        /// Notes of the exchange, such as deprecations.
+        warnings: Vec<Cow<'a, str>>,
+    },
+    /// An unsubscription was acknowledged.
+    Unsubscribed(Target<'a>),
+    /// A request was refused, in any of the three shapes seen.
+    Refused {
+        /// Request, such as `subscribe`; empty when the answer does not say.
+        method: Cow<'a, str>,
+        /// What was refused, as far as the answer says.
+        target: Target<'a>,
+        /// Kraken's text.
+        error: Cow<'a, str>,
+    },
+    /// Reference data of assets and pairs.
+    Instrument {
+        /// Whether it is the snapshot after a subscription.
+        snapshot: bool,
+        /// The `data` object as sent.
+        raw: &'a str,
+    },
+    /// A channel or method that is of no use here.
+    Other(Cow<'a, str>),
+}
+
+/// What an answer is about, as far as it says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Target<'a> {
+    /// Channel.
+    pub channel: Option<Cow<'a, str>>,
+    /// Symbol.
+    pub symbol: Option<Cow<'a, str>>,
+    /// Candle length in minutes.
+    pub interval: Option<u64>,
+    /// Ours, echoed.
+    pub req_id: Option<u64>,
+}
+
+/// Decodes one message. On an error `rows` holds nothing of use.
+pub fn decode<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malformed> {
+    rows.clear();
+    let mut scanner = Scanner::new(text);
+    if !scanner.open(b'{') {
+        return Err(scanner.wrong_type("message"));
+    }
+    let mut envelope = Envelope::default();
+    let mut first = true;
+    while scanner.next_item(first, b'}')? {
+        first = false;
+        envelope.field(&mut scanner, rows)?;
+    }
+    scanner.end()?;
+    envelope.message(rows)
+}
+
+/// Channels whose rows are decoded in passing, when `channel` came before `data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowChannel {
+    Ticker,
+    Ohlc,
+}
+
+impl RowChannel {
+    fn of(name: Option<&str>) -> Option<Self> {
+        match name {
+            Some("ticker") => Some(Self::Ticker),
+            Some("ohlc") => Some(Self::Ohlc),
+            _ => None,
+        }
+    }
+}
+
+/// The top level of a message, field by field.
+#[derive(Default)]
+struct Envelope<'a> {
+    channel: Option<Cow<'a, str>>,
+    kind: Option<Cow<'a, str>>,
+    event_ns: Option<i64>,
+    data: Option<&'a str>,
+    rows_of: Option<RowChannel>,
+    method: Option<Cow<'a, str>>,
+    success: Option<bool>,
+    error: Option<Cow<'a, str>>,
+    symbol: Option<Cow<'a, str>>,
+    req_id: Option<u64>,
+    result: Option<&'a str>,
+}
+
+impl<'a> Envelope<'a> {
+    fn field(&mut self, scanner: &mut Scanner<'a>, rows: &mut Rows) -> Scan<()> {
+        match &*scanner.key()? {
+            "channel" => self.channel = scanner.string_or_null("channel")?,
+            "type" => self.kind = scanner.string_or_null("type")?,
+            "data" => {
+                self.rows_of = RowChannel::of(self.channel.as_deref());
+                self.data = Some(match self.rows_of {
+                    Some(channel) => {
+                        scanner.capture(|scanner| read_rows(scanner, channel, rows))?
+                    }
+                    None => scanner.skip_value()?,
+                });
+            }
+            "timestamp" => self.event_ns = scanner.time_or_null("timestamp")?,
+            "method" => self.method = scanner.string_or_null("method")?,
+            "success" => self.success = scanner.bool_or_null("success")?,
+            "error" => self.error = scanner.string_or_null("error")?,
+            "symbol" => self.symbol = scanner.string_or_null("symbol")?,
+            "req_id" => self.req_id = whole_number(scanner)?,
+            "result" => self.result = Some(scanner.skip_value()?),
+            _ => {
+                scanner.skip_value()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn message(mut self, rows: &mut Rows) -> Scan<Message<'a>> {
+        if self.method.is_some() || (self.error.is_some() && self.success != Some(true)) {
+            return self.answer();
+        }
+        let snapshot = self.kind.as_deref() == Some("snapshot");
+        let channel = self.channel.take().ok_or(Malformed::Missing("channel"))?;
+        if &*channel == "heartbeat" {
+            return Ok(Message::Heartbeat);
+        }
+        if let Some(row_channel) = RowChannel::of(Some(&channel)) {
+            let data = self.data.ok_or(Malformed::Missing("data"))?;
+            if self.rows_of != Some(row_channel) {
+                read_rows(&mut Scanner::new(data), row_channel, rows)?;
+            }
+        }
+        match &*channel {
+            "ticker" => Ok(Message::Ticker { snapshot }),
+            "ohlc" => {
+                let newest = self
+                    .event_ns
+                    .unwrap_or(i64::MAX)
+                    .saturating_add(FUTURE_TOLERANCE_NS);
+                if rows
+                    .candles
+                    .iter()
+                    .any(|row| row.open_s > newest / 1_000_000_000)
+                {
+                    return Err(Malformed::BadTimestamp);
+                }
+                Ok(Message::Ohlc {
+                    snapshot,
+                    event_ns: self.event_ns,
+                })
+            }
+            "status" => read_status(self.data.ok_or(Malformed::Missing("data"))?),
+            "instrument" => {
+                let raw = self.data.ok_or(Malformed::Missing("data"))?;
+                Ok(Message::Instrument { snapshot, raw })
+            }
+            _ => Ok(Message::Other(channel)),
+        }
+    }
+
+    /// The answer to a request. Failures carry symbol and channel at the top level, or not at all.
+    fn answer(self) -> Scan<Message<'a>> {
+        let method = self.method.unwrap_or_default();
+        let refused = self.success == Some(false) || self.error.is_some();
+        let mut target = Target {
+            channel: self.channel,
+            symbol: self.symbol,
+            interval: None,
+            req_id: self.req_id,
+        };
+        let mut warnings = Vec::new();
+        if let Some(result) = self.result {
+            read_result(result, &mut target, &mut warnings)?;
+        }
+        Ok(match &*method {
+            _ if refused => Message::Refused {
+                method,
+                target,
+                error: self
+                    .error
+                    .unwrap_or(Cow::Borrowed("refused without a reason")),
+            },
+            "pong" => Message::Pong {
+                req_id: target.req_id,
+            },
+            "subscribe" if target.channel.is_some() => Message::Subscribed { target, warnings },
+            "subscribe" => return Err(Malformed::Missing("result")),
+            "unsubscribe" => Message::Unsubscribed(target),
+            _ => Message::Other(method),
+        })
+    }
+}
+
+fn read_rows(scanner: &mut Scanner<'_>, channel: RowChannel, rows: &mut Rows) -> Scan<()> {
+    // A second `data` key replaces the first, as everywhere in JSON.
+    rows.clear();
+    if !scanner.open(b'[') {
+        return Err(scanner.wrong_type("data"));
+    }
+    let mut count = 0;
+    while scanner.next_item(count == 0, b']')? {
+        count += 1;
+        if count > MAX_ELEMENTS {
+            return Err(Malformed::TooManyElements);
+        }
+        if !scanner.open(b'{') {
+            return Err(scanner.wrong_type("data"));
+        }
+        match channel {
+            RowChannel::Ticker => read_ticker(scanner, rows)?,
+            RowChannel::Ohlc => read_candle(scanner, rows)?,
+        }
+    }
+    Ok(())
+}
+
+fn read_ticker(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<()> {
+    let mut row = TickerRow::default();
+    let mut first = true;
+    // Kraken's order of fields: the next one is tried first, so that a key is rarely looked up.
+    let mut expected = 0;
+    while scanner.next_item(first, b'}')? {
+        first = false;
+        if let Some(field) = TICKER_KEYS.get(expected)
+            && scanner.take(field.key)
+        {
+            expected += 1;
+            field.read(scanner, &mut row, rows)?;
+            continue;
+        }
+        let key = scanner.key()?;
+        match TICKER_KEYS.iter().position(|field| field.name == key) {
+            Some(at) => {
+                expected = at + 1;
+                TICKER_KEYS[at].read(scanner, &mut row, rows)?;
+            }
+            None => {
+                scanner.skip_value()?;
+            }
+        }
+    }
+    if row.symbol.is_empty() {
+        return Err(Malformed::Missing("symbol"));
+    }
+    rows.tickers.push(row);
+    Ok(())
+}
+
+struct TickerKey {
+    name: &'static str,
+    key: &'static [u8],
+    slot: TickerSlot,
+}
+
+#[derive(Clone, Copy)]
+enum TickerSlot {
+    Symbol,
+    Value(usize),
+    Trades,
+    Time,
+}
+
+impl TickerKey {
+    #[inline]
+    fn read(&self, scanner: &mut Scanner<'_>, row: &mut TickerRow, rows: &mut Rows) -> Scan<()> {
+        match self.slot {
+            TickerSlot::Value(at) => row.values[at] = scanner.number_or_null(self.name)?,
+            TickerSlot::Symbol => row.symbol = read_symbol(scanner, rows)?,
+            TickerSlot::Trades => row.trades = scanner.count_or_null(self.name)?,
+            TickerSlot::Time => row.exchange_ns = scanner.time_or_null(self.name)?,
+        }
+        Ok(())
+    }
+}
+
+macro_rules! ticker_keys {
+    ($($name:literal => $slot:expr),* $(,)?) => {
+        [$(TickerKey {
+            name: $name,
+            key: concat!("\"", $name, "\":").as_bytes(),
+            slot: $slot,
+        }),*]
+    };
+}
+
+static TICKER_KEYS: [TickerKey; 14] = ticker_keys![
+    "symbol" => TickerSlot::Symbol,
+    "bid" => TickerSlot::Value(0),
+    "bid_qty" => TickerSlot::Value(1),
+    "ask" => TickerSlot::Value(2),
+    "ask_qty" => TickerSlot::Value(3),
+    "last" => TickerSlot::Value(4),
+    "volume" => TickerSlot::Value(5),
+    "vwap" => TickerSlot::Value(6),
+    "low" => TickerSlot::Value(7),
+    "high" => TickerSlot::Value(8),
+    "change" => TickerSlot::Value(9),
+    "change_pct" => TickerSlot::Value(10),
+    "trades" => TickerSlot::Trades,
+    "timestamp" => TickerSlot::Time,
+];
+
+fn read_symbol(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<Range<usize>> {
+    if scanner.peek() != Some(b'"') {
+        return Err(scanner.wrong_type("symbol"));
+    }
+    Ok(rows.keep_symbol(&scanner.string()?))
+}
+
+fn read_candle(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<()> {
+    let mut row = CandleRow::default();
+    let (mut open, mut high, mut low, mut close, mut volume) = (None, None, None, None, None);
+    let (mut begin_ns, mut interval) = (None, None);
+    let mut first = true;
+    while scanner.next_item(first, b'}')? {
+        first = false;
+        match &*scanner.key()? {
+            "symbol" => row.symbol = read_symbol(scanner, rows)?,
+            "open" => open = scanner.number_or_null("open")?,
+            "high" => high = scanner.number_or_null("high")?,
+            "low" => low = scanner.number_or_null("low")?,
+            "close" => close = scanner.number_or_null("close")?,
+            "volume" => volume = scanner.number_or_null("volume")?,
+            "vwap" => row.vwap = scanner.number_or_null("vwap")?,
+            "trades" => row.trades = scanner.count_or_null("trades")?.unwrap_or(0),
+            "interval_begin" => begin_ns = scanner.time_or_null("interval_begin")?,
+            "interval" => interval = scanner.count_or_null("interval")?,
+            // `timestamp` of a row is deprecated: the end of the candle in every recording.
+            _ => {
+                scanner.skip_value()?;
+            }
+        }
+    }
+    if row.symbol.is_empty() {
+        return Err(Malformed::Missing("symbol"));
+    }
+    row.open = open.ok_or(Malformed::Missing("open"))?;
+    row.high = high.ok_or(Malformed::Missing("high"))?;
+    row.low = low.ok_or(Malformed::Missing("low"))?;
+    row.close = close.ok_or(Malformed::Missing("close"))?;
+    row.volume = volume.ok_or(Malformed::Missing("volume"))?;
+    let begin_ns = begin_ns.ok_or(Malformed::Missing("interval_begin"))?;
+    if begin_ns % 1_000_000_000 != 0 {
+        return Err(Malformed::BadTimestamp);
+    }
+    row.open_s = begin_ns / 1_000_000_000;
+    row.interval_minutes = interval
+        .ok_or(Malformed::Missing("interval"))
+        .map(u32::try_from)?
+        .ok()
+        .filter(|minutes| (1..=MAX_INTERVAL_MINUTES).contains(minutes))
+        .ok_or(Malformed::WrongType("interval"))?;
+    rows.candles.push(row);
+    Ok(())
+}
+
+/// Kraken's longest candle is 15 days.
+const MAX_INTERVAL_MINUTES: u32 = 21_600;
+
+fn read_status(data: &str) -> Scan<Message<'_>> {
+    let mut scanner = Scanner::new(data);
+    let mut newest = None;
+    if !scanner.open(b'[') {
+        return Err(scanner.wrong_type("data"));
+    }
+    let mut first = true;
+    while scanner.next_item(first, b']')? {
+        first = false;
+        newest = Some(scanner.skip_value()?);
+    }
+    let raw = newest.ok_or(Malformed::Missing("data"))?;
+    let (mut system, mut connection_id) = (None, None);
+    each_field(raw, "data", |key, scanner| {
+        match key {
+            "system" => system = scanner.string_or_null("system")?,
+            "connection_id" => connection_id = whole_number(scanner)?,
+            _ => drop(scanner.skip_value()?),
+        }
+        Ok(())
+    })?;
+    let system = system.ok_or(Malformed::Missing("system"))?;
+    Ok(Message::Status {
+        system,
+        connection_id,
+        raw,
+    })
+}
+
+fn read_result<'a>(
+    result: &'a str,
+    target: &mut Target<'a>,
+    warnings: &mut Vec<Cow<'a, str>>,
+) -> Scan<()> {
+    if result == "null" {
+        return Ok(());
+    }
+    each_field(result, "result", |key, scanner| {
+        match key {
+            "channel" => target.channel = scanner.string_or_null("channel")?,
+            "symbol" => target.symbol = scanner.string_or_null("symbol")?,
+            "interval" => target.interval = whole_number(scanner)?,
+            "warnings" if scanner.open(b'[') => {
+                let mut first = true;
+                while scanner.next_item(first, b']')? {
+                    first = false;
+                    if scanner.peek() == Some(b'"') {
+                        let warning = scanner.string()?;
+                        if warnings.len() < MAX_WARNINGS {
+                            warnings.push(warning);
+                        }
+                    } else {
+                        scanner.skip_value()?;
+                    }
+                }
+            }
+            _ => drop(scanner.skip_value()?),
+        }
+        Ok(())
+    })
+}
+
+fn each_field<'a>(
+    object: &'a str,
+    name: &'static str,
+    mut read: impl FnMut(&str, &mut Scanner<'a>) -> Scan<()>,
+) -> Scan<()> {
+    let mut scanner = Scanner::new(object);
+    if !scanner.open(b'{') {
+        return Err(scanner.wrong_type(name));
+    }
+    let mut first = true;
+    while scanner.next_item(first, b'}')? {
+        first = false;
+        let key = scanner.key()?;
+        read(&key, &mut scanner)?;
+    }
+    Ok(())
+}
+
+/// A whole number, or None for anything else: of no consequence where it is used.
+fn whole_number(scanner: &mut Scanner<'_>) -> Scan<Option<u64>> {
+    let text = scanner.skip_value()?;
+    Ok(Decimal::parse(text).ok().and_then(Decimal::to_u64))
+}

@@ -1,0 +1,33 @@
+//! `krakked._core`: thin Python bindings of `krakked-core`. A table of contents, no logic.
+
+mod buffer;
+mod cache;
+mod candles;
+mod errors;
+mod events;
+mod nonce;
+mod signer;
+mod tap;
+
+/// The Rust core of krakked; `_core.pyi` is its manual.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::cache::MarketCache;
+    #[pymodule_export]
+    use crate::candles::{CandleBuilder, OhlcvtParser};
+    #[pymodule_export]
+    use crate::nonce::NonceSequence;
+    #[pymodule_export]
+    use crate::signer::Signer;
+    #[pymodule_export]
+    use crate::tap::{FrameSplitter, FrameTap};
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("TICKER_FIELDS", crate::cache::ticker_fields(module.py())?)?;
+        module.add("CANDLE_FIELDS", crate::cache::candle_fields(module.py())?)
+    }
+}
