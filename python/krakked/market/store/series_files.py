@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
@@ -28,6 +28,17 @@ from krakked.market.store.partition_files import PartitionFiles
 
 _WRITERS: Final = min(4, os.cpu_count() or 1)
 """Threads that write partitions of one import; encoding and fsync leave the interpreter free."""
+
+
+class Change(NamedTuple):
+    """One partition as it should become."""
+
+    partition: str
+    """Its name."""
+    tail: pa.Table
+    """Its rows, from where they differ."""
+    head: object | None = None
+    """The rows before, as `PartitionFiles.open` gave them."""
 
 
 class SeriesFiles:
@@ -98,7 +109,7 @@ class SeriesFiles:
 
     def changes(
         self, new: pa.Table, covered: Range | None, coverage: Coverage
-    ) -> Iterator[tuple[str, pa.Table | None, int]]:
+    ) -> Iterator[tuple[Change | None, int]]:
         """Give each partition that new rows or a new covered range concern, as it should become.
 
         Args:
@@ -107,27 +118,31 @@ class SeriesFiles:
             coverage: Coverage of the series with it.
 
         Yields:
-            Name, whole content (None when it is right already), number of new rows stored.
+            What to write (None when all is right already), and the number of new rows stored.
         """
         window = _window(new, covered, self._series.step_s)
         if window is None:
             return
         before: Close | None = None
-        looked = False
         for name in partitions_between(self._series.timeframe, *window):
-            bounds = partition_bounds(name)
-            old = self._files.read(self.path(name))
-            merged, stored = merge.merge(old, merge.between(new, *bounds))
-            ranges = coverage.strongest(bounds)
+            start, end = partition_bounds(name)
+            opened = self._files.open(self.path(name), self._series, max(start, window[0]))
+            tail_start = start if opened.head_end_s is None else opened.head_end_s
+            merged, stored = merge.merge(opened.tail, merge.between(new, start, end))
+            ranges = coverage.strongest((tail_start, end))
             if ranges:
                 merged = merge.without_fills(merged)
-                if not looked and _starts_open(merged, ranges):
-                    before = self.last_close(bounds[0])
+                if before is None and _starts_open(merged, ranges):
+                    # On disk already: partitions of this change are waited for in `apply` only,
+                    # but then `before` is known from the one just made.
+                    before = self.last_close(tail_start)
                 merged = merge.fill(merged, ranges, self._series.step_s, before)
-            looked = True
             if merged.num_rows:
                 before = Close(times(merged)[-1], view(merged.column("close"), "d")[-1])
-            yield name, (None if merged.num_rows == 0 or merged.equals(old) else merged), stored
+            if merged.num_rows == 0 or (stored == 0 and merged.equals(opened.tail)):
+                yield None, stored
+            else:
+                yield Change(name, merged, opened.head), stored
 
     def apply(self, new: pa.Table, covered: Range | None, coverage: Coverage) -> int:
         """Store what `changes` gives, durably; several partitions are written side by side.
@@ -140,16 +155,16 @@ class SeriesFiles:
         with ExitStack() as stack:
             pool: ThreadPoolExecutor | None = None
             waiting: deque[Future[None]] = deque()
-            for name, table, stored in self.changes(new, covered, coverage):
+            for change, stored in self.changes(new, covered, coverage):
                 total += stored
-                if table is None:
+                if change is None:
                     continue
                 if few:
-                    self.write(name, table)
+                    self.write(change)
                     continue
                 if pool is None:
                     pool = stack.enter_context(ThreadPoolExecutor(_WRITERS))
-                waiting.append(pool.submit(self.write, name, table))
+                waiting.append(pool.submit(self.write, change))
                 while len(waiting) > 2 * _WRITERS:
                     waiting.popleft().result()
             for future in waiting:
@@ -160,11 +175,11 @@ class SeriesFiles:
         window = _window(new, covered, self._series.step_s)
         return window is None or len(partitions_between(self._series.timeframe, *window)) <= 2
 
-    def write(self, partition: str, table: pa.Table) -> None:
+    def write(self, change: Change) -> None:
         """Replace a partition, durably."""
         replace(
-            self.path(partition),
-            self._files.encode(table, self._series, partition),
+            self.path(change.partition),
+            self._files.encode(change.tail, self._series, change.partition, change.head),
             temp_dir=self._paths.tmp,
             label=self._series.file_stem,
         )

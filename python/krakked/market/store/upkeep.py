@@ -34,7 +34,7 @@ from krakked.market.store.layout import (
 )
 from krakked.market.store.locks import locked
 from krakked.market.store.partition_files import PartitionFiles
-from krakked.market.store.series_files import SeriesFiles
+from krakked.market.store.series_files import Change, SeriesFiles
 from krakked.market.timeframes import MINUTES
 
 
@@ -245,7 +245,7 @@ def _mend(
     write_coverage(paths, series, known.without((start, end)))
     moved = _set_aside(paths, path, series)
     if sound.num_rows:
-        own.write(name, sound)
+        own.write(Change(name, sound))
     return [
         RepairedPartition(
             pair=series.pair,
@@ -288,9 +288,9 @@ def compact(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Co
         with locked(paths.lock(series), timeout_s=timeout_s, what=what):
             known = read_coverage(paths, series)
             for start, end in known.all():
-                for name, table, _ in own.changes(EMPTY, (start, end), known):
-                    if table is not None:
-                        own.write(name, table)
+                for change, _ in own.changes(EMPTY, (start, end), known):
+                    if change is not None:
+                        own.write(change)
                         rewritten += 1
     return CompactReport(series=len(every), rewritten=rewritten)
 
