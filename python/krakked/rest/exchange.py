@@ -141,14 +141,20 @@ class Exchange:
     async def _receive(self, response: httpx.Response, endpoint: str) -> Received | Failed:
         chunks: list[bytes] = []
         size = 0
-        if response.status_code == 200:
-            async for chunk in response.aiter_bytes():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    error = unreadable(endpoint, f"more than {MAX_BODY_BYTES >> 20} MiB")
-                    error.retryable = False  # it would be as large again
-                    return Failed(error=error, sent=True)
+        with trio.CancelScope() as scope:
+            if response.status_code == 200:
+                async for chunk in response.aiter_bytes():
+                    size += len(chunk)
+                    if size <= MAX_BODY_BYTES:
+                        chunks.append(chunk)
+                    else:
+                        # ends the next read from within; leaving the loop here would abandon
+                        # httpx's generators half-way
+                        scope.cancel()
+        if size > MAX_BODY_BYTES:
+            error = unreadable(endpoint, f"more than {MAX_BODY_BYTES >> 20} MiB")
+            error.retryable = False  # it would be as large again
+            return Failed(error=error, sent=True)
         return Received(
             status=response.status_code,
             content_type=response.headers.get("content-type", ""),

@@ -1,0 +1,276 @@
+"""Every error string of Kraken's list, and every odd answer, becomes the one right error."""
+
+from __future__ import annotations
+
+import traceback
+
+import httpx
+import pytest
+import trio
+
+from krakked.errors import (
+    Action,
+    ApiError,
+    AuthError,
+    LockoutError,
+    NonceError,
+    RateLimitError,
+    RequestError,
+    ServiceError,
+)
+from krakked.rest.error_table import ROWS
+from krakked.rest.reply import classify, classify_http, clean_text, read_envelope
+
+AUTH = (AuthError, False, Action.FIX_CREDENTIALS)
+REQUEST = (RequestError, False, Action.FIX_REQUEST)
+WAIT = (RateLimitError, True, Action.WAIT)
+SERVICE = (ServiceError, True, Action.RETRY)
+MODE = (ServiceError, False, Action.CHECK_SYSTEM_STATUS)
+
+ORDER_TEXTS = [
+    "Insufficient funds",
+    "Insufficient margin",
+    "Order minimum not met",
+    "Cost minimum not met",
+    "Tick size check failed",
+    "Orders limit exceeded",
+    "Invalid price",
+    "Positions limit exceeded",
+    "Scheduled orders limit exceeded",
+    "Margin allowance exceeded",
+    "Margin level too low",
+    "Margin position size exceeded",
+    "Cannot open position",
+    "Cannot open opposing position",
+    "Reduce only:Non-PC",
+    "Reduce only:No position exists",
+    "Reduce only:Position is closed",
+    "Unknown order",
+    "Unknown position",
+    "Invalid order",
+    "Post only order",
+]
+FUNDING_TEXTS = [
+    "Max fee exceeded",
+    "No funding method",
+    "Too many addresses",
+    "Unknown asset",
+    "Unknown withdraw key",
+    "Invalid amount",
+    "Invalid reference id",
+    "Unknown reference id",
+    "Failed",
+]
+
+TABLE = {
+    "EAPI:Invalid key": AUTH,
+    "EAPI:Invalid signature": AUTH,
+    "EAPI:Invalid nonce": (NonceError, True, Action.RETRY),
+    "EGeneral:Permission denied": AUTH,
+    "EAccount:Invalid permissions": AUTH,
+    "EAuth:Account temporary disabled": AUTH,
+    "EAuth:Account unconfirmed": AUTH,
+    "EAuth:Failed": AUTH,
+    "EAuth:Something new": AUTH,
+    "EAPI:Feature disabled": AUTH,
+    "EAPI:Bad request": REQUEST,
+    "EAPI:Invalid arguments:nonce": REQUEST,
+    "EGeneral:Temporary lockout": (LockoutError, True, Action.WAIT),
+    "EAPI:Rate limit exceeded": WAIT,
+    "EAuth:Rate limit exceeded": WAIT,
+    "EAuth:Too many requests": WAIT,
+    "EGeneral:Too many requests": WAIT,
+    "EService:Throttled:1790000007": WAIT,
+    "EService: Throttled: [1790000007]": WAIT,
+    "EOrder:Rate limit exceeded": WAIT,
+    "EOrder:Domain rate limit exceeded": WAIT,
+    "EService:Unavailable": SERVICE,
+    "EService:Busy": SERVICE,
+    "EService:Timeout": SERVICE,
+    "EService:Market in cancel_only mode": MODE,
+    "EService:Market in post_only mode": MODE,
+    "EService:Deadline elapsed": (ServiceError, False, Action.FIX_REQUEST),
+    "EGeneral:Internal error": SERVICE,
+    "EGeneral:Internal error:1234": SERVICE,
+    "EGeneral:Invalid arguments": REQUEST,
+    "EGeneral:Invalid arguments:Index unavailable": REQUEST,
+    "EGeneral:Invalid arguments:ordertype": REQUEST,
+    "EGeneral:Unknown method": REQUEST,
+    "EQuery:Unknown asset pair": REQUEST,
+    "EQuery:Invalid asset pair": REQUEST,
+    "EQuery:Unknown asset": REQUEST,
+    "ETrade:Invalid request": REQUEST,
+    "ETrade:Locked": REQUEST,
+    **{f"EOrder:{text}": REQUEST for text in ORDER_TEXTS},
+    "EBM:limit exceeded:CAL": REQUEST,
+    **{f"EFunding:{text}": REQUEST for text in FUNDING_TEXTS},
+    "EEarnings:Insufficient funds": REQUEST,
+    "ESession:Invalid session": AUTH,
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), TABLE.items(), ids=TABLE.keys())
+def test_every_error_string_has_its_class(text, expected) -> None:
+    error = classify([text], "Balance", server_s=1790000000.0)
+    assert (type(error), error.retryable, error.action) == expected
+    assert error.code == clean_text(text)
+    assert error.endpoint == "Balance"
+    assert error.code in str(error)
+
+
+def test_every_row_is_reached_by_some_string() -> None:
+    texts = [clean_text(text) for text in TABLE]
+    assert [row.prefix for row in ROWS if not any(t.startswith(row.prefix) for t in texts)] == []
+
+
+def test_an_unknown_string_is_a_plain_api_error() -> None:
+    for text in ("EGeneral:Brand new", "EAPI:Nonsense", "EService:Odd", "E", "EX:y:z"):
+        error = classify([text], "Balance")
+        assert type(error) is ApiError
+        assert not error.retryable
+        assert error.code == text
+
+
+def test_waiting_times_are_stated() -> None:
+    assert classify(["EGeneral:Temporary lockout"], "Balance").retry_after_s == 900
+    throttled = classify(["EService: Throttled: 1790000007"], "Balance", server_s=1790000000.0)
+    assert throttled.retry_after_s == 7
+    assert throttled.code == "EService:Throttled:1790000007"
+    for absurd in ("EService:Throttled:1", "EService:Throttled:x", "EService:Throttled"):
+        assert classify([absurd], "Balance", server_s=1790000000.0).retry_after_s == 5
+    late = classify(["EService:Throttled:99999999999"], "Balance", server_s=1790000000.0)
+    assert late.retry_after_s == 900
+
+
+def test_a_write_that_met_a_service_error_has_to_be_looked_up() -> None:
+    error = classify(["EService:Timeout"], "AddOrder", read=False)
+    assert (error.retryable, error.action) == (False, Action.LOOK_UP_OUTCOME)
+
+
+def test_the_first_error_decides_and_warnings_stand_beside_it() -> None:
+    error = classify(["WDatabase:No change", "EQuery:Unknown asset", "EAPI:Invalid key"], "Ticker")
+    assert type(error) is RequestError
+    assert error.code == "EQuery:Unknown asset"
+
+
+def test_texts_are_cut_and_cleaned_of_tokens() -> None:
+    key = "Ab1/" * 14
+    error = classify([f"EAPI:Invalid key:{key}\n\x00" + "x " * 300], "Balance")
+    assert key not in str(error)
+    assert "\n" not in error.code
+    assert len(error.code) <= 200
+
+
+@pytest.mark.parametrize(
+    ("text", "errors", "result"),
+    [
+        ('{"error":["EQuery:Unknown asset pair"]}', 1, b""),
+        ('{"error":["EQuery:Unknown asset pair"],"result":null}', 1, b"null"),
+        ('{"error":["EQuery:Unknown asset pair"],"result":{}}', 1, b"{}"),
+        ('{"result":{"a":1},"error":[]}', 0, b'{"a":1}'),
+        ('{"error":null,"result":[]}', 0, b"[]"),
+        ('{"error":"EGeneral:Internal error"}', 1, b""),
+        ('{"error":["WSomething: odd"],"result":7,"extra":{}}', 0, b"7"),
+        ('{"error":["", " "],"result":1}', 0, b"1"),
+    ],
+)
+def test_envelope_oddities(text, errors, result) -> None:
+    envelope = read_envelope(text.encode(), "X")
+    assert len(envelope.errors) == errors
+    assert envelope.result == result
+
+
+UNREADABLE = {
+    "empty": b"",
+    "html": b"<html>MARKER</html>",
+    "cut": b'{"error":[],"result":{"a":"MARKER',
+    "array": b'["MARKER"]',
+    "error number": b'{"error":5,"result":"MARKER"}',
+    "error of numbers": b'{"error":[1],"result":"MARKER"}',
+    "bad utf-8": b'{"error":["MARKER\xff"]}',
+    "bad utf-8 inside": b'{"error":[],"result":"MARKER\xff"}',
+    "too deep": b'{"error":[],"result":' + b"[" * 100_000,
+    "no result": b'{"error":[]}',
+    "not a number": b'{"error":[],"result":NaN}',
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_unreadable_bodies_are_service_errors_that_show_nothing(
+    autojump_clock, server, open_client, name
+) -> None:
+    content = UNREADABLE[name]
+    server.answer = lambda _: httpx.Response(
+        200, content=content, headers={"content-type": "application/json; charset=utf-8"}
+    )
+    async with open_client() as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.public("Assets")
+    error = caught.value
+    assert error.code == "unreadable answer"
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    shown = "".join(
+        traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    )
+    library = shown.split("test_errors.py")[-1].split("\n  File", 1)[-1]
+    assert "MARKER" not in library
+    # a read is worth repeating; one whose envelope was in order is not
+    assert len(server.requests) == (1 if name in {"bad utf-8 inside", "no result"} else 3)
+
+
+HTTP = [
+    (204, ServiceError, False),
+    (301, ServiceError, False),
+    (400, RequestError, False),
+    (401, ServiceError, False),
+    (403, ServiceError, False),
+    (404, RequestError, False),
+    (408, ServiceError, True),
+    (429, RateLimitError, True),
+    (500, ServiceError, True),
+    (502, ServiceError, True),
+    (503, ServiceError, True),
+    (504, ServiceError, True),
+    (520, ServiceError, True),
+    (522, ServiceError, True),
+    (525, ServiceError, True),
+]
+
+
+@pytest.mark.parametrize(("status", "kind", "retryable"), HTTP)
+def test_every_http_class(status, kind, retryable) -> None:
+    error = classify_http("Time", status, "text/html")
+    assert type(error) is kind
+    assert error.code == f"HTTP {status}"
+    assert error.retryable is retryable
+
+
+@pytest.mark.parametrize("kind", ["text/html; charset=UTF-8", "", "text/plain", "application/xml"])
+def test_a_wrong_content_type_is_a_service_error(kind) -> None:
+    error = classify_http("Time", 200, kind)
+    assert type(error) is ServiceError
+    assert classify_http("Time", 200, "Application/JSON;charset=utf-8") is None
+
+
+def test_retry_after_is_read_when_it_is_a_number() -> None:
+    assert classify_http("Time", 429, "", "12").retry_after_s == 12
+    assert classify_http("Time", 429, "", "999999").retry_after_s == 900
+    assert classify_http("Time", 429, "", "Wed, 21 Oct 2026 07:28:00 GMT").retry_after_s is None
+
+
+async def test_an_oversized_body_is_dropped_and_not_asked_for_again(
+    autojump_clock, server, open_client
+) -> None:
+    async def endless():
+        while True:
+            await trio.lowlevel.checkpoint()
+            yield b" " * 1_000_000
+
+    server.answer = lambda _: httpx.Response(
+        200, content=endless(), headers={"content-type": "application/json"}
+    )
+    async with open_client() as client:
+        with pytest.raises(ServiceError, match="more than 16 MiB"):
+            await client.public("Assets")
+    assert len(server.requests) == 1
