@@ -63,7 +63,7 @@ async def validate_credentials(
             credentials=credentials,
             state_dir=_known_state(config, credentials.fingerprint),
         ) as client:
-            await client.private("Balance")
+            await client.balance()  # decodes: an answer without balances is no success
             info, problem = await _key_info(client)
     except KrakkedError as error:
         _log.info("validation ended: %s", type(error).__name__)

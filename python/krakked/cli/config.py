@@ -1,0 +1,28 @@
+"""`krakked config show`: every setting in force, and where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from krakked.config.loader import explain_config
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("config", help="show the settings in force")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="every setting, its value and where it comes from")
+    show.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - the command takes no options
+    """Print the table."""
+    table = Table("setting", "value", "from", box=None)
+    for setting in explain_config():
+        table.add_row(setting.key, escape(setting.value), setting.origin)
+    Console().print(table)
+    return 0

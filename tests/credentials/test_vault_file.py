@@ -1,0 +1,222 @@
+"""The file itself: what is refused, with which mode it appears, and what an error leaves behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from krakked.credentials.vault_file import VaultFile
+from krakked.errors import VaultDamagedError, VaultError, VaultLockedError, VaultUnsafeError
+from krakked.rest.state_file import StateFile
+
+OLD, NEW = b"old" * 100, b"new" * 100
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> VaultFile:
+    vault = VaultFile(tmp_path / "kraken_bot")
+    vault.write(OLD)
+    return vault
+
+
+def names(vault: VaultFile) -> set[str]:
+    return {path.name for path in vault.path.parent.iterdir()}
+
+
+def test_written_file_and_directory_are_ours_alone_whatever_the_umask(tmp_path: Path) -> None:
+    for number, umask in enumerate((0o000, 0o022, 0o077, 0o777)):
+        vault = VaultFile(tmp_path / f"{number}")
+        before = os.umask(umask)
+        try:
+            if umask == 0o777:
+                vault.path.parent.mkdir()
+                vault.path.parent.chmod(0o700)
+            vault.write(OLD)
+            vault.write(NEW, keep_backup=True)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(vault.path.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(vault.path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(vault.backup_path.stat().st_mode) == 0o600
+        assert vault.read() == NEW
+
+
+def test_no_temporary_file_is_left_and_the_backup_holds_the_old_bytes(file: VaultFile) -> None:
+    assert file.write(NEW) is False
+    assert names(file) == {"secrets.enc", "secrets.enc.lock"}
+    assert file.write(OLD, keep_backup=True) is True
+    assert file.backup_path.read_bytes() == NEW
+    assert names(file) == {"secrets.enc", "secrets.enc.bak", "secrets.enc.lock"}
+
+
+def plant(vault: VaultFile, kind: str) -> None:
+    elsewhere = vault.path.parent / "elsewhere"
+    vault.path.replace(elsewhere)
+    if kind == "symlink":
+        vault.path.symlink_to(elsewhere)
+    elif kind == "dangling symlink":
+        vault.path.symlink_to("/nowhere")
+    elif kind == "hard link":
+        vault.path.hardlink_to(elsewhere)
+    elif kind == "directory":
+        vault.path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(vault.path, 0o600)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(vault.path))
+    elif kind.startswith("mode "):
+        elsewhere.replace(vault.path)
+        vault.path.chmod(int(kind[5:], 8))
+    elif kind == "foreign":
+        elsewhere.replace(vault.path)
+        os.chown(vault.path, 12345, 12345)
+
+
+PLANTED = [
+    "symlink",
+    "dangling symlink",
+    "hard link",
+    "directory",
+    "fifo",
+    "socket",
+    "mode 666",
+    "mode 640",
+    "mode 604",
+    "mode 620",
+    "mode 601",
+    "foreign",
+]
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_planted_files_are_refused_for_reading_and_for_replacing(file: VaultFile, kind) -> None:
+    if kind == "foreign" and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    plant(file, kind)
+    for call in (file.read, file.facts, lambda: file.write(NEW)):
+        with pytest.raises(VaultError, match=r"secrets\.enc|cannot be opened") as caught:
+            call()
+        assert isinstance(caught.value, VaultUnsafeError) or kind == "socket"
+    assert file.exists()
+    assert (file.path.parent / "elsewhere").exists() == (not kind.startswith(("mode", "foreign")))
+
+
+def test_planted_temporary_names_and_locks_are_not_followed(file: VaultFile, tmp_path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    planted = file.path.parent / ".secrets.enc.0011223344556677.tmp"
+    planted.symlink_to(victim)
+    file.write(NEW)
+    assert not planted.is_symlink()
+    assert victim.read_bytes() == b"precious"
+    lock = Path(f"{file.path}.lock")
+    lock.unlink()
+    lock.symlink_to(victim)
+    with pytest.raises(VaultUnsafeError, match="lock"):
+        file.write(OLD)
+    assert victim.read_bytes() == b"precious"
+    assert file.read() == NEW
+
+
+def test_a_directory_that_others_can_change_is_refused(file: VaultFile) -> None:
+    file.path.parent.chmod(0o770)
+    with pytest.raises(VaultUnsafeError, match="chmod go-w"):
+        file.write(NEW)
+    file.path.parent.chmod(0o755)
+    file.write(NEW)
+    assert file.read() == NEW
+
+
+def is_temporary(target: object) -> bool:
+    if isinstance(target, int):
+        target = Path(f"/proc/self/fd/{target}").readlink()
+    return str(target).endswith(".tmp")
+
+
+@pytest.mark.parametrize("call", ["open", "fchmod", "write", "fsync", "fstat", "rename"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_an_error_at_any_step_leaves_the_old_vault_and_no_temporary_file(
+    file: VaultFile, monkeypatch, call: str, code: int
+) -> None:
+    owner = Path if call == "rename" else os
+    real = getattr(os, call) if call != "rename" else Path.replace
+
+    def fail(target: object, *args: object) -> object:
+        if not is_temporary(target):
+            return real(target, *args)
+        if call == "fstat":  # the file system lies about what it kept
+            return os.stat_result((0o100600,) + (0,) * 9)
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, "replace" if call == "rename" else call, fail)
+        with pytest.raises(VaultError, match="the old file is untouched"):
+            file.write(NEW)
+    assert file.read() == OLD
+    assert names(file) == {"secrets.enc", "secrets.enc.lock"}
+
+
+def test_short_writes_are_continued(file: VaultFile, monkeypatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data)[:7]))
+    file.write(NEW)
+    assert file.read() == NEW
+
+
+def test_what_a_killed_writer_left_is_swept_at_the_next_start(file: VaultFile) -> None:
+    left = file.path.parent / ".secrets.enc.deadbeefdeadbeef.tmp"
+    left.write_bytes(b"half")
+    assert file.read() == OLD
+    assert not left.exists()
+    left.write_bytes(b"half")
+    lock = StateFile(Path(f"{file.path}.lock"))
+    assert lock.try_lock()
+    assert file.read() == OLD
+    assert left.exists(), "a writer at work keeps its file"
+    lock.unlock()
+
+
+def test_another_writer_at_work_is_an_error_after_a_while(file: VaultFile, monkeypatch) -> None:
+    monkeypatch.setattr("krakked.credentials.vault_file.LOCK_WAIT_S", 0.2)
+    lock = StateFile(Path(f"{file.path}.lock"))
+    assert lock.try_lock()
+    with pytest.raises(VaultLockedError, match=f"pid {os.getpid()}"):
+        file.write(NEW)
+    timer = threading.Timer(0.05, lock.unlock)
+    timer.start()
+    file.write(NEW)
+    timer.join()
+    assert file.read() == NEW
+    with pytest.raises(VaultLockedError, match="meanwhile"):
+        file.write(OLD, expected=b"something else")
+
+
+def test_too_large_a_file_is_damage(file: VaultFile) -> None:
+    file.path.write_bytes(bytes(70_000))
+    with pytest.raises(VaultDamagedError, match="corrupted"):
+        file.read()
+
+
+def test_remove_takes_the_backup_along(file: VaultFile) -> None:
+    file.write(NEW, keep_backup=True)
+    assert file.remove() is True
+    assert names(file) == {"secrets.enc.lock"}
+    assert file.remove() is False
+    assert not file.exists()
+    with pytest.raises(VaultError, match="No such file"):
+        file.read()
+
+
+def test_facts_name_size_age_and_backup(file: VaultFile) -> None:
+    file.write(NEW, keep_backup=True)
+    facts = file.facts()
+    assert facts.size_bytes == len(NEW)
+    assert facts.backup == str(file.backup_path)
+    assert abs(facts.modified_s - file.path.stat().st_mtime) < 1
