@@ -1,0 +1,144 @@
+"""`krakked setup`, `krakked vault ...`, `krakked config show` as a user meets them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from krakked.cli import setup as setup_command
+from krakked.cli import vault as vault_command
+from krakked.cli.main import build_parser, main
+from krakked.credentials import saving
+from krakked.credentials.outcomes import Outcome, Validation
+from krakked.credentials.vault_file import VaultFile
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def directory(own_config_dir: Path, monkeypatch, cheap) -> Path:
+    """The commands' configuration directory, with instant derivations."""
+    for owner, name in [
+        (setup_command, "save_credentials"),
+        (vault_command, "change_password"),
+        (vault_command, "open_vault"),
+    ]:
+        real = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *args, _real=real, **more: _real(*args, derive=cheap, **more)
+        )
+    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("setup", "vault", "config"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return own_config_dir
+
+
+@pytest.fixture
+def type_in(monkeypatch):
+    """Give what the user types: hidden lines and open answers, each in order."""
+
+    def prepare(*, hidden: tuple[str, ...] = (), answers: tuple[str, ...] = ()) -> None:
+        lines, open_answers = iter(hidden), iter(answers)
+        monkeypatch.setattr("getpass.getpass", lambda _: next(lines))
+        monkeypatch.setattr("rich.console.Console.input", lambda *_, **__: next(open_answers))
+
+    return prepare
+
+
+def kraken(monkeypatch, outcome: Outcome) -> None:
+    async def validate(candidate, *, config):
+        at = 1_790_000_000 if outcome is Outcome.VALID else None
+        return Validation(outcome=outcome, tag=candidate.tag, validated_at_s=at)
+
+    async def words(_: object) -> list[str]:
+        return ["468 pairs"]
+
+    monkeypatch.setattr(setup_command, "validate_credentials", validate)
+    monkeypatch.setattr(setup_command, "_universe_in_words", words)
+
+
+def password_fd(text: str) -> str:
+    read, write = os.pipe()
+    os.write(write, text.encode())
+    os.close(write)
+    return str(read)
+
+
+def test_setup_then_status_passwd_remove(directory, type_in, monkeypatch, known, capfd) -> None:
+    assert main(["vault", "status"]) == 1
+    kraken(monkeypatch, Outcome.VALID)
+    type_in(hidden=(known.key, known.secret, PASSWORD, "other", PASSWORD, PASSWORD))
+    assert main(["setup"]) == 0
+    out = capfd.readouterr().out
+    assert "The two entries differ" in out
+    assert "56 characters" in out
+    assert "468 pairs" in out
+    assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 0
+    out = capfd.readouterr().out
+    assert "256 MiB, 3 passes, 4 lanes" in out
+    assert "validated" in out
+    assert "never" not in out
+    arguments = ["--password-fd", password_fd(PASSWORD), "--new-password-fd", password_fd("next")]
+    assert main(["vault", "passwd", "--profile", "small", *arguments]) == 0
+    assert main(["vault", "status", "--open", "--password-fd", password_fd("next")]) == 0
+    assert "64 MiB" in capfd.readouterr().out
+    assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 1
+    assert "Wrong password or corrupted secrets file" in capfd.readouterr().err
+    type_in(answers=("no",))
+    assert main(["vault", "remove"]) == 1
+    assert VaultFile(directory).exists()
+    assert main(["vault", "remove", "--yes"]) == 0
+    assert not VaultFile(directory).exists()
+    assert main(["vault", "remove", "--yes"]) == 1
+    shown = "".join(capfd.readouterr())
+    assert known.key not in shown
+    assert known.secret not in shown
+
+
+def test_setup_refuses_a_rejected_key_and_writes_nothing(
+    directory, type_in, monkeypatch, known, capfd
+) -> None:
+    kraken(monkeypatch, Outcome.AUTH_PROBLEM)
+    type_in(hidden=(known.key, known.secret), answers=("nonsense", "2"))
+    assert main(["setup"]) == 1
+    assert "Nothing was saved" in capfd.readouterr().out
+    assert not VaultFile(directory).exists()
+
+
+def test_setup_takes_the_password_from_a_file_without_asking(  # noqa: PLR0917 - fixtures
+    directory, type_in, monkeypatch, known, tmp_path, capfd
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    file.chmod(0o600)
+    monkeypatch.setenv("KRAKKED_MASTER_PASSWORD_FILE", str(file))
+    kraken(monkeypatch, Outcome.NETWORK_PROBLEM)
+    type_in(hidden=(known.key, known.secret), answers=("unvalidated",))
+    assert main(["setup"]) == 0
+    assert "UNVALIDATED" in capfd.readouterr().out
+    assert main(["vault", "status", "--open"]) == 0
+    assert "never" in capfd.readouterr().out
+    assert saving.DEFAULT_PROFILE == "default"
+
+
+def test_config_show_prints_every_setting_and_its_origin(directory, capfd) -> None:
+    (directory / "config.yaml").write_text("region: US_NY\nrest:\n  timeout_s: 12\n")
+    assert main(["config", "show"]) == 0
+    out = capfd.readouterr().out
+    assert "KRAKKED_CONFIG_DIR" in out
+    for line in ("US_NY", "config.yaml:1", "rest.timeout_s", "config.yaml:3", "default"):
+        assert line in out
+    (directory / "config.yaml").write_text("regoin: US_NY\n")
+    assert main(["config", "show"]) == 1
+    assert "did you mean region?" in capfd.readouterr().err
+
+
+def test_no_argument_takes_a_secret(directory) -> None:
+    parser = build_parser()
+    for command in (["setup"], ["vault", "status"], ["vault", "passwd"]):
+        for option in ("--password", "--api-secret", "--secret", "--api-key", "--key"):
+            with pytest.raises(SystemExit):
+                parser.parse_args([*command, option, "x"])
+        with pytest.raises(SystemExit):
+            parser.parse_args([*command, "positional"])

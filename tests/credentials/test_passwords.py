@@ -1,0 +1,200 @@
+"""The master password: where it comes from, what is refused, and that it stays veiled."""
+
+from __future__ import annotations
+
+import copy
+import getpass
+import os
+import pickle
+import sys
+import types
+import warnings
+
+import pytest
+
+from krakked.credentials.candidate import Candidate
+from krakked.credentials.passwords import (
+    MAX_PASSWORD_BYTES,
+    MasterPassword,
+    as_source,
+    default_password,
+    password_from_fd,
+    password_from_file,
+    password_from_keyring,
+    prompt_password,
+    store_in_keyring,
+)
+from krakked.credentials.veil import Veil
+from krakked.errors import CredentialsFormatError, NoPasswordError
+
+
+def text_of(password: MasterPassword) -> str:
+    return password.reveal().decode()
+
+
+@pytest.mark.parametrize("bad", ["", "x" * (MAX_PASSWORD_BYTES + 1), "a\udc80b", b"bytes", None])
+def test_what_is_no_password_is_refused_unechoed(bad) -> None:
+    for make in (lambda: MasterPassword(bad), as_source(lambda: bad)):
+        with pytest.raises(CredentialsFormatError) as caught:
+            make()
+        assert caught.value.field == "password"
+        assert caught.value.__context__ is None
+
+
+def test_any_source_becomes_a_function() -> None:
+    ready = MasterPassword("ready")
+    assert text_of(as_source("text")()) == "text"
+    assert as_source(ready)() is ready
+    assert text_of(as_source(lambda: "called")()) == "called"
+    assert as_source(lambda: ready)() is ready
+    with pytest.raises(CredentialsFormatError, match="empty"):
+        as_source("")()
+
+
+def test_password_file_first_line(tmp_path, caplog) -> None:
+    file = tmp_path / "password"
+    for content, expected in [
+        (b"one", "one"),
+        (b"one\n", "one"),
+        (b"one\r\ntwo", "one"),
+        (b" spaces count \n", " spaces count "),
+        ("pässwörd\n".encode(), "pässwörd"),
+    ]:
+        file.write_bytes(content)
+        file.chmod(0o600)
+        assert text_of(password_from_file(file)) == expected
+    assert caplog.text == ""
+    file.chmod(0o644)
+    password_from_file(file)
+    assert "may be read by others" in caplog.text
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    file.chmod(0o600)
+    assert text_of(password_from_file(link)) == "pässwörd"
+
+
+@pytest.mark.parametrize("content", [b"", b"\nsecond", b"\xff\xfe", b"x" * 5000])
+def test_password_file_without_a_password(tmp_path, content) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(CredentialsFormatError):
+        password_from_file(file)
+
+
+def test_password_file_that_others_may_change_or_that_is_not_there(tmp_path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"x")
+    file.chmod(0o622)
+    with pytest.raises(NoPasswordError, match="chmod 600"):
+        password_from_file(file)
+    with pytest.raises(NoPasswordError, match="No such file"):
+        password_from_file(tmp_path / "nowhere")
+    with pytest.raises(NoPasswordError, match="cannot be read"):
+        password_from_file(tmp_path)
+
+
+def test_password_from_a_descriptor_even_in_small_pieces() -> None:
+    read, write = os.pipe()
+    for piece in (b"from ", b"a ", b"pipe\n", b"rest"):
+        os.write(write, piece)
+    os.close(write)
+    assert text_of(password_from_fd(read)) == "from a pipe"
+    os.close(read)
+    with pytest.raises(NoPasswordError):
+        password_from_fd(read)
+
+
+def test_prompt_is_the_default_and_the_file_comes_before_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"typed after {prompt!r}")
+    assert text_of(default_password({})) == "typed after 'Master password: '"
+    file = tmp_path / "password"
+    file.write_bytes(b"filed")
+    file.chmod(0o600)
+    assert text_of(default_password({"KRAKKED_MASTER_PASSWORD_FILE": str(file)})) == "filed"
+
+
+@pytest.mark.parametrize("fault", ["echo", EOFError, OSError])
+def test_a_prompt_that_would_echo_or_fail_is_refused(monkeypatch, fault) -> None:
+    def broken(_: str) -> str:
+        if fault == "echo":
+            warnings.warn(
+                "Can not control echo on the terminal.", getpass.GetPassWarning, stacklevel=1
+            )
+            return "shown to everybody"
+        raise fault
+
+    monkeypatch.setattr(getpass, "getpass", broken)
+    with pytest.raises(NoPasswordError, match="KRAKKED_MASTER_PASSWORD_FILE") as caught:
+        prompt_password()
+    assert caught.value.__context__ is None
+
+
+def test_the_keyring_is_an_extra_and_its_errors_are_ours(monkeypatch) -> None:
+    entries: dict[tuple[str, str], str] = {}
+    keyring = types.ModuleType("keyring")
+    keyring.get_password = lambda *name: entries.get(name)  # type: ignore[attr-defined]
+    keyring.set_password = lambda *args: entries.update({args[:2]: args[2]})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    with pytest.raises(NoPasswordError, match="no entry"):
+        password_from_keyring()
+    store_in_keyring(MasterPassword("kept there"))
+    assert text_of(password_from_keyring()) == "kept there"
+
+    def locked(*_: object) -> str:
+        raise RuntimeError("the backend's own words")
+
+    keyring.get_password = keyring.set_password = locked  # type: ignore[attr-defined]
+    for call in (password_from_keyring, lambda: store_in_keyring(MasterPassword("x"))):
+        with pytest.raises(NoPasswordError, match="RuntimeError") as caught:
+            call()
+        assert "own words" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    for call in (password_from_keyring, lambda: store_in_keyring(MasterPassword("x"))):
+        with pytest.raises(NoPasswordError, match=r"krakked\[keyring\]"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MasterPassword("hunter2 hunter2"),
+        lambda: Candidate("A" * 56, "B" * 88),
+        lambda: Veil(b"hunter2 hunter2"),
+    ],
+)
+def test_secrets_are_not_copied_pickled_or_shown(make) -> None:
+    secret = make()
+    for protocol in range(6):
+        with pytest.raises(TypeError, match="not copied or pickled"):
+            pickle.dumps(secret, protocol)
+    for copied in (copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="not copied or pickled"):
+            copied(secret)
+    assert repr(secret) == str(secret) == f"{secret}" == f"<{type(secret).__name__}>"
+    assert secret != make()
+    with pytest.raises(TypeError):
+        vars(secret)
+
+
+def test_a_cleared_candidate_holds_nothing() -> None:
+    candidate = Candidate("A" * 56, "B" * 88)
+    candidate.clear()
+    assert not any(candidate.reveal_key())
+    assert not any(candidate.reveal_secret())
+
+
+def test_candidates_take_text_or_bytes_and_trim() -> None:
+    for key, secret in [
+        ("A" * 56, "B" * 88),
+        (b"A" * 56, bytearray(b"B" * 88)),
+        (f" {'A' * 56}\r\n", f"\t{'B' * 88} "),
+    ]:
+        candidate = Candidate(key, secret)
+        assert bytes(candidate.reveal_key()) == b"A" * 56
+        assert bytes(candidate.reveal_secret()) == b"B" * 88
+    with pytest.raises(CredentialsFormatError):
+        Candidate(None, 5)  # type: ignore[arg-type]
+    one, two = Candidate("A" * 56, "B" * 88), Candidate("A" * 56, "C" * 88)
+    assert one.fingerprint == two.fingerprint
+    assert one.tag != two.tag
