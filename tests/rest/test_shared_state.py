@@ -1,0 +1,239 @@
+"""The locked record: kills, power cuts, damage, waiting, other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+import trio
+
+from krakked.errors import ConfigError, LockTimeoutError
+from krakked.network import SystemClock
+from krakked.rest.shared_state import Change, SharedState, same_boot
+from krakked.rest.state_file import StateFile
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from krakked.rest.state_file import StateFile
+file = StateFile(Path(sys.argv[1]))
+assert file.try_lock()
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+class Count(msgspec.Struct, frozen=True):
+    n: int = 0
+
+
+def add(record: Count | None) -> Change[Count, int]:
+    n = (record.n if record else 0) + 1
+    return Change(n, Count(n))
+
+
+@pytest.fixture
+def file(tmp_path):
+    return StateFile(tmp_path / "state" / "x.state")
+
+
+def put(file: StateFile, payload: bytes, *, durable: bool = False) -> None:
+    assert file.try_lock()
+    file.read()
+    file.write(payload, durable=durable)
+    file.unlock()
+
+
+def get(file: StateFile) -> bytes | None:
+    assert file.try_lock()
+    try:
+        return file.read()
+    finally:
+        file.unlock()
+
+
+def test_records_come_back_and_files_are_private(file) -> None:
+    assert get(file) is None
+    for n in range(20):
+        put(file, b"%d" % n, durable=n % 3 == 0)
+        assert get(StateFile(file._path)) == b"%d" % n
+    assert stat.S_IMODE(file._path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file._path.parent.stat().st_mode) == 0o700
+
+
+def test_the_lock_excludes_and_names_its_holder(file) -> None:
+    other = StateFile(file._path)
+    assert file.try_lock()
+    assert not other.try_lock()
+    assert other.holder_pid() == os.getpid()
+    file.unlock()
+    assert other.try_lock()
+    other.unlock()
+
+
+def test_a_write_cut_anywhere_leaves_the_record_before(file) -> None:
+    """A kill inside a write: the old record must count, at every length of the cut."""
+    put(file, b"old" * 50, durable=True)
+    put(file, b"before" * 40)
+    data = file._path.read_bytes()
+    put(file, b"after" * 45)
+    written = file._path.read_bytes()
+    changed = [i for i in range(len(written)) if data[i : i + 1] != written[i : i + 1]]
+    first, last = changed[0], changed[-1]
+    padded = data.ljust(len(written), b"\0")
+    for cut in range(first, last):
+        with file._path.open("r+b") as raw:
+            raw.write(padded[:first] + written[first:cut] + padded[cut:])
+        found = get(file)
+        assert found in (b"before" * 40, b"after" * 45)
+        if cut < last - 8:
+            assert found == b"before" * 40
+
+
+def test_ordinary_writes_never_touch_the_newest_forced_record(file) -> None:
+    put(file, b"forced-1", durable=True)
+    put(file, b"forced-2", durable=True)
+    for n in range(50):
+        put(file, b"plain-%d" % n)
+        raw = file._path.read_bytes()
+        assert b"forced-2" in raw
+    put(StateFile(file._path), b"forced-3", durable=True)
+    raw = file._path.read_bytes()
+    assert b"forced-2" in raw  # the one before stays whole while the new one is written
+    assert get(file) == b"forced-3"
+
+
+def test_any_flipped_bit_falls_back_or_is_harmless(file) -> None:
+    put(file, b"one", durable=True)
+    put(file, b"two")
+    put(file, b"three")
+    good = file._path.read_bytes()
+    with file._path.open("r+b", buffering=0) as raw:
+        for start in (4096, 4096 + (1 << 16), 4096 + (2 << 16)):
+            for bit in range(30 * 8):
+                at = start + bit // 8
+                raw.seek(at)
+                raw.write(bytes([good[at] ^ 1 << bit % 8]))
+                assert get(file) in (b"one", b"two", b"three")
+                raw.seek(at)
+                raw.write(good[at : at + 1])
+    file._path.write_bytes(b"")
+    assert get(file) is None
+
+
+def test_links_are_refused(tmp_path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "x.state").symlink_to(victim)
+    with pytest.raises(ConfigError):
+        StateFile(tmp_path / "x.state").try_lock()
+    (tmp_path / "d.state").mkdir()
+    with pytest.raises(ConfigError):
+        StateFile(tmp_path / "d.state").try_lock()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_deleted_file_is_noticed(file) -> None:
+    put(file, b"x")
+    holder = StateFile(file._path)
+    assert holder.try_lock()
+    file._path.unlink()
+    assert get(file) is None  # a new file; the old lock is of no consequence
+    holder.unlock()
+
+
+def test_start_times_are_compared_loosely() -> None:
+    assert same_boot("started 1000", "started 1010")
+    assert not same_boot("started 1000", "started 2000")
+    assert not same_boot("started 1000", "a-b-c")
+    assert same_boot("a-b-c", "a-b-c")
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock of x.state."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "x.state")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"locked\n"
+        yield child
+        child.kill()
+
+
+async def test_a_killed_holder_frees_the_lock_in_under_a_second(tmp_path, holder) -> None:
+    path = tmp_path / "x.state"
+    state: SharedState[Count] = SharedState(path, Count, SystemClock())
+    with pytest.raises(LockTimeoutError) as caught:
+        await state.update(add, timeout_s=0.2)
+    assert caught.value.holder_pid == holder.pid
+    async with trio.open_nursery() as nursery:
+        done: list[float] = []
+
+        async def wait() -> None:
+            await state.update(add, timeout_s=30)
+            done.append(time.monotonic())
+
+        nursery.start_soon(wait)
+        await trio.sleep(0.3)
+        assert not done
+        killed = time.monotonic()
+        holder.send_signal(signal.SIGKILL)
+    print(f"free after {(done[0] - killed) * 1000:.0f} ms")
+    assert done[0] - killed < 1
+
+
+async def test_a_cancelled_waiter_never_holds_the_lock(tmp_path) -> None:
+    path = tmp_path / "x.state"
+    state: SharedState[Count] = SharedState(path, Count, SystemClock())
+    other = StateFile(path)
+    for round_ in range(60):
+        assert other.try_lock()
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(trio.sleep, 0)
+                with trio.move_on_after(0.0005 * (round_ % 20)):
+                    await state.update(add, timeout_s=30)
+                scope.cancel()
+        other.unlock()
+        assert other.try_lock()
+        other.unlock()
+    # and cancelled at any moment around success
+    for round_ in range(200):
+        with trio.move_on_after(0.00005 * (round_ % 20)):
+            await state.update(lambda _: Change(1, Count(1), keep=True), timeout_s=30)
+            await state.finish(add)
+        assert other.try_lock()
+        other.unlock()
+
+
+async def test_tasks_take_turns(tmp_path) -> None:
+    state: SharedState[Count] = SharedState(tmp_path / "x.state", Count, SystemClock())
+    answers: list[int] = []
+
+    async def one() -> None:
+        answers.append(await state.update(add, timeout_s=30))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(one)
+    assert sorted(answers) == list(range(1, 51))
+
+
+async def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch) -> None:
+    state: SharedState[Count] = SharedState(tmp_path / "x.state", Count, SystemClock())
+    await state.update(add, timeout_s=1)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(ConfigError, match="No space left"):
+            await state.update(lambda _: Change(0, Count(9), durable=True), timeout_s=1)
+    assert await state.update(add, timeout_s=1) > 1  # unlocked, and going on
