@@ -1,0 +1,197 @@
+"""The sandbox as one object, on loopback sockets or in memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
+
+import hypercorn.config
+import hypercorn.trio
+import trio
+from hypercorn.typing import ASGIFramework
+
+from krakked.sandbox.accounts import Accounts
+from krakked.sandbox.clock import LoopbackClock, MarketClock, VirtualClock
+from krakked.sandbox.digits import NS
+from krakked.sandbox.faults import Faults
+from krakked.sandbox.listing import Directory
+from krakked.sandbox.listing_rules import build_listing
+from krakked.sandbox.market import Market
+from krakked.sandbox.network import LoopbackNetwork, MemoryNetwork
+from krakked.sandbox.replay import Recording
+from krakked.sandbox.rest_app import RestApp
+from krakked.sandbox.rest_faults import RestFaults
+from krakked.sandbox.settings import DEFAULT_START_S, SandboxSettings
+from krakked.sandbox.truth import Truth
+from krakked.sandbox.venue import Venue
+from krakked.sandbox.ws_connection import Connection
+from krakked.sandbox.ws_server import WsServer
+
+
+class Exchange:
+    """A running sandbox.
+
+    Attributes:
+        network: How a client reaches it, whatever hosts the client asks for.
+        clock: The clock a client of it should use.
+        faults: Everything it can be told to do wrong.
+        truth: What really happened on its market.
+        key, secret: A valid API key with read permissions.
+        rest_url, ws_url, ws_auth_url: Addresses; in memory the real Kraken's (nothing leaves).
+    """
+
+    def __init__(
+        self,
+        parts: tuple[RestApp, WsServer, Faults],
+        network: MemoryNetwork | LoopbackNetwork,
+        clock: VirtualClock | LoopbackClock,
+        urls: tuple[str, str, str],
+    ) -> None:
+        self._rest, self._server, self.faults = parts
+        self._venue = self._server.venue
+        self.truth = Truth(self._venue)
+        self.network = network
+        self.clock = clock
+        self.rest_url, self.ws_url, self.ws_auth_url = urls
+        self.key, self.secret = self.add_key()
+
+    def add_key(
+        self,
+        *,
+        permissions: tuple[str, ...] | None = None,
+        nonce_window: int = 0,
+        otp: str | None = None,
+        ip_allowlist: tuple[str, ...] = (),
+    ) -> tuple[str, str]:
+        """Make another API key; permissions default to those that only read."""
+        return self._venue.accounts.add_key(
+            permissions=permissions,
+            nonce_window=nonce_window,
+            otp=otp,
+            ip_allowlist=ip_allowlist,
+            created_s=self._venue.clock.now_ns() // NS,
+        )
+
+    @property
+    def accounts(self) -> Accounts:
+        """Keys, balances, lockouts."""
+        return self._venue.accounts
+
+    @property
+    def venue(self) -> Venue:
+        """Listing, market and state."""
+        return self._venue
+
+    @property
+    def connections(self) -> list[Connection]:
+        """WebSocket connections open now, oldest first."""
+        return list(self._server.connections.values())
+
+    @property
+    def ws_connects(self) -> int:
+        """WebSocket connects attempted so far, refused ones included."""
+        return self._server.connects
+
+    @property
+    def ws_banned(self) -> int:
+        """WebSocket connects refused because there were too many."""
+        return self._server.banned
+
+    @property
+    def rest_calls(self) -> dict[str, int]:
+        """REST calls that arrived, by endpoint."""
+        return self._rest.calls
+
+    @property
+    def rest_refusals(self) -> dict[str, int]:
+        """REST answers with an error, by text."""
+        return self._rest.refusals
+
+
+@asynccontextmanager
+async def open_sandbox(
+    *,
+    seed: int = 1,
+    memory: bool = False,
+    settings: SandboxSettings | None = None,
+    rest_port: int = 0,
+    ws_port: int = 0,
+    replay: Recording | None = None,
+) -> AsyncIterator[Exchange]:
+    """Run an exchange of one's own.
+
+    Args:
+        seed: One seed is one market (and one day: the market's past is laid out from its start).
+        memory: No sockets, for virtual time; otherwise servers on 127.0.0.1.
+        settings: Everything else.
+        rest_port: Port for REST; 0 picks a free one.
+        ws_port: Port for WebSocket; 0 picks a free one.
+        replay: Play this recording to WebSocket clients instead of the market.
+
+    Yields:
+        The running exchange; it ends with the block.
+    """
+    settings = settings or SandboxSettings()
+    start_ns = settings.start_s * NS if settings.start_s is not None else DEFAULT_START_S * NS
+    if not memory and settings.start_s is None:
+        start_ns = time.time_ns()
+    listing = build_listing()
+    venue = Venue(
+        settings=settings,
+        listing=listing,
+        directory=Directory(listing),
+        market=Market(seed, settings, listing, start_ns),
+        clock=MarketClock(start_ns, settings.real_time_factor),
+        accounts=Accounts(seed, settings),
+    )
+    server = WsServer(venue, seed, replay)
+    rest_faults = RestFaults(seed)
+    rest = RestApp(venue, rest_faults)
+    faults = Faults(venue, server, rest_faults, seed)
+    parts = (rest, server, faults)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.pump.run)
+        if memory:
+            network = MemoryNetwork(rest, server, faults, nursery)
+            urls = (
+                "https://api.kraken.com",
+                "wss://ws.kraken.com/v2",
+                "wss://ws-auth.kraken.com/v2",
+            )
+            yield Exchange(parts, network, VirtualClock(venue.clock), urls)
+        else:
+            rest_port = await _serve_rest(nursery, rest, rest_port)
+            ws_port = await _serve_ws(nursery, server, faults, ws_port)
+            http, ws = f"http://127.0.0.1:{rest_port}", f"ws://127.0.0.1:{ws_port}/v2"
+            sockets = LoopbackNetwork(rest_port, ws_port)
+            clock = LoopbackClock(venue.clock)
+            yield Exchange(parts, sockets, clock, (http, ws, f"{ws}/auth"))
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_rest(nursery: trio.Nursery, rest: RestApp, port: int) -> int:
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.errorlog = logging.getLogger("krakked.sandbox.rest")
+    config.graceful_timeout = 0.1
+    config.include_server_header = False
+    app = cast("ASGIFramework", rest.asgi)  # Starlette's own ASGI types are looser
+    binds = await nursery.start(partial(hypercorn.trio.serve, app, config, mode="asgi"))
+    return int(str(binds[0]).rsplit(":", 1)[1])
+
+
+async def _serve_ws(nursery: trio.Nursery, server: WsServer, faults: Faults, port: int) -> int:
+    async def accept(stream: trio.SocketStream) -> None:
+        if faults.takes_connect():
+            await server.serve(stream)
+        else:
+            server.connects += 1
+            await trio.aclose_forcefully(stream)
+
+    listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    await nursery.start(partial(trio.serve_listeners, accept, listeners))
+    return int(listeners[0].socket.getsockname()[1])

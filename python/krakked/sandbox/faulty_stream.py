@@ -1,0 +1,153 @@
+"""A byte stream that can be cut, stalled, sliced, coalesced, re-framed and silenced.
+
+It lies under the WebSocket server, whatever the transport below is.
+"""
+
+from __future__ import annotations
+
+import random
+
+import trio
+
+
+class FaultyStream(trio.abc.Stream):
+    """Wraps the server's end of a connection.
+
+    Attributes:
+        silent: Half-open: nothing is sent or received any more, and nobody is told.
+        cut_after: Bytes that may still be sent before the connection drops; None: no cut.
+        slices: Longest piece of bytes sent at once; 0: whole.
+        slice_pause_s: Pause between pieces.
+        fragments: Split every text frame into so many WebSocket fragments; 0 or 1: not at all.
+        corked: Collect what is sent until `uncork`.
+    """
+
+    def __init__(self, inner: trio.abc.Stream, rng: random.Random) -> None:
+        self._inner = inner
+        self._random = rng
+        self._collected = bytearray()
+        self._resume = trio.Event()
+        self._resume.set()
+        self._closed = trio.Event()
+        self.silent = False
+        self.cut_after: int | None = None
+        self.slices = 0
+        self.slice_pause_s = 0.0
+        self.fragments = 0
+        self.corked = False
+        self.sent_bytes = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, as wrongly as told."""
+        if self._closed.is_set():
+            raise trio.ClosedResourceError
+        data = bytes(data)
+        if self.fragments > 1:
+            data = fragmented(data, self.fragments)
+        if self.corked:
+            self._collected += data
+            await trio.lowlevel.checkpoint()
+            return
+        await self._resume.wait()
+        if self.silent:
+            await trio.lowlevel.checkpoint()
+            return
+        if self.cut_after is not None and len(data) > self.cut_after:
+            data = data[: self.cut_after]
+            await self._send(data)
+            await self.drop()
+            raise trio.BrokenResourceError
+        await self._send(data)
+        if self.cut_after is not None:
+            self.cut_after -= len(data)
+
+    async def _send(self, data: bytes) -> None:
+        self.sent_bytes += len(data)
+        if not self.slices:
+            if data:
+                await self._inner.send_all(data)
+            return
+        at = 0
+        while at < len(data):
+            size = self._random.randint(1, self.slices)
+            await self._inner.send_all(data[at : at + size])
+            at += size
+            if self.slice_pause_s:
+                await trio.sleep(self.slice_pause_s)
+
+    async def uncork(self) -> None:
+        """Send what was collected, in one piece."""
+        self.corked = False
+        data = bytes(self._collected)
+        self._collected.clear()
+        if data:
+            fragments, self.fragments = self.fragments, 0  # already split
+            try:
+                await self.send_all(data)
+            finally:
+                self.fragments = fragments
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the inner stream takes more."""
+        await self._inner.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive; a silent connection swallows what comes."""
+        while True:
+            data = await self._inner.receive_some(max_bytes)
+            if not self.silent:
+                return data
+            if not data:
+                await self._closed.wait()
+                raise trio.ClosedResourceError
+
+    def stall(self) -> None:
+        """Hold back everything sent from now on."""
+        self._resume = trio.Event()
+
+    def resume(self) -> None:
+        """Let it flow again."""
+        self._resume.set()
+
+    async def drop(self) -> None:
+        """Close without a word to the peer's WebSocket."""
+        self._closed.set()
+        self._resume.set()
+        await trio.aclose_forcefully(self._inner)
+
+    async def aclose(self) -> None:
+        """Close the inner stream; a silent connection stays open until it is dropped."""
+        self._closed.set()
+        self._resume.set()
+        if self.silent:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._inner.aclose()
+
+
+def fragmented(frame: bytes, count: int) -> bytes:
+    """Split one unmasked text frame into fragments (RFC 6455, 5.4); other bytes pass unchanged."""
+    if len(frame) < 2 or frame[0] != 0x81 or frame[1] & 0x80:
+        return frame
+    length, start = frame[1], 2
+    if length == 126:
+        length, start = int.from_bytes(frame[2:4], "big"), 4
+    elif length == 127:
+        length, start = int.from_bytes(frame[2:10], "big"), 10
+    payload = frame[start:]
+    if len(payload) != length or length < count:
+        return frame
+    size = -(-length // count)
+    pieces = [payload[at : at + size] for at in range(0, length, size)]
+    out = bytearray()
+    for n, piece in enumerate(pieces):
+        opcode = 0x01 if n == 0 else 0x00
+        out.append(opcode | (0x80 if n == len(pieces) - 1 else 0))
+        if len(piece) < 126:
+            out.append(len(piece))
+        elif len(piece) < 65536:
+            out += b"\x7e" + len(piece).to_bytes(2, "big")
+        else:
+            out += b"\x7f" + len(piece).to_bytes(8, "big")
+        out += piece
+    return bytes(out)

@@ -1,0 +1,153 @@
+"""The WebSocket v2 server: accepts streams of any kind, shakes hands and runs connections."""
+
+from __future__ import annotations
+
+import random
+
+import trio
+import trio_websocket
+
+from krakked.sandbox.faulty_stream import FaultyStream
+from krakked.sandbox.hashing import seed_of
+from krakked.sandbox.limits import Window
+from krakked.sandbox.pump import Pump
+from krakked.sandbox.replay import Recording
+from krakked.sandbox.rest_faults import page
+from krakked.sandbox.venue import Venue
+from krakked.sandbox.ws_connection import Connection
+from krakked.sandbox.ws_faults import StreamFaults
+
+_HANDSHAKE_S = 10.0
+_SIZE_LIMIT = 1 << 20
+
+
+class WsServer:
+    """All connections of one sandbox."""
+
+    def __init__(self, venue: Venue, seed: int, recording: Recording | None = None) -> None:
+        self.venue = venue
+        self.pump = Pump(venue)
+        self.faults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
+        self.connections: dict[int, Connection] = {}
+        self.connects = 0
+        """Handshakes that were attempted."""
+        self.accepted = 0
+        self.banned = 0
+        """Handshakes refused with 429."""
+        self.reject_next: list[int] = []
+        """HTTP statuses for the next handshakes; 0 accepts and drops at once."""
+        self.reject_always: int | None = None
+        self.prepare_stream: list[FaultyStream] = []
+        self.on_stream = _nothing
+        self._seed = seed
+        self._recording = recording
+        settings = venue.settings
+        self._budget = Window(settings.connects_per_window, settings.connect_window_s)
+
+    async def serve(self, inner: trio.abc.Stream, host: str = "") -> None:
+        """Serve one client on a stream, until either side ends it."""
+        self.connects += 1
+        number = self.connects
+        rng = random.Random(f"stream {self._seed} {number}")  # noqa: S311 - not for secrets
+        stream = FaultyStream(inner, rng)
+        self.on_stream(stream)
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._shake_hands(nursery, stream, number, host)
+                nursery.cancel_scope.cancel()
+        except* (trio_websocket.ConnectionClosed, trio.BrokenResourceError):
+            pass
+        except* (trio.ClosedResourceError, OSError):
+            pass
+        finally:
+            if not stream.silent:
+                await trio.aclose_forcefully(inner)
+
+    async def _shake_hands(
+        self, nursery: trio.Nursery, stream: FaultyStream, number: int, host: str
+    ) -> None:
+        request: trio_websocket.WebSocketRequest | None = None
+        with trio.move_on_after(_HANDSHAKE_S):
+            request = await trio_websocket.wrap_server_stream(
+                nursery, stream, max_message_size=_SIZE_LIMIT, receive_buffer_size=65536
+            )
+        if request is None:
+            return
+        status = self._verdict(request.path)
+        if status:
+            body = page(status).encode()
+            headers = [(b"Content-Type", b"text/html"), (b"Server", b"cloudflare")]
+            await request.reject(status, extra_headers=headers, body=body)
+            return
+        drop = bool(self.reject_next) and self.reject_next[0] == 0
+        websocket = await request.accept(extra_headers=[(b"Server", b"cloudflare")])
+        if drop:
+            self.reject_next.pop(0)
+            return
+        self.accepted += 1
+        if self._recording is not None:
+            await self._recording.play(websocket, self.accepted - 1)
+            return
+        named = dict(request.headers).get(b"host", b"").decode("ascii", "replace")
+        private = "auth" in host or "ws-auth" in named or request.path.startswith("/v2/auth")
+        connection = self._connection(stream, number, private)
+        await self._run(websocket, connection)
+
+    def _verdict(self, path: str) -> int:
+        """Give the HTTP status with which to refuse a handshake, or 0."""
+        if self.venue.settings.limits and not self._budget.add(trio.current_time()):
+            self.banned += 1
+            return 429
+        if self.reject_always is not None:
+            return self.reject_always
+        if self.reject_next and self.reject_next[0]:
+            return self.reject_next.pop(0)
+        return 0 if path.split("?", maxsplit=1)[0].startswith("/v2") else 404
+
+    def _connection(self, stream: FaultyStream, number: int, private: bool) -> Connection:
+        connection_id = seed_of(self._seed, "connection", number)
+        if number % 2:  # ids go beyond 2**63
+            connection_id |= 1 << 63
+        return Connection(
+            self.venue,
+            self.pump,
+            self.faults,
+            stream,
+            number=number,
+            connection_id=connection_id,
+            private=private,
+            variant=self._seed + number,
+        )
+
+    async def _run(
+        self, websocket: trio_websocket.WebSocketConnection, connection: Connection
+    ) -> None:
+        self.connections[connection.number] = connection
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.send_loop, websocket)
+                nursery.start_soon(self._close_when_idle, connection, nursery.cancel_scope)
+                connection.send_status()
+                while True:
+                    await connection.handle(await websocket.get_message())
+        finally:
+            del self.connections[connection.number]
+            connection.close()
+            if not connection.stream.silent:
+                with trio.move_on_after(1):
+                    await websocket.aclose()
+
+    async def _close_when_idle(self, connection: Connection, scope: trio.CancelScope) -> None:
+        limit = self.venue.settings.inactivity_s
+        while True:
+            due = connection.last_request + limit
+            if connection.subscriptions:
+                due = trio.current_time() + limit
+            if due <= trio.current_time():
+                scope.cancel()
+                return
+            await trio.sleep_until(due)
+
+
+def _nothing(stream: FaultyStream) -> None:
+    """Prepare nothing."""
