@@ -291,6 +291,10 @@ class SubscriptionRefusedError(MarketDataError):
         self.reason = reason
 
 
+class ChangesLaggedError(MarketDataError):
+    """A consumer of `changes()` fell so far behind that closed candles could no longer be kept."""
+
+
 class BackfillTooLargeError(MarketDataError):
     """The back-fill needs more calls than allowed without ``allow_long=True``.
 

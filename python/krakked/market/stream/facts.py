@@ -1,0 +1,94 @@
+"""What the stream reports about itself: frozen facts, for `get_data_status()` and for people."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from krakked.market.stream.requests import SubscriptionState
+
+
+class ConnectionState(StrEnum):
+    """Where a connection stands."""
+
+    WAITING = "waiting"
+    """Not connected; the next attempt waits for backoff, budget or the probe."""
+    CONNECTING = "connecting"
+    """TCP, TLS, handshake, or waiting for the exchange's greeting."""
+    CONNECTED = "connected"
+    """Greeted by the exchange."""
+    CLOSED = "closed"
+    """Given up: no longer needed."""
+
+
+class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection of the plan."""
+
+    name: str
+    """``1m``, ``5m/2``: the timeframe it carries, and the shard."""
+    state: ConnectionState
+    connects: int
+    """How often the exchange has greeted it."""
+    last_disconnect: str | None
+    """Why the last one ended."""
+    frames: int
+    """Application frames since the start."""
+    received_bytes: int
+    """Bytes since the start."""
+    malformed: int
+    """Frames that made no sense, since the start."""
+    last_frame_age_s: float | None
+    """Seconds since the newest frame of the present connection."""
+    subscriptions: int
+    """Wanted."""
+    acknowledged: int
+    """Held by the exchange."""
+    mute: int
+    """Acknowledged without data."""
+
+
+class PairStream(msgspec.Struct, frozen=True, kw_only=True):
+    """One pair's ticker, as the stream sees it."""
+
+    state: SubscriptionState
+    reason: str | None
+    """The exchange's text when refused, or its state of the pair when not ``online``."""
+    age_s: float | None
+    """Seconds since the newest ticker; None before the first."""
+    refused_timeframes: tuple[str, ...] = ()
+    """Timeframes whose candles were refused."""
+    mute_timeframes: tuple[str, ...] = ()
+    """Timeframes whose candles are known to be missing although acknowledged."""
+    connected: bool = True
+    """Whether the connection that carries the ticker is up."""
+
+
+class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole stream."""
+
+    connections: tuple[ConnectionStatus, ...]
+    pairs: dict[str, PairStream]
+    """By canonical name."""
+    system: str | None
+    """Exchange system status (``online``, ``maintenance``, ...); None before the first frame."""
+    maintenance: str
+    """Coming maintenance as the exchange sent it (raw JSON; the shape is undocumented), or ""."""
+    reconnects: int
+    """Connections after the first, all lines together."""
+    connect_attempts: int
+    """Attempts in the last 10 minutes, of the 60 that this process allows itself."""
+    frames: int
+    received_bytes: int
+    last_frame_age_s: float | None
+    closed_candles: int
+    """Closed candles given out."""
+    open_holes: int
+    """Outages that REST is still filling."""
+    unfilled_holes: int
+    """Outages that could not be filled."""
+    journal_errors: int
+    """Batches of closed candles that could not be written."""
+    last_journal_error: str | None
+    resumes: int
+    """How often the machine was found to have slept."""

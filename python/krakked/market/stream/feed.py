@@ -1,0 +1,414 @@
+"""The live stream as a whole: which connections there are, and what becomes of what they bring.
+
+`Feed.run` lives in the caller's nursery. Every connection is a `Line`; all of them fill one cache.
+Closed candles pass the ledger (exactly once, in order), go to `on_closed` and to `changes()`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+from itertools import count
+from random import Random
+from typing import Final
+
+import trio
+
+from krakked._core import MarketCache
+from krakked.config.settings import WebSocketSettings
+from krakked.market.changes import (
+    ChangeHub,
+    ChangeKind,
+    Changes,
+    Disconnected,
+    MarketStatus,
+    Reconnected,
+    Resubscribed,
+)
+from krakked.market.pairs import PairTable
+from krakked.market.stream.connection import Endpoint
+from krakked.market.stream.desk import CandleDesk, OnClosed
+from krakked.market.stream.facts import FeedStatistics
+from krakked.market.stream.filler import OHLCSource
+from krakked.market.stream.gate import ConnectGate, budget_for
+from krakked.market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes, LineKey
+from krakked.market.stream.line import Line
+from krakked.market.stream.loglimit import LogLimiter
+from krakked.market.stream.reasons import Disconnect, DisconnectReason
+from krakked.market.stream.report import pair_streams
+from krakked.market.stream.requests import (
+    SubscriptionKey,
+    SubscriptionState,
+)
+from krakked.market.stream.symbols import (
+    DELISTED,
+    SymbolNames,
+    coming_maintenance,
+    decode_instrument,
+)
+from krakked.market.stream.waiting import wait_live
+from krakked.market.stream.watchdogs import FRAME_S, ResumeWatch
+from krakked.market.timeframes import LABELS, parse_timeframe
+from krakked.network import Clock, Network
+
+TICK_S: Final = 1.0
+"""Distance of the feed's looks at its lines and candles."""
+
+log = logging.getLogger("krakked.stream")
+
+
+class Feed:
+    """Ticker and candles of many pairs, for as long as `run` runs.
+
+    Args:
+        settings: Address, timeframes, staleness.
+        network: How to reach the exchange.
+        clock: Elapsed and wall time.
+        table: Gives the present table of all known pairs.
+        rest: Fills candles missed over an outage; None leaves holes (they are counted).
+        on_closed: Gets closed candles in batches, to be journaled. An error of it is logged and
+            counted, never fatal.
+        pairs: What to stream from the start, any spelling.
+        on_frame: Gets (connection name, text) of every frame, for recording; slower.
+        random: Chance for the jitter.
+        symbols_per_connection: Where a lane is cut into shards.
+    """
+
+    def __init__(
+        self,
+        settings: WebSocketSettings,
+        *,
+        network: Network,
+        clock: Clock,
+        table: Callable[[], PairTable],
+        rest: OHLCSource | None = None,
+        on_closed: OnClosed | None = None,
+        pairs: Iterable[str] = (),
+        on_frame: Callable[[str, str], None] | None = None,
+        random: Random | None = None,
+        symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
+    ) -> None:
+        self.cache = MarketCache()
+        self.clock = clock
+        self.stale_after_s = settings.stale_tolerance_seconds
+        self.names = SymbolNames()
+        self.system: str | None = None
+        """Exchange system status, as last told."""
+        self.hub = ChangeHub(self.cache, clock, self.names.canonical)
+        self._endpoint = Endpoint.parse(settings.url)
+        self._network = network
+        self._table = table
+        self._on_frame = on_frame
+        # Jitter, not secrets.
+        self._random = random if random is not None else Random()  # noqa: S311
+        self._lanes = Lanes(
+            (parse_timeframe(t) for t in settings.timeframes), symbols_per_connection
+        )
+        self._lines: dict[LineKey, Line] = {}
+        self._nursery: trio.Nursery | None = None
+        self._gate = ConnectGate(clock, budget_for(clock, self._endpoint.host_header))
+        self._req_ids = count(1)
+        self._limiter = LogLimiter()
+        self._desk = CandleDesk(
+            cache=self.cache,
+            clock=clock,
+            names=self.names,
+            hub=self.hub,
+            rest=rest,
+            on_closed=on_closed,
+        )
+        self._watcher = self.cache.add_watcher()
+        self._maintenance = ""
+        self._resumed_ns = 0
+        self._resume_watch: ResumeWatch | None = None
+        self._resumes = 0
+        self._changed = trio.Event()
+        self.add_pairs(pairs)
+
+    # --- running ---
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Stream until cancelled; leaves no task, socket or thread behind."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._resume_watch = ResumeWatch(self._now_s(), trio.current_time())
+                nursery.start_soon(self._desk.run)
+                self._apply_plan()
+                task_status.started()
+                await self._tick_forever()
+        finally:
+            self._nursery = None
+            await self._desk.finish()
+            self.hub.close()
+
+    # --- what to stream ---
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Canonical names of the streamed pairs."""
+        return self.names.pairs
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        return tuple(LABELS[i] for i in self._lanes.intervals)
+
+    def add_pairs(self, pairs: Iterable[str]) -> None:
+        """Stream more pairs; raises `UnknownPairError` before anything is changed."""
+        table = self._table()
+        for canonical in [table.resolve(pair) for pair in pairs]:
+            self._lanes.add(self.names.add(canonical, table))
+        self._apply_plan()
+
+    def remove_pairs(self, pairs: Iterable[str]) -> None:
+        """Stop streaming pairs; their data is forgotten."""
+        for canonical in [self._table().resolve(pair) for pair in pairs]:
+            self._remove(canonical)
+        self._apply_plan()
+
+    def set_pairs(self, pairs: Iterable[str]) -> None:
+        """Follow a refreshed universe: exactly these pairs are streamed."""
+        table = self._table()
+        wanted = [table.resolve(pair) for pair in pairs]
+        for canonical in set(self.pairs).difference(wanted):
+            self._remove(canonical)
+        for canonical in wanted:
+            self._lanes.add(self.names.symbol(canonical) or self.names.add(canonical, table))
+        self._apply_plan()
+
+    def add_timeframe(self, timeframe: str) -> None:
+        """Stream one more timeframe, over a connection of its own."""
+        self._lanes.add_interval(parse_timeframe(timeframe))
+        self._apply_plan()
+
+    def remove_timeframe(self, timeframe: str) -> None:
+        """Stop streaming a timeframe."""
+        interval = parse_timeframe(timeframe)
+        self._lanes.remove_interval(interval)
+        for symbol in self._lanes.symbols:
+            self.cache.clear_candles(symbol, interval)
+            self._desk.forget((symbol, interval))
+        self._apply_plan()
+
+    def _remove(self, canonical: str) -> None:
+        self._desk.collect()
+        symbol = self.names.symbol(canonical)
+        if symbol is None:
+            return
+        for interval in self._lanes.intervals:
+            self._desk.forget((symbol, interval))
+        self._lanes.remove(symbol)
+        self.names.remove(canonical)
+        self.cache.forget(symbol)
+
+    def _apply_plan(self) -> None:
+        """Make the lines what the plan says; only while running."""
+        if self._nursery is None:
+            return
+        plan = self._lanes.plan()
+        for key in set(self._lines) - set(plan):
+            self._lines.pop(key).scope.cancel()
+        for key, wanted in plan.items():
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = self._new_line(key)
+                self._nursery.start_soon(line.run)
+            line.name = self._lanes.name(key)
+            line.want(set(wanted))
+        self.state_changed()
+
+    def _new_line(self, key: LineKey) -> Line:
+        return Line(
+            self._lanes.name(key),
+            endpoint=self._endpoint,
+            network=self._network,
+            clock=self.clock,
+            cache=self.cache,
+            gate=self._gate,
+            hooks=self,
+            req_ids=self._req_ids,
+            random=self._random,
+            limiter=self._limiter,
+            on_frame=self._on_frame,
+        )
+
+    # --- for the reads (see `krakked.market.live.LiveFeed`) ---
+
+    def resolve(self, pair: str) -> str:
+        """Give the canonical name; raises `UnknownPairError`."""
+        return self._table().resolve(pair)
+
+    def symbol_of(self, canonical: str) -> str | None:
+        """Give the symbol of a streamed pair, or None."""
+        return self.names.symbol(canonical)
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state, and the reason when refused."""
+        where = self._lanes.line_of(key)
+        if where is None:
+            return SubscriptionState.ENDED, None
+        line = self._lines.get(where)
+        return line.table.state(key) if line is not None else (SubscriptionState.WANTED, None)
+
+    def line_is_up(self, key: SubscriptionKey) -> bool:
+        """Whether the connection that carries a subscription is up and not silent."""
+        where = self._lanes.line_of(key)
+        line = self._lines.get(where) if where is not None else None
+        if line is None or not line.connected:
+            return False
+        return self._now_s() - line.last_frame_s <= FRAME_S
+
+    def resumed_ns(self) -> int:
+        """Elapsed time of the newest resume from suspend; 0 when there was none."""
+        self._check_resume()
+        return self._resumed_ns
+
+    # --- for the user ---
+
+    def changes(
+        self,
+        pairs: Iterable[str] | None = None,
+        kinds: Collection[ChangeKind | str] | None = None,
+    ) -> Changes:
+        """Listen to what happens from now on; see `krakked.market.changes`.
+
+        Args:
+            pairs: Only these, any spelling; None for all. Feed events come in any case.
+            kinds: Which kinds; None for all.
+        """
+        only = None if pairs is None else [self.resolve(pair) for pair in pairs]
+        chosen = list(ChangeKind) if kinds is None else [ChangeKind(kind) for kind in kinds]
+        return self.hub.consumer(only, chosen)
+
+    async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:
+        """Wait until pairs have a live ticker and their candles are acknowledged.
+
+        Args:
+            pairs: Any spelling; None for all streamed pairs.
+            timeout_s: Longest wait, in seconds.
+
+        Raises:
+            UnknownPairError: No such pair.
+            SubscriptionRefusedError: The exchange refused it (at once).
+            NoDataYetError: Not live in time.
+            ExceptionGroup: More than one pair failed: one of the above for each.
+        """
+        await wait_live(self, self.pairs if pairs is None else list(pairs), timeout_s)
+
+    async def wait_state(self) -> None:
+        """Wait until a subscription or a connection may have changed its state."""
+        await self._changed.wait()
+
+    def statistics(self) -> FeedStatistics:
+        """Give the facts about the stream as it stands."""
+        connections = tuple(line.status() for line in self._lines.values())
+        ages = [c.last_frame_age_s for c in connections if c.last_frame_age_s is not None]
+        return FeedStatistics(
+            connections=connections,
+            pairs=pair_streams(self),
+            system=self.system,
+            maintenance=self._maintenance,
+            reconnects=sum(max(0, c.connects - 1) for c in connections),
+            connect_attempts=self._gate.attempts(),
+            frames=sum(c.frames for c in connections),
+            received_bytes=sum(c.received_bytes for c in connections),
+            last_frame_age_s=min(ages, default=None),
+            closed_candles=self._desk.closed,
+            open_holes=self._desk.open_holes,
+            unfilled_holes=self._desk.unfilled_holes,
+            journal_errors=self._desk.journal_errors,
+            last_journal_error=self._desk.last_journal_error,
+            resumes=self._resumes,
+        )
+
+    # --- what the lines say (see `krakked.market.stream.line.LineHooks`) ---
+
+    def greeted(self, line: Line, system: str, raw_json: str) -> None:
+        """Take a status frame: the exchange's state, and a reconnect when there was a loss."""
+        self._maintenance = coming_maintenance(raw_json)
+        if line.down_since_s is not None:
+            gap_s = self._now_s() - line.down_since_s
+            line.down_since_s = None
+            self.hub.publish(Reconnected(connection=line.name, gap_s=gap_s))
+        if system != self.system:
+            self.system = system
+            self.hub.publish(MarketStatus(system=system))
+
+    def resubscribed(self, line: Line, ok: int, refused: int) -> None:
+        """Everything wanted was answered after a reconnect."""
+        self._desk.resubscribed(line.series())
+        self.hub.publish(Resubscribed(connection=line.name, ok=ok, refused=refused))
+
+    def lost(self, line: Line, outcome: Disconnect) -> None:
+        """A greeted connection is gone, or an attempt failed."""
+        if line.connected:
+            self._desk.lost(line.series())
+            self.hub.publish(
+                Disconnected(connection=line.name, reason=outcome.reason, detail=outcome.detail)
+            )
+        self.state_changed()
+
+    def ohlc_snapshot(self, symbol: str, interval: int, oldest_s: int, newest_s: int) -> None:
+        """A snapshot of candles was applied."""
+        self._desk.snapshot((symbol, interval), oldest_s, newest_s)
+
+    def instrument(self, raw_json: str) -> None:
+        """Take reference data: names that differ, pairs that end."""
+        statuses = decode_instrument(raw_json)
+        for _, old, new in self.names.listed(statuses, self._table()):
+            log.warning("the exchange lists %s as %s", old, new)
+            self._lanes.remove(old)
+            self._lanes.add(new)
+            self.cache.forget(old)
+        if self._nursery is not None:
+            self._apply_plan()
+        for symbol, status in statuses.items():
+            if status in DELISTED and self.names.canonical(symbol) is not None:
+                for line in self._lines.values():
+                    line.end(symbol, f"The pair is {status}")
+
+    def in_maintenance(self) -> bool:
+        """Whether the exchange last said that it is in maintenance."""
+        return self.system == "maintenance"
+
+    def state_changed(self) -> None:
+        """Wake who waits for a state."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def chunk(self) -> None:
+        """Market data may have changed."""
+        self._desk.collect()
+        self.hub.touch()
+
+    # --- what time brings ---
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            self._check_resume()
+            symbols, series = self.cache.take_changed(self._watcher)
+            for line in self._lines.values():
+                line.candles_changed(series)
+                if line.tick():
+                    self.state_changed()
+            self._desk.tick(symbols)
+
+    def _check_resume(self) -> None:
+        if self._resume_watch is None:
+            return
+        try:
+            timer_s = trio.current_time()
+        except RuntimeError:  # a read from another thread
+            return
+        slept_s = self._resume_watch.check(self._now_s(), timer_s)
+        if slept_s > 0.0:
+            self._resumes += 1
+            self._resumed_ns = self.clock.elapsed_ns()
+            log.warning("the machine slept for %.0f s: connecting anew", slept_s)
+            for line in self._lines.values():
+                line.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
+
+    def _now_s(self) -> float:
+        return self.clock.elapsed_ns() / 1e9

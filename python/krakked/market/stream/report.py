@@ -1,0 +1,70 @@
+"""The per-pair part of the stream's facts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from krakked._core import MarketCache
+from krakked.market.stream.facts import PairStream
+from krakked.market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked.market.stream.symbols import SymbolNames
+from krakked.market.timeframes import parse_timeframe
+from krakked.network import Clock
+
+
+class ReportedFeed(Protocol):
+    """What the report needs to know."""
+
+    @property
+    def cache(self) -> MarketCache:
+        """The live cache."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Elapsed time."""
+        ...
+
+    @property
+    def names(self) -> SymbolNames:
+        """Pairs and symbols."""
+        ...
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        ...
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state and reason."""
+        ...
+
+    def line_is_up(self, key: SubscriptionKey) -> bool:
+        """Whether its connection is up."""
+        ...
+
+
+def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
+    """Give how every streamed pair stands, by canonical name."""
+    now_ns = feed.clock.elapsed_ns()
+    intervals = [(t, parse_timeframe(t)) for t in feed.timeframes]
+    streams: dict[str, PairStream] = {}
+    for canonical in feed.names.pairs:
+        symbol = feed.names.symbol(canonical) or ""
+        key = SubscriptionKey(TICKER, symbol)
+        state, reason = feed.subscription(key)
+        candles = {t: feed.subscription(SubscriptionKey(OHLC, symbol, i))[0] for t, i in intervals}
+        updated_ns = feed.cache.updated_ns(symbol)
+        streams[canonical] = PairStream(
+            state=state,
+            reason=reason or feed.names.statuses.get(canonical),
+            age_s=None if updated_ns is None else (now_ns - updated_ns) / 1e9,
+            refused_timeframes=_those(candles, SubscriptionState.REFUSED),
+            mute_timeframes=_those(candles, SubscriptionState.MUTE),
+            connected=feed.line_is_up(key),
+        )
+    return streams
+
+
+def _those(candles: dict[str, SubscriptionState], state: SubscriptionState) -> tuple[str, ...]:
+    return tuple(timeframe for timeframe, found in candles.items() if found is state)

@@ -1,0 +1,393 @@
+"""What one connection should be subscribed to, and what the exchange has said about each of it.
+
+Owns the desired state and its life on the wire: wanted, acknowledged, live, mute, refused, ended.
+Reads no clock, opens no socket: times come in as seconds of one steady clock, and what has to be
+sent comes out as `Request`.
+
+Three facts of Kraken's WebSocket v2 shape it: every symbol of a request is answered on its own, all
+answers carry the same ``req_id``; a refusal comes in three shapes, one without a symbol, and may
+lack the ``req_id``; a second ohlc interval of a symbol is refused with a text that begins like the
+harmless one for a plain duplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from itertools import count
+from typing import Final
+
+from krakked.market.stream.requests import (
+    SUBSCRIBE,
+    TICKER,
+    UNSUBSCRIBE,
+    Answer,
+    InFlight,
+    Refusal,
+    Request,
+    SubscriptionKey,
+    SubscriptionState,
+    encode_request,
+    is_plain_duplicate,
+    is_rate_complaint,
+)
+
+BATCH_SYMBOLS: Final = 100
+"""Symbols in one request. A convention of clients (50 to 250), not a documented limit."""
+ACK_TIMEOUT_S: Final = 10.0
+"""A request without all its answers after this long is sent again for the symbols left out."""
+MAX_TRIES: Final = 3
+"""Unanswered this often, a subscription makes the connection worthless."""
+SNAPSHOT_DUE_S: Final = 14.0
+"""Acknowledged tickers without data for this long are mute: noticed within 15 s by a 1 s tick."""
+RECYCLE_AFTER_S: Final = 60.0
+"""A mute subscription is dropped and asked for again at once, then at doubling distances."""
+RECYCLE_AT_MOST_S: Final = 900.0
+RATE_PAUSE_S: Final = 1.0
+"""First pause after the exchange said "Exceeded msg rate"; doubles, up to the next figure."""
+RATE_PAUSE_AT_MOST_S: Final = 30.0
+
+
+class _Phase(Enum):
+    """What the wire has been told."""
+
+    IDLE = 0
+    SUBSCRIBING = 1
+    SUBSCRIBED = 2
+    UNSUBSCRIBING = 3
+
+
+class _Entry:
+    """One subscription's life on one connection."""
+
+    __slots__ = (
+        "live",
+        "mute",
+        "phase",
+        "reason",
+        "recycle_at_s",
+        "recycles",
+        "since_s",
+        "tries",
+        "wanted",
+    )
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.reason: str | None = None
+        self.recycles = 0
+        self.recycle_at_s = 0.0
+        self.reset(0.0)
+
+    def reset(self, now_s: float) -> None:
+        """Begin anew: nothing is acknowledged on a fresh connection."""
+        self.phase = _Phase.IDLE
+        self.live = self.mute = False
+        self.since_s = now_s
+        self.tries = 0
+
+    @property
+    def state(self) -> SubscriptionState:
+        if not self.wanted:
+            return SubscriptionState.ENDED
+        if self.reason is not None:
+            return SubscriptionState.REFUSED
+        if self.mute:
+            return SubscriptionState.MUTE
+        if self.live:
+            return SubscriptionState.LIVE
+        if self.phase is _Phase.SUBSCRIBED:
+            return SubscriptionState.ACKNOWLEDGED
+        return SubscriptionState.WANTED
+
+
+class SubscriptionTable:
+    """The desired state of one connection, and how far the exchange has followed."""
+
+    def __init__(self, req_ids: Iterator[int] | None = None) -> None:
+        self._entries: dict[SubscriptionKey, _Entry] = {}
+        self._unsent: dict[SubscriptionKey, None] = {}  # an ordered set: these need a message
+        self._in_flight = InFlight()
+        self._awaiting_data: dict[SubscriptionKey, None] = {}
+        self._mute: set[SubscriptionKey] = set()
+        self._req_ids = req_ids if req_ids is not None else count(1)
+        self._pause_until_s = 0.0
+        self._pause_s = RATE_PAUSE_S
+        self.acknowledged = 0
+        """How many subscriptions the exchange holds for this connection."""
+        self.live_tickers = 0
+        """How many tickers have brought data on this connection."""
+        self.worthless = False
+        """Set when the exchange leaves requests unanswered: only a new connection can help."""
+
+    # --- what is wanted ---
+
+    def want(self, keys: Iterable[SubscriptionKey]) -> None:
+        """Ask for subscriptions; those already wanted stay as they are."""
+        for key in keys:
+            entry = self._entries.setdefault(key, _Entry())
+            if not entry.wanted:
+                entry.wanted, entry.reason = True, None
+                self._unsent.pop(key, None)
+            if entry.phase is _Phase.IDLE and entry.reason is None:
+                self._unsent[key] = None
+
+    def unwant(self, keys: Iterable[SubscriptionKey]) -> None:
+        """Give subscriptions up; what was never sent is forgotten at once."""
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is None:
+                continue
+            entry.wanted = False
+            self._stop_waiting(key)
+            if entry.phase is _Phase.IDLE:
+                self._drop(key)
+            elif entry.phase is _Phase.SUBSCRIBED:
+                self._unsent[key] = None
+
+    def connected(self, now_s: float) -> None:
+        """Start on a fresh connection: nothing is acknowledged there, refused ones are retried."""
+        self.disconnected(now_s)
+        self._pause_s, self._pause_until_s = RATE_PAUSE_S, 0.0
+        self.worthless = False
+
+    def disconnected(self, now_s: float) -> None:
+        """Take every acknowledgement back."""
+        for key, entry in list(self._entries.items()):
+            if entry.wanted:
+                entry.reset(now_s)
+            else:
+                del self._entries[key]
+        self._unsent = dict.fromkeys(self._entries)
+        self._in_flight.clear()
+        self._awaiting_data.clear()
+        self._mute.clear()
+        self.acknowledged = self.live_tickers = 0
+
+    # --- what has to be sent ---
+
+    def next_request(self, now_s: float) -> Request | None:
+        """Give the next message to send, or None when there is none now."""
+        if now_s < self._pause_until_s:
+            return None
+        batch = self._next_batch()
+        if not batch:
+            return None
+        first = batch[0]
+        subscribing = self._entries[first].phase is _Phase.IDLE
+        method = SUBSCRIBE if subscribing else UNSUBSCRIBE
+        req_id = next(self._req_ids)
+        symbols = tuple(key.symbol for key in batch if key.symbol is not None)
+        for key in batch:
+            del self._unsent[key]
+            entry = self._entries[key]
+            entry.phase = _Phase.SUBSCRIBING if subscribing else _Phase.UNSUBSCRIBING
+            self.acknowledged -= not subscribing
+            entry.since_s = now_s
+            entry.tries += 1
+        self._in_flight.sent(req_id, method, set(batch), now_s)
+        text = encode_request(method, first.channel, first.interval, symbols, req_id)
+        return Request(req_id, method, first.channel, first.interval, symbols, text)
+
+    def _next_batch(self) -> list[SubscriptionKey]:
+        batch: list[SubscriptionKey] = []
+        kind: tuple[str, int | None, _Phase] | None = None
+        for key in self._unsent:
+            this = (key.channel, key.interval, self._entries[key].phase)
+            if kind is None:
+                kind = this
+            elif this != kind:
+                continue
+            batch.append(key)
+            if key.symbol is None or len(batch) == BATCH_SYMBOLS:
+                break
+        return batch
+
+    def next_send_s(self, now_s: float) -> float | None:
+        """When `next_request` may have something, or None when only an event can bring it."""
+        return max(now_s, self._pause_until_s) if self._unsent else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything wanted has been answered."""
+        return not self._unsent and not self._in_flight
+
+    # --- what the exchange said ---
+
+    def subscribed(
+        self, channel: str, symbol: str | None, interval: int | None, now_s: float
+    ) -> SubscriptionKey | None:
+        """Note an acknowledgement; give the subscription, or None when it was not asked for."""
+        key = SubscriptionKey(channel, symbol, interval)
+        entry = self._entries.get(key)
+        if entry is None or entry.phase is not _Phase.SUBSCRIBING:
+            return None
+        self._in_flight.answered(key, SUBSCRIBE)
+        entry.phase = _Phase.SUBSCRIBED
+        entry.reason = None
+        entry.tries = 0
+        entry.since_s = now_s
+        self.acknowledged += 1
+        if not entry.wanted:
+            self._unsent[key] = None
+        elif channel == TICKER and not entry.live:
+            self._awaiting_data[key] = None
+        return key
+
+    def unsubscribed(self, answer: Answer) -> list[SubscriptionKey]:
+        """Note the end of subscriptions, asked for or not; give those that ended though wanted."""
+        ended: list[SubscriptionKey] = []
+        for key in self._in_flight.find(answer) or self._held(answer):
+            entry = self._entries[key]
+            self._in_flight.answered(key, UNSUBSCRIBE)
+            unasked = entry.phase is _Phase.SUBSCRIBED
+            self.acknowledged -= unasked
+            entry.phase = _Phase.IDLE
+            entry.tries = 0
+            if not entry.wanted:
+                self._stop_waiting(key)
+                self._drop(key)
+            elif unasked:
+                self._stop_waiting(key)
+                entry.reason = "The exchange ended the subscription"
+                ended.append(key)
+            else:  # dropped only to be asked for again
+                self._unsent[key] = None
+        return ended
+
+    def refused(self, answer: Answer, error: str, now_s: float) -> Refusal:
+        """Note a refusal of any of the three shapes; give what it came to."""
+        keys = self._in_flight.find(answer)
+        if is_rate_complaint(error):
+            self._slow_down(keys, answer.method, now_s)
+            return Refusal((), error, slow_down=True)
+        if answer.method == UNSUBSCRIBE:
+            # "Subscription Not Found": the aim is reached all the same.
+            self.unsubscribed(answer)
+            return Refusal((), error)
+        if is_plain_duplicate(error):
+            for key in keys:
+                self.subscribed(key.channel, key.symbol, key.interval, now_s)
+            return Refusal((), error)
+        for key in keys:
+            self._in_flight.answered(key, answer.method)
+            entry = self._entries[key]
+            entry.phase = _Phase.IDLE
+            entry.reason = error
+            entry.since_s = now_s
+            self._stop_waiting(key)
+            if not entry.wanted:
+                self._drop(key)
+        return Refusal(tuple(key for key in keys if key in self._entries), error)
+
+    def data(self, key: SubscriptionKey) -> None:
+        """Note that data of a subscription arrived."""
+        entry = self._entries.get(key)
+        if entry is None or entry.live or not entry.wanted or entry.reason is not None:
+            return
+        if entry.phase is _Phase.SUBSCRIBED or entry.phase is _Phase.SUBSCRIBING:
+            self.live_tickers += key.channel == TICKER
+            entry.live, entry.mute = True, False
+            entry.recycles = 0
+            self._awaiting_data.pop(key, None)
+            self._mute.discard(key)
+
+    def end(self, keys: Iterable[SubscriptionKey], reason: str) -> None:
+        """Note that the exchange will serve these no more (a delisting)."""
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is not None and entry.wanted:
+                entry.reason = reason
+                self._stop_waiting(key)
+
+    # --- what time brings ---
+
+    def tick(self, now_s: float) -> list[SubscriptionKey]:
+        """Let time pass; give the subscriptions that turned mute just now."""
+        for key in self._in_flight.expired(now_s, ACK_TIMEOUT_S):
+            self.worthless |= self._entries[key].tries >= MAX_TRIES
+            self._back_to_unsent(key)
+        due = [
+            key
+            for key in self._awaiting_data
+            if now_s - self._entries[key].since_s >= SNAPSHOT_DUE_S
+        ]
+        turned = [key for key in due if self.mark_mute(key, now_s)]
+        for key in self._mute:
+            entry = self._entries[key]
+            if entry.phase is _Phase.SUBSCRIBED and now_s >= entry.recycle_at_s:
+                pause_s = min(RECYCLE_AFTER_S * 2**entry.recycles, RECYCLE_AT_MOST_S)
+                entry.recycle_at_s = now_s + pause_s
+                entry.recycles += 1
+                self._unsent[key] = None
+        return turned
+
+    def mark_mute(self, key: SubscriptionKey, now_s: float) -> bool:
+        """Note that a subscription is acknowledged and yet brings nothing; True if that is news."""
+        self._awaiting_data.pop(key, None)
+        entry = self._entries.get(key)
+        if entry is None or not entry.wanted or entry.reason is not None or entry.mute:
+            return False
+        self.live_tickers -= key.channel == TICKER and entry.live
+        entry.live, entry.mute = False, True
+        entry.recycle_at_s = max(entry.recycle_at_s, now_s)
+        self._mute.add(key)
+        return True
+
+    # --- how things stand ---
+
+    @property
+    def mute(self) -> int:
+        """How many are acknowledged and bring nothing."""
+        return len(self._mute)
+
+    def state(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give the state of a subscription and, when refused, the exchange's reason."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return SubscriptionState.ENDED, None
+        return entry.state, entry.reason
+
+    def states(self) -> dict[SubscriptionKey, tuple[SubscriptionState, str | None]]:
+        """Give the state of every subscription that is wanted, oldest first."""
+        return {key: (e.state, e.reason) for key, e in self._entries.items() if e.wanted}
+
+    # --- inside ---
+
+    def _held(self, answer: Answer) -> list[SubscriptionKey]:
+        if answer.channel is None:
+            return []
+        key = SubscriptionKey(answer.channel, answer.symbol, answer.interval)
+        entry = self._entries.get(key)
+        return [key] if entry is not None and entry.phase is _Phase.SUBSCRIBED else []
+
+    def _back_to_unsent(self, key: SubscriptionKey) -> None:
+        entry = self._entries[key]
+        if entry.phase is _Phase.UNSUBSCRIBING:
+            entry.phase = _Phase.SUBSCRIBED
+            self.acknowledged += 1
+        else:
+            entry.phase = _Phase.IDLE
+            if not entry.wanted:
+                self._drop(key)
+                return
+        self._unsent[key] = None
+
+    def _slow_down(self, keys: list[SubscriptionKey], method: str, now_s: float) -> None:
+        self._pause_until_s = now_s + self._pause_s
+        self._pause_s = min(self._pause_s * 2, RATE_PAUSE_AT_MOST_S)
+        for key in keys:
+            self._in_flight.answered(key, method)
+            self._entries[key].tries = 0
+            self._back_to_unsent(key)
+
+    def _stop_waiting(self, key: SubscriptionKey) -> None:
+        entry = self._entries[key]
+        self.live_tickers -= key.channel == TICKER and entry.live
+        entry.live = entry.mute = False
+        self._awaiting_data.pop(key, None)
+        self._mute.discard(key)
+
+    def _drop(self, key: SubscriptionKey) -> None:
+        del self._entries[key]
+        self._unsent.pop(key, None)

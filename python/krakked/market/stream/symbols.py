@@ -1,0 +1,121 @@
+"""From canonical names to WebSocket v2 symbols and back, with the exchange's own list on top. Pure.
+
+`PairTable` derives the symbol by two rules (XBT to BTC, XDG to DOGE); where the ``instrument``
+snapshot disagrees, the snapshot wins. Source: Kraken "Spot Websockets (v2)", instrument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from krakked.market.pairs import PairMetadata, PairTable
+
+DELISTED = frozenset({"delisted"})
+"""Pair states after which a subscription brings nothing more."""
+
+
+class _Pair(msgspec.Struct):
+    symbol: str
+    status: str = "online"
+
+
+class _Data(msgspec.Struct):
+    pairs: list[_Pair] = []
+
+
+class _Status(msgspec.Struct):
+    upcoming_maintenance: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+_decoder = msgspec.json.Decoder(_Data)
+
+
+def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
+    """Give symbol to status of every pair in the ``data`` of an ``instrument`` frame.
+
+    What makes no sense gives {}.
+    """
+    try:
+        return {pair.symbol: pair.status for pair in _decoder.decode(raw_json).pairs}
+    except msgspec.DecodeError:
+        return {}
+
+
+def coming_maintenance(raw_json: str | bytes) -> str:
+    """Give ``upcoming_maintenance`` of a status object as raw JSON, or "" when there is none.
+
+    The shape of its elements is not documented, so they are handed on as they are.
+    """
+    try:
+        status = msgspec.json.decode(raw_json, type=_Status)
+    except msgspec.DecodeError:
+        return ""
+    raw = bytes(status.upcoming_maintenance).decode()
+    return "" if raw in {"[]", "null"} else raw
+
+
+def find_symbol(pair: PairMetadata, listed: Iterable[str]) -> str | None:
+    """Give the symbol under which the exchange lists a pair, or None when it lists it not."""
+    known = listed if isinstance(listed, Mapping | set | frozenset) else set(listed)
+    return next((s for s in (pair.ws_symbol, pair.wsname) if s in known), None)
+
+
+class SymbolNames:
+    """The present mapping between canonical names and symbols, both ways."""
+
+    def __init__(self) -> None:
+        self._symbol_of: dict[str, str] = {}
+        self._canonical_of: dict[str, str] = {}
+        self._listed: dict[str, str] = {}
+        self.statuses: dict[str, str] = {}
+        """Canonical name to the exchange's state of the pair, where it is not ``online``."""
+
+    def add(self, canonical: str, table: PairTable) -> str:
+        """Note a pair; give its symbol. Raises `UnknownPairError`."""
+        pair = table.metadata(canonical)
+        symbol = (self._listed and find_symbol(pair, self._listed)) or pair.ws_symbol
+        self._symbol_of[canonical] = symbol
+        self._canonical_of[symbol] = canonical
+        return symbol
+
+    def remove(self, canonical: str) -> str | None:
+        """Forget a pair; give the symbol it had."""
+        symbol = self._symbol_of.pop(canonical, None)
+        if symbol is not None:
+            self._canonical_of.pop(symbol, None)
+        self.statuses.pop(canonical, None)
+        return symbol
+
+    def symbol(self, canonical: str) -> str | None:
+        """Give the symbol of a pair that is streamed, or None."""
+        return self._symbol_of.get(canonical)
+
+    def canonical(self, symbol: str) -> str | None:
+        """Give the pair behind a symbol that is streamed, or None."""
+        return self._canonical_of.get(symbol)
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Canonical names of all streamed pairs, in the order of asking."""
+        return tuple(self._symbol_of)
+
+    def listed(self, statuses: Mapping[str, str], table: PairTable) -> list[tuple[str, str, str]]:
+        """Take in the exchange's list; give (canonical, old, new symbol) where it corrects us."""
+        self._listed.update(statuses)
+        corrected: list[tuple[str, str, str]] = []
+        for canonical, symbol in list(self._symbol_of.items()):
+            if canonical not in table:
+                continue
+            found = find_symbol(table.metadata(canonical), self._listed)
+            if found is not None and found != symbol:
+                self.add(canonical, table)
+                self._canonical_of.pop(symbol, None)
+                corrected.append((canonical, symbol, found))
+            status = self._listed.get(found or symbol, "online")
+            if status == "online":
+                self.statuses.pop(canonical, None)
+            else:
+                self.statuses[canonical] = status
+        return corrected

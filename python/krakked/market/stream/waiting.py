@@ -1,0 +1,93 @@
+"""Waiting until pairs are live, or saying for each why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import trio
+
+from krakked.errors import MarketDataError, NoDataYetError, SubscriptionRefusedError
+from krakked.market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked.market.timeframes import parse_timeframe
+
+
+class WatchedFeed(Protocol):
+    """What the wait needs to know."""
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        ...
+
+    def resolve(self, pair: str) -> str:
+        """Give the canonical name; raises `UnknownPairError`."""
+        ...
+
+    def symbol_of(self, canonical: str) -> str | None:
+        """Give the symbol of a streamed pair, or None."""
+        ...
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state and reason."""
+        ...
+
+    async def wait_state(self) -> None:
+        """Wait until a state may have changed."""
+        ...
+
+
+def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
+    """Give True when a pair is live, False when not yet, or the error that no wait will mend."""
+    try:
+        canonical = feed.resolve(pair)
+    except MarketDataError as error:
+        return error
+    symbol = feed.symbol_of(canonical)
+    if symbol is None:
+        return NoDataYetError(f"{canonical} is not streamed.", pair=canonical)
+    keys = [SubscriptionKey(TICKER, symbol)]
+    keys += [SubscriptionKey(OHLC, symbol, parse_timeframe(t)) for t in feed.timeframes]
+    live = True
+    for key in keys:
+        state, reason = feed.subscription(key)
+        if state is SubscriptionState.REFUSED:
+            return SubscriptionRefusedError(
+                f"Kraken refused {key.channel} of {canonical}: {reason}.",
+                pair=canonical,
+                reason=reason or "",
+            )
+        enough = {SubscriptionState.LIVE}
+        if key.channel == OHLC:  # a pair that never traded has no candle to send
+            enough.add(SubscriptionState.ACKNOWLEDGED)
+        live = live and state in enough
+    return live
+
+
+async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -> None:
+    """Wait; see `krakked.market.stream.feed.Feed.wait_live`."""
+    left = list(pairs)
+    errors: list[MarketDataError] = []
+    with trio.move_on_after(timeout_s):
+        while True:
+            still: list[str] = []
+            for pair in left:
+                found = verdict(feed, pair)
+                if isinstance(found, MarketDataError):
+                    errors.append(found)
+                elif not found:
+                    still.append(pair)
+            left = still
+            if errors or not left:
+                break
+            await feed.wait_state()
+    await trio.lowlevel.checkpoint()
+    if not errors:
+        errors += [
+            NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
+            for pair in left
+        ]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} pairs are not live", errors)
