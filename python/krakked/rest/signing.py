@@ -82,4 +82,4 @@ class Credentials:
 
 
 def _xor(data: bytes, pad: bytes) -> bytes:
-    return bytes(left ^ right for left, right in zip(data, pad, strict=True))
+    return (int.from_bytes(data) ^ int.from_bytes(pad)).to_bytes(len(data))
