@@ -183,7 +183,8 @@ class VaultFile:
             self._sweep()
             yield
         finally:
-            lock.unlock()
+            with contextlib.suppress(OSError):  # the kernel lets go of the lock in any case
+                lock.unlock()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -202,8 +203,11 @@ class VaultFile:
         try:
             self._judge(os.fstat(descriptor))
             yield descriptor
+        except OSError as error:
+            self._fail(error, "read")
         finally:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
 
     def _judge(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
@@ -226,14 +230,11 @@ class VaultFile:
 
     def _read_all(self, descriptor: int) -> bytes:
         data = b""
-        try:
-            while len(data) <= MAX_FILE_BYTES:
-                chunk = os.read(descriptor, MAX_FILE_BYTES + 1)
-                if not chunk:
-                    break
-                data += chunk
-        except OSError as error:
-            self._fail(error, "read")
+        while len(data) <= MAX_FILE_BYTES:
+            chunk = os.read(descriptor, MAX_FILE_BYTES + 1)
+            if not chunk:
+                break
+            data += chunk
         return data
 
     # --- writing ---------------------------------------------------------------------------------
