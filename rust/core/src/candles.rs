@@ -479,6 +479,16 @@ impl CandleBuilder {
             .map_or(0, |series| series.growing.len())
     }
 
+    /// Open time of the newest candle of an interval that was not taken.
+    #[must_use]
+    pub fn newest_s(&self, interval_minutes: u32) -> Option<i64> {
+        let series = self
+            .series
+            .iter()
+            .find(|series| series.minutes == interval_minutes)?;
+        series.growing.last().map(|growing| growing.time_s)
+    }
+
     /// The highest id seen.
     #[must_use]
     pub fn last_id(&self) -> Option<u64> {

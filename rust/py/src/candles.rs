@@ -58,7 +58,15 @@ impl Page {
     }
 }
 
-type PageRow = (u64, u64, Option<u64>, Option<u64>, Option<i64>, Option<i64>, Option<u64>);
+type PageRow = (
+    u64,
+    u64,
+    Option<u64>,
+    Option<u64>,
+    Option<i64>,
+    Option<i64>,
+    Option<u64>,
+);
 
 impl Tape {
     fn add_page(
@@ -140,16 +148,32 @@ impl CandleBuilder {
             return Err(PyValueError::new_err("intervals_minutes must be positive"));
         }
         let builder = candles::CandleBuilder::new(&intervals_minutes);
-        Ok(Self { inner: Mutex::new(Tape { builder, rest: Vec::new(), lines: 0 }) })
+        Ok(Self {
+            inner: Mutex::new(Tape {
+                builder,
+                rest: Vec::new(),
+                lines: 0,
+            }),
+        })
     }
 
     #[pyo3(signature = (time_ns, price, volume, trade_id=None))]
-    fn add(&self, time_ns: i64, price: &str, volume: &str, trade_id: Option<u64>) -> PyResult<bool> {
+    fn add(
+        &self,
+        time_ns: i64,
+        price: &str,
+        volume: &str,
+        trade_id: Option<u64>,
+    ) -> PyResult<bool> {
         let decimal = |text: &str| {
             Decimal::parse(text).map_err(|_| PyValueError::new_err("not a decimal number"))
         };
-        let trade =
-            Trade { time_ns, price: decimal(price)?, volume: decimal(volume)?, id: trade_id };
+        let trade = Trade {
+            time_ns,
+            price: decimal(price)?,
+            volume: decimal(volume)?,
+            id: trade_id,
+        };
         match lock(&self.inner).builder.add(&trade) {
             Ok(outcome) => Ok(outcome == Outcome::Counted),
             Err(error) => Err(trade_error(error, "trade")),
@@ -169,12 +193,21 @@ impl CandleBuilder {
             .map_err(PyValueError::new_err)?;
         let (first_id, first_ns) = page.first.unzip();
         let (last_id, last_ns) = page.last.unzip();
-        Ok((page.rows, page.counted, first_id, last_id, first_ns, last_ns, last))
+        Ok((
+            page.rows,
+            page.counted,
+            first_id,
+            last_id,
+            first_ns,
+            last_ns,
+            last,
+        ))
     }
 
     #[pyo3(signature = (piece, *, is_last=false))]
     fn add_csv(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<u64> {
-        py.detach(|| lock(&self.inner).add_csv(piece, is_last)).map_err(PyValueError::new_err)
+        py.detach(|| lock(&self.inner).add_csv(piece, is_last))
+            .map_err(PyValueError::new_err)
     }
 
     #[pyo3(signature = (interval_minutes, before_s=None))]
@@ -201,6 +234,10 @@ impl CandleBuilder {
         lock(&self.inner).builder.pending(interval_minutes)
     }
 
+    fn newest_s(&self, interval_minutes: u32) -> Option<i64> {
+        lock(&self.inner).builder.newest_s(interval_minutes)
+    }
+
     fn holes(&self) -> Vec<(u64, u64)> {
         lock(&self.inner).builder.holes()
     }
@@ -224,7 +261,9 @@ impl OhlcvtParser {
         if interval_minutes == 0 {
             return Err(PyValueError::new_err("interval_minutes must be positive"));
         }
-        Ok(Self { inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes)) })
+        Ok(Self {
+            inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes)),
+        })
     }
 
     #[pyo3(signature = (piece, *, is_last=false))]
