@@ -16,7 +16,6 @@ import trio
 from krakked.config.settings import RestSettings
 from krakked.errors import (
     ApiError,
-    AuthError,
     KrakkedError,
     NoCredentialsError,
     RateLimitError,
@@ -226,7 +225,7 @@ class RestClient(TypedEndpoints):
             answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read)
             if isinstance(outcome, Received):
                 error = answer if isinstance(answer, ApiError) else None
-                passage.answered(error, accepted=not isinstance(error, AuthError))
+                passage.answered(error, accepted=isinstance(answer, Answer))
             elif not outcome.sent:
                 passage.not_sent()
         if isinstance(answer, Answer):

@@ -7,15 +7,19 @@ are capped, and neither proxies nor .netrc of the environment are looked at.
 
 from __future__ import annotations
 
+import contextlib
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Self, final
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 import trio
 
 from krakked.errors import (
+    ConfigError,
     ConnectFailedError,
     DisconnectedError,
     KrakkedError,
@@ -39,6 +43,30 @@ def _user_agent() -> str:
         return f"krakked/{version('krakked')}"
     except PackageNotFoundError:
         return "krakked/unknown"
+
+
+def _checked_host(base_url: str) -> str:
+    """Give the host when credentials may be sent to it: over TLS, or to this machine.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    local = host == "localhost"
+    with contextlib.suppress(ValueError):
+        local = local or ip_address(host).is_loopback
+    if not host or parts.query or parts.username or parts.scheme not in _schemes(local):
+        raise ConfigError(
+            "rest.base_url must be https://host, or http:// on this machine itself, without user "
+            "name and query.",
+            key="rest.base_url",
+        )
+    return host
+
+
+def _schemes(local: bool) -> tuple[str, ...]:
+    return ("https", "http") if local else ("https",)
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +105,8 @@ class Exchange:
 
     def __init__(self, base_url: str, network: Network, timeout_s: float) -> None:
         self._base_url = base_url.rstrip("/")
+        self.host: str = _checked_host(base_url)
+        """Host name without port."""
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             transport=network.http_transport(),
@@ -89,8 +119,6 @@ class Exchange:
             follow_redirects=False,
             trust_env=False,
         )
-        self.host = httpx.URL(self._base_url).host
-        """Host name without port."""
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

@@ -6,6 +6,7 @@ gets its nonce and is counted under the lock at the moment it may go, never befo
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,15 @@ from pathlib import Path
 import msgspec
 import trio
 
-from krakked.errors import Action, ApiError, AuthError, LockoutError, RateLimitError
+from krakked.errors import (
+    Action,
+    ApiError,
+    AuthError,
+    ConfigError,
+    LockoutError,
+    LockTimeoutError,
+    RateLimitError,
+)
 from krakked.network import Clock
 from krakked.rest import breaker, limits
 from krakked.rest.breaker import BreakerState
@@ -22,6 +31,11 @@ from krakked.rest.limits import SECOND_NS, CounterRule, Outcome, Plan, PrivateSt
 from krakked.rest.nonces import NonceState, after_power_cut, next_nonce
 from krakked.rest.shared_state import Change, SharedState, boot_name, same_boot
 from krakked.rest.waits import Wait, WaitBoard, wait_for
+
+log = logging.getLogger("krakked.rest")
+
+_SETTLE_TIMEOUT_S = 5.0
+"""Longest wait for the lock after a call that overlapped with others; nobody can cancel it."""
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,11 +166,15 @@ class PrivateGate:
             self.latest = booked
             return Change(None, booked)
 
-        if passage.ticket.locked:
-            await self._state.finish(book)
-            return
-        with trio.CancelScope(shield=True):
-            await self._state.update(book, timeout_s=self._lock_timeout_s)
+        try:
+            if passage.ticket.locked:
+                await self._state.finish(book)
+                return
+            with trio.CancelScope(shield=True):
+                await self._state.update(book, timeout_s=_SETTLE_TIMEOUT_S)
+        except (ConfigError, LockTimeoutError) as error:
+            # the call's own outcome matters more; its reservation ages out by itself
+            log.warning("A private call could not be booked: %s", error)
 
     def _booked(self, record: KeyRecord, passage: Passage, now_ns: int) -> KeyRecord:
         counter = limits.settle(
