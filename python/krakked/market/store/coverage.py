@@ -109,6 +109,10 @@ class Coverage(msgspec.Struct, frozen=True):
         """Ranges that any source has answered for."""
         return union(r for ranges in self.by_source.values() for r in ranges)
 
+    def holds(self, moment_s: int) -> bool:
+        """Whether any source has answered for a second."""
+        return any(a <= moment_s < b for ranges in self.by_source.values() for a, b in ranges)
+
     def strongest(self, window: Range) -> list[tuple[int, int, Source]]:
         """Split the window's covered part by the strongest source that answered; sorted."""
         pieces: list[tuple[int, int, Source]] = []

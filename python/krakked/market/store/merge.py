@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from krakked.market.bars import Source
-from krakked.market.store.columns import EMPTY, SCHEMA, times
+from krakked.market.store.columns import EMPTY, SCHEMA, times, view
 
 
 class Merged(NamedTuple):
@@ -97,23 +97,18 @@ def _differences(old: pa.Table, merged: pa.Table) -> int:
     return added + int(pc.sum(changed).as_py())
 
 
-def without_fills(table: pa.Table) -> pa.Table:
-    """Drop rows that `fill` made: only REST itself reports intervals without trades."""
-    counts = table.column("count")
-    if table.num_rows == 0 or pc.min(counts).as_py() > 0:
-        return table
-    made = pc.and_(pc.equal(counts, 0), pc.less(table.column("source"), int(Source.REST)))
-    return table.filter(pc.invert(made)) if pc.any(made).as_py() else table
-
-
 def fill(
-    table: pa.Table, covered: Sequence[tuple[int, int, Source]], step_s: int, before: Close | None
+    table: pa.Table,
+    covered: Sequence[tuple[int, int, Source]],
+    step_s: int,
+    before: Close | None,
 ) -> pa.Table:
-    """Add a row for each covered interval that has none: nothing traded, so the price stood still.
+    """Give each covered interval that did not trade its row: the price stood still.
 
     A row is made only where the close before it is known: from a stored or made row of the
     interval just before. After a hole nothing is made up; `gaps` still tells those intervals from
-    missing ones.
+    missing ones. Rows made earlier are made anew, with the close and the rank that hold by now; a
+    row without trades from REST, or of a higher rank than the claim, stands as it is.
 
     Args:
         table: Rows of one partition, in order.
@@ -121,9 +116,14 @@ def fill(
         step_s: Interval in seconds.
         before: The last bar before the partition, if any.
     """
-    holes = _holes(times(table), covered, step_s, before)
+    holes, dropped = _holes(table, covered, step_s, before)
     if not holes:
         return table
+    if dropped:
+        keep = bytearray(b"\x01") * table.num_rows
+        for index in dropped:
+            keep[index] = 0
+        table = table.filter(pc.cast(pa.array(array("b", keep)), pa.bool_()))
     moments: array[int] = array("q")
     sources: array[int] = array("b")
     for start, end, source in holes:
@@ -140,31 +140,46 @@ def fill(
 
 
 def _holes(
-    present: memoryview[int],
+    table: pa.Table,
     covered: Sequence[tuple[int, int, Source]],
     step_s: int,
     before: Close | None,
-) -> list[tuple[int, int, Source]]:
-    """Find the covered stretches without rows whose close before is known."""
+) -> tuple[list[tuple[int, int, Source]], list[int]]:
+    """Find the covered stretches to fill, and the rows of earlier fills that lie in them."""
+    present, sources = times(table), view(table.column("source"), "b")
+    untraded = _fillable(table)
     holes: list[tuple[int, int, Source]] = []
+    dropped: list[int] = []
     known_to = None if before is None else before.time_s + step_s
     for start, end, source in covered:
         low, high = bisect_left(present, start), bisect_left(present, end)
         if low and present[low - 1] == start - step_s:
             known_to = start
-        if high - low == (end - start) // step_s:
+        if high - low == (end - start) // step_s and untraded.isdisjoint(range(low, high)):
             known_to = end
             continue
-        at = start if known_to == start else None
+        at = start if known_to == start else None  # from here on there is nothing but a close
         for index in range(low, high):
             moment = present[index]
+            if at is not None and index in untraded and sources[index] <= source:
+                dropped.append(index)
+                continue
             if at is not None and moment > at:
                 holes.append((at, moment, source))
             at = moment + step_s
         if at is not None and at < end:
             holes.append((at, end, source))
-        known_to = end if at is not None else None
-    return holes
+        known_to = None if at is None else end
+    return holes, dropped
+
+
+def _fillable(table: pa.Table) -> set[int]:
+    """Index the rows without trades that may come from `fill`: REST reports its own."""
+    counts = table.column("count")
+    if table.num_rows == 0 or pc.min(counts).as_py() > 0:
+        return set()
+    untraded = pc.and_(pc.equal(counts, 0), pc.less(table.column("source"), int(Source.REST)))
+    return set(pc.indices_nonzero(untraded).to_pylist())
 
 
 def _rows(moments: array[int], sources: array[int]) -> pa.Table:

@@ -21,6 +21,7 @@ from krakked.market.store.layout import (
     Series,
     StorePaths,
     partition_bounds,
+    partition_of,
     partitions_between,
 )
 from krakked.market.store.merge import Close
@@ -124,25 +125,29 @@ class SeriesFiles:
         if window is None:
             return
         before: Close | None = None
-        for name in partitions_between(self._series.timeframe, *window):
+        step_s = self._series.step_s
+        names = deque(partitions_between(self._series.timeframe, *window))
+        while names:
+            name = names.popleft()
             start, end = partition_bounds(name)
             opened = self._files.open(self.path(name), self._series, max(start, window[0]))
             tail_start = start if opened.head_end_s is None else opened.head_end_s
             merged, stored = merge.merge(opened.tail, merge.between(new, start, end))
             ranges = coverage.strongest((tail_start, end))
             if ranges:
-                merged = merge.without_fills(merged)
-                if before is None and _starts_open(merged, ranges):
-                    # On disk already: partitions of this change are waited for in `apply` only,
-                    # but then `before` is known from the one just made.
+                if before is None and _starts_untraded(merged, ranges):
                     before = self.last_close(tail_start)
-                merged = merge.fill(merged, ranges, self._series.step_s, before)
+                merged = merge.fill(merged, ranges, step_s, before)
             if merged.num_rows:
                 before = Close(times(merged)[-1], view(merged.column("close"), "d")[-1])
             if merged.num_rows == 0 or (stored == 0 and merged.equals(opened.tail)):
                 yield None, stored
-            else:
-                yield Change(name, merged, opened.head), stored
+                continue
+            yield Change(name, merged, opened.head), stored
+            reached = before is not None and before.time_s == end - step_s
+            if not names and reached and coverage.holds(end):
+                # What became known may be what the next partition's first intervals waited for.
+                names.append(partition_of(self._series.timeframe, end))
 
     def apply(self, new: pa.Table, covered: Range | None, coverage: Coverage) -> int:
         """Store what `changes` gives, durably; several partitions are written side by side.
@@ -196,6 +201,8 @@ def _window(new: pa.Table, covered: Range | None, step_s: int) -> tuple[int, int
     return (min(ends), max(ends)) if ends else None
 
 
-def _starts_open(table: pa.Table, ranges: list[tuple[int, int, Source]]) -> bool:
-    """Whether the first covered interval has no row, so that the close before it is asked for."""
-    return table.num_rows == 0 or times(table)[0] > ranges[0][0]
+def _starts_untraded(table: pa.Table, ranges: list[tuple[int, int, Source]]) -> bool:
+    """Whether the first covered interval did not trade: then the close before it is wanted."""
+    if table.num_rows == 0 or times(table)[0] > ranges[0][0]:
+        return True
+    return view(table.column("count"), "q")[0] == 0

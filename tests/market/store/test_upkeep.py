@@ -1,0 +1,132 @@
+"""verify, repair, compact, gaps and coverage as a user meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from krakked.market.bars import OHLCBar, Source
+from krakked.market.store.coverage import CoverageRange, Gap, GapKind
+from krakked.market.store.ohlc_store import OHLCStore
+
+Make = Callable[..., list[OHLCBar]]
+START = 1_793_491_200
+DAY = 1440 * 60
+
+
+def bar(minute: int, close: float = 10.0, count: int = 1) -> OHLCBar:
+    vwap, volume = (close, 1.0) if count else (None, 0.0)
+    return OHLCBar(START + minute * 60, close, close, close, close, vwap, volume, count)
+
+
+@pytest.mark.parametrize("backend", ["parquet", "csv"])
+def test_gaps_tell_missing_from_no_trade(tmp_path: Path, backend: str) -> None:
+    store = OHLCStore(tmp_path, backend=backend)
+    covered = (START, START + 5 * 60)
+    store.append_bars("XBTUSD", "1m", [bar(0), bar(3)], source=Source.ARCHIVE, covered=covered)
+    store.append_bars("XBTUSD", "1m", [bar(8), bar(9, count=0)])
+    assert store.gaps("XBTUSD", "1m") == [
+        Gap(START + 60, START + 180, GapKind.NO_TRADE),
+        Gap(START + 240, START + 300, GapKind.NO_TRADE),
+        Gap(START + 300, START + 480, GapKind.MISSING),
+        Gap(START + 540, START + 600, GapKind.NO_TRADE),
+    ]
+    window = store.gaps("XBTUSD", "1m", START + 120, START + 360)
+    assert window == [
+        Gap(START + 120, START + 180, GapKind.NO_TRADE),
+        Gap(START + 240, START + 300, GapKind.NO_TRADE),
+        Gap(START + 300, START + 360, GapKind.MISSING),
+    ]
+    assert store.coverage("XBTUSD", "1m") == (CoverageRange(*covered, Source.ARCHIVE),)
+    filled = store.get_bars("XBTUSD", "1m", until=START + 300)
+    assert filled == [bar(0), bar(1, count=0), bar(2, count=0), bar(3), bar(4, count=0)]
+
+
+def test_what_the_stream_alone_reports_is_missing_until_confirmed(tmp_path: Path) -> None:
+    store = OHLCStore(tmp_path)
+    store.append_bars("XBTUSD", "1m", [bar(0)])
+    store.append_bars("XBTUSD", "1m", [bar(1), bar(2)], source=Source.WEBSOCKET)
+    end = START + 180
+    missing = [Gap(START + 60, end, GapKind.MISSING)]
+    assert store.gaps("XBTUSD", "1m", START, end) == missing
+    assert store.gaps("XBTUSD", "1m", START, end, provisional=True) == []
+
+
+def test_nothing_is_filled_where_the_close_before_is_unknown(tmp_path: Path) -> None:
+    store = OHLCStore(tmp_path)
+    covered = (START, START + 600)
+    store.append_bars("XBTUSD", "1m", [bar(5)], source=Source.TRADES, covered=covered)
+    assert [b.time for b in store.get_bars("XBTUSD", "1m")] == [
+        START + 60 * minute for minute in range(5, 10)
+    ]
+    assert store.gaps("XBTUSD", "1m")[0] == Gap(START, START + 300, GapKind.NO_TRADE)
+    # A close that becomes known later fills what waited for it, over a month's end too.
+    store.append_bars("XBTUSD", "1m", [bar(-1, 7.0)])
+    first = store.get_bars("XBTUSD", "1m")[:3]
+    assert first == [bar(-1, 7.0), bar(0, 7.0, 0), bar(1, 7.0, 0)]
+
+
+def test_a_covered_stretch_without_any_trade(tmp_path: Path) -> None:
+    store = OHLCStore(tmp_path)
+    store.append_bars("XBTUSD", "1m", [bar(0)], covered=(START, START + 60))
+    assert store.append_bars("XBTUSD", "1m", [], covered=(START + 60, START + 40 * DAY)) == 0
+    bars = store.get_bars("XBTUSD", "1m")
+    assert len(bars) == 40 * 1440
+    assert bars[-1] == bar(40 * 1440 - 1, count=0)
+    assert store.last_closed("XBTUSD", "1m") == START + 40 * DAY - 60
+
+
+def test_repair_keeps_what_is_sound_and_names_what_is_lost(tmp_path: Path, make_bars: Make) -> None:
+    bars = make_bars(20_000)
+    store = OHLCStore(tmp_path)
+    covered = (START, START + 60 * 20_000)
+    store.append_bars("XBTUSD", "1m", bars, covered=covered)
+    store.append_bars("ETHUSD", "1m", bars[:10], covered=(START, START + 600))
+    path = tmp_path / "bars" / "timeframe=1m" / "pair=XBTUSD" / "2026-11.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1  # in the second of three row groups
+    path.write_bytes(data)
+    (tmp_path / "bars" / "notes.txt").touch()
+    assert len(store.verify()) == 2
+    report = store.repair()
+    assert [(p.pair, p.kept) for p in report.partitions] == [("XBTUSD", 20_000 - 8192)]
+    assert Path(report.partitions[0].moved_to).read_bytes() == data
+    assert [Path(finding.path).name for finding in report.left] == ["notes.txt"]
+    assert store.get_bars("XBTUSD", "1m") == bars[:8192] + bars[16384:]
+    assert store.coverage("XBTUSD", "1m") == ()
+    lost = [g for g in store.gaps("XBTUSD", "1m") if g.kind is GapKind.MISSING]
+    assert lost == [Gap(bars[8192].time, bars[16384].time, GapKind.MISSING)]
+    store.append_bars("XBTUSD", "1m", bars, covered=covered)
+    assert store.get_bars("XBTUSD", "1m") == bars
+    assert store.coverage("ETHUSD", "1m") != ()
+
+
+@pytest.mark.parametrize("backend", ["parquet", "csv"])
+def test_repair_of_a_file_without_an_end(tmp_path: Path, make_bars: Make, backend: str) -> None:
+    bars = make_bars(100)
+    store = OHLCStore(tmp_path, backend=backend)
+    store.append_bars("XBTUSD", "1m", bars, covered=(START, START + 6000))
+    path = next((tmp_path / "bars").rglob(f"*.{backend}"))
+    path.write_bytes(path.read_bytes()[:-700])
+    assert len(store.verify()) == 1
+    store.repair()
+    kept = store.get_bars("XBTUSD", "1m")
+    assert kept == bars[: len(kept)]
+    assert len(kept) == 0 or backend == "csv"
+    assert store.verify() == []
+    assert store.coverage("XBTUSD", "1m") == ()
+    store.append_bars("XBTUSD", "1m", bars)
+    assert store.get_bars("XBTUSD", "1m") == bars
+
+
+def test_compact_folds_and_changes_nothing_that_is_right(tmp_path: Path, make_bars: Make) -> None:
+    bars = make_bars(100)
+    store = OHLCStore(tmp_path)
+    store.append_bars("XBTUSD", "1m", bars[:50], covered=(START, START + 3000))
+    store.append_provisional("1m", [("XBTUSD", b) for b in bars[50:]])
+    report = store.compact()
+    assert (report.series, report.rewritten) == (1, 0)
+    assert store.get_bars("XBTUSD", "1m", provisional=True) == bars
+    assert store.series() == [("XBTUSD", "1m")]
