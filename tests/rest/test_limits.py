@@ -51,7 +51,7 @@ class KrakensCounter:
 def run_schedule(seed: int, tier: str) -> tuple[int, float]:
     """Play one schedule; give (refusals, our share of what Kraken would have allowed).
 
-    Half of the schedules ask all the time for five minutes, without faults: their share is what is
+    Half of the schedules ask all the time for 150 s, without faults: their share is what is
     held against 95 %. The others ask now and then for a minute, with lost and late calls.
     """
     rng = random.Random(seed)
@@ -61,7 +61,7 @@ def run_schedule(seed: int, tier: str) -> tuple[int, float]:
     stepped = rng.random() < 0.5
     kraken = KrakensCounter(maximum, decay, stepped=stepped, skew=skew)
     saturated = rng.random() < 0.5
-    horizon_s = 300.0 if saturated else 60.0
+    horizon_s = 150.0 if saturated else 60.0
     state, now, token = PrivateState(), rng.uniform(0, 50), 0
     begin = now
     dear = rng.choice([0.0, 0.1, 0.5])

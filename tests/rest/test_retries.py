@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+
 import httpx
 import pytest
 import trio
@@ -187,3 +190,26 @@ def test_successes_fill_the_budget_again() -> None:
     for _ in range(20):
         budget.refund()
     assert budget.tokens == 500
+
+
+async def test_no_order_is_ever_sent_twice(autojump_clock, server, open_client) -> None:
+    """The exchange books an order and then anything may happen to the answer."""
+    rng = random.Random(5)
+    faults = [
+        lambda: httpx.ReadTimeout(""),
+        lambda: httpx.ReadError(""),
+        lambda: httpx.RemoteProtocolError(""),
+        lambda: httpx.Response(502),
+        lambda: httpx.Response(200, text="<html>"),
+        lambda: {"error": ["EService:Timeout"]},
+        lambda: {"error": ["EAPI:Invalid nonce"]},
+        lambda: {"error": ["EGeneral:Internal error"]},
+        lambda: {"error": [], "result": {"txid": ["X"]}},
+    ]
+    server.answer = lambda _: rng.choice(faults)()
+    async with open_client() as client:
+        for number in range(1000):
+            with suppress(KrakkedError):
+                await client.private("AddOrder", {"cl_ord_id": str(number)})
+    sent = [form["cl_ord_id"] for form in server.forms()]
+    assert sent == [str(number) for number in range(1000)]

@@ -1,0 +1,49 @@
+"""Kraken's clock against ours."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+
+from krakked.rest.skew import measure_skew, server_wall_ns, skew_s
+
+S = 10**9
+
+
+def test_within_the_error_of_whole_seconds_the_wall_clock_counts() -> None:
+    measure = measure_skew(1000, 0, S // 5)
+    for off_ns in (-S // 2, 0, S // 2):
+        wall = 1000 * S + S // 2 + off_ns
+        assert skew_s(measure, wall, S // 10) == 0
+        assert server_wall_ns(measure, wall, S // 10) == wall
+
+
+def test_a_wrong_or_stepped_wall_clock_is_overruled() -> None:
+    measure = measure_skew(1000, 0, 0)
+    assert server_wall_ns(measure, 4600 * S, 7 * S) == 1007 * S + S // 2
+    assert skew_s(measure, 4600 * S, 0) == pytest.approx(3599.5)
+    assert server_wall_ns(None, 5, 0) == 5
+
+
+async def test_the_client_learns_the_skew_and_says_so_once(
+    autojump_clock, server, clock, open_client, caplog
+) -> None:
+    caplog.set_level(logging.WARNING, "krakked.rest")
+    clock.step_ns = 3600 * S  # our clock is an hour ahead of the exchange's
+    server.answer = lambda _: {
+        "error": [],
+        "result": {"unixtime": (clock.wall_ns() - clock.step_ns) // S},
+    }
+    async with open_client() as client:
+        assert client.server_wall_ns() == clock.wall_ns()
+        assert client.reachability().clock_ahead_s is None
+        await client.time()
+        assert client.reachability().clock_ahead_s == pytest.approx(3600, abs=1)
+        await trio.sleep(1000)
+        expected = clock.wall_ns() - clock.step_ns
+        assert abs(client.server_wall_ns() - expected) <= S
+        clock.step_ns = -3600 * S  # stepped again, unnoticed by Time
+        assert abs(client.server_wall_ns() - expected) <= S
+    assert "ahead of Kraken's" in caplog.text
