@@ -121,7 +121,7 @@ class History(OHLCReader):
         last_s = await run_blocking(
             self._clock, self._store.last_closed, target.pair, target.timeframe
         )
-        return reach_start(now_s, target.step_s) - target.step_s if last_s is None else last_s
+        return reach_start(now_s, target.step_s) if last_s is None else last_s
 
     async def _covered(self, target: Target) -> list[Range]:
         return confirmed_ranges(
@@ -209,7 +209,8 @@ class History(OHLCReader):
         oldest_in_reach = next((r for r in wanted if r[1] > reach_s), None)
         if oldest_in_reach is not None:
             await job.pause.passage()
-            since = ohlc_since(max(oldest_in_reach[0], reach_s - step_s), step_s)
+            start_s = oldest_in_reach[0]
+            since = None if start_s <= reach_s else ohlc_since(start_s, step_s)
             _closed, stored = await self._tail.fetch(target, since)
             job.calls, job.bars = job.calls + 1, job.bars + stored
             job.tell()

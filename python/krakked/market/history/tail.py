@@ -95,7 +95,10 @@ class Tail:
             missing = missing_ranges(covered, start_s, now_s, step_s)
             if not missing:
                 return 0
-            await self.fetch(target, ohlc_since(missing[0][0], step_s))
+            # Behind the newest known candle a few rows are enough; anything else is worth all 720,
+            # which cost one call as well.
+            tail_only = bool(covered) and missing[0][0] == covered[-1][1]
+            await self.fetch(target, ohlc_since(missing[0][0], step_s) if tail_only else None)
             return 1
 
     async def fetch(self, target: Target, since_s: int | None) -> tuple[ClosedRows, int]:

@@ -1,0 +1,82 @@
+"""Interval arithmetic and estimates of a back-fill."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from krakked.market.bars import Source
+from krakked.market.history.plan import (
+    BackfillPlan,
+    Origin,
+    PlanStep,
+    confirmed_ranges,
+    missing_ranges,
+    ohlc_since,
+    pages_of,
+    reach_start,
+)
+from krakked.market.store.coverage import CoverageRange
+
+
+def test_the_websockets_word_counts_only_provisionally() -> None:
+    coverage = (CoverageRange(0, 60, Source.REST), CoverageRange(60, 120, Source.WEBSOCKET))
+    assert confirmed_ranges(coverage) == [(0, 60)]
+    assert confirmed_ranges(coverage, provisional=True) == [(0, 120)]
+
+
+@given(
+    st.integers(0, 20),
+    st.integers(0, 30),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=4),
+)
+def test_missing_is_every_closed_interval_that_is_not_covered(
+    since: int, now: int, ranges: list[tuple[int, int]]
+) -> None:
+    covered = confirmed_ranges(CoverageRange(a * 60, b * 60, Source.REST) for a, b in ranges)
+    now_s = now * 60 + 30  # half a minute into a running candle
+    missing = missing_ranges(covered, since * 60, now_s, 60)
+    inside = {m for a, b in missing for m in range(a // 60, b // 60)}
+    known = {m for a, b in covered for m in range(a // 60, b // 60)}
+    assert inside == {m for m in range(since, now) if m not in known}
+
+
+def test_a_rest_shorter_than_an_interval_holds_no_closed_bar() -> None:
+    week = 604_800
+    monday = 4 * 86_400  # weeks that begin on Monday are no multiples of a week since the epoch
+    assert missing_ranges([(monday, monday + week)], monday, monday + 2 * week - 1, week) == []
+    assert missing_ranges([(monday, monday + week)], monday, monday + 2 * week, week) == [
+        (monday + week, monday + 2 * week)
+    ]
+
+
+def test_ohlc_is_asked_one_candle_early() -> None:
+    assert ohlc_since(6000, 60) == 5940
+    assert ohlc_since(60, 60) is None
+    assert ohlc_since(0, 60) is None
+
+
+def test_reach_and_pages() -> None:
+    assert reach_start(720 * 60 + 30, 60) == 60
+    assert [pages_of(n) for n in (0, 1, 999, 1000, 200_000)] == [1, 1, 1, 2, 201]
+
+
+def test_a_plan_says_sources_calls_minutes_and_bytes() -> None:
+    plan = BackfillPlan(
+        pair="XBTUSD",
+        timeframe="1h",
+        since_s=0,
+        until_s=100,
+        steps=(
+            PlanStep(origin=Origin.TRADES, start_s=0, end_s=10, calls=3, trades=2500, bytes=200),
+            PlanStep(origin=Origin.STORED, start_s=10, end_s=20),
+            PlanStep(origin=Origin.OHLC, start_s=20, end_s=100, calls=1, bytes=50),
+        ),
+        minutes=4 / 60,
+    )
+    assert plan.calls == 4
+    assert plan.bytes == 250
+    assert plan.sources == (Origin.TRADES, Origin.STORED, Origin.OHLC)
+    assert plan.text().startswith("XBTUSD 1h: 4 calls")
+    assert plan.minutes == pytest.approx(0.0667, abs=1e-3)
