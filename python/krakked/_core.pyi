@@ -270,6 +270,8 @@ class CandleBuilder:
         """
     def pending(self, interval_minutes: int) -> int:
         """How many candles of an interval have not been taken."""
+    def newest_s(self, interval_minutes: int) -> int | None:
+        """Open time of the newest candle of an interval that has not been taken."""
     def holes(self) -> list[tuple[int, int]]:
         """Runs of ids (first, last) never seen although lower and higher ones were."""
     @property
@@ -296,3 +298,7 @@ class OhlcvtParser:
     @property
     def last_s(self) -> int | None:
         """Open time of the newest row read."""
+
+# STREAM wants (one thing): ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s), the range of the
+# snapshot's rows, one event per symbol of the frame. `oldest` newer than the newest candle known before the outage means
+# a hole that REST has to fill; without it every reconnect at a minute boundary would cost a REST call per pair.

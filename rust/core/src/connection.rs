@@ -98,14 +98,14 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Connection {
     tap: FrameTap,
-    inbox: Inbox,
+    rows: Rows,
+    ledger: Ledger,
 }
 
-/// Everything behind the tap; apart from it, so that both can be borrowed at once.
+/// What is remembered of the messages; apart from tap and rows, so that all can be borrowed at once.
 #[derive(Debug)]
-struct Inbox {
+struct Ledger {
     id: u64,
-    rows: Rows,
     events: VecDeque<Event>,
     event_bytes: usize,
     malformed_events: usize,
@@ -124,9 +124,9 @@ impl Connection {
     pub fn new(cache: &mut Cache, max_message_bytes: usize) -> Self {
         Self {
             tap: FrameTap::new(max_message_bytes),
-            inbox: Inbox {
+            rows: Rows::default(),
+            ledger: Ledger {
                 id: cache.connect(),
-                rows: Rows::default(),
                 events: VecDeque::new(),
                 event_bytes: 0,
                 malformed_events: 0,
@@ -142,77 +142,76 @@ impl Connection {
 
     /// Feeds one received chunk; what the WebSocket library must see is appended to `forward`.
     pub fn receive(&mut self, cache: &mut Cache, data: &[u8], now_ns: i64, forward: &mut Vec<u8>) {
-        let inbox = &mut self.inbox;
-        let before = inbox.counts.messages;
-        self.tap
-            .receive(data, forward, &mut |text| inbox.apply(cache, text, now_ns));
-        if inbox.counts.messages != before {
-            cache.hear(inbox.id, now_ns);
+        let Self { tap, rows, ledger } = self;
+        let before = ledger.counts.messages;
+        tap.receive(data, forward, &mut |text| {
+            ledger.apply(cache, rows, text, now_ns);
+        });
+        if ledger.counts.messages != before {
+            cache.hear(ledger.id, now_ns);
         }
     }
 
     /// Applies one message that the WebSocket library delivered.
     pub fn apply_message(&mut self, cache: &mut Cache, message: &[u8], now_ns: i64) {
         if let Ok(text) = std::str::from_utf8(message) {
-            self.inbox.apply(cache, text, now_ns);
+            self.ledger.apply(cache, &mut self.rows, text, now_ns);
         } else {
-            self.inbox.counts.messages += 1;
-            self.inbox.last_frame_ns = now_ns;
-            self.inbox.refuse(Malformed::NotUtf8, message);
+            self.ledger.counts.messages += 1;
+            self.ledger.last_frame_ns = now_ns;
+            self.ledger.refuse(Malformed::NotUtf8, message);
         }
-        cache.hear(self.inbox.id, now_ns);
+        cache.hear(self.ledger.id, now_ns);
     }
 
     /// The connection is over: candles that rest on its word are unconfirmed from here on.
     pub fn end(&mut self, cache: &mut Cache) {
-        cache.disconnect(self.inbox.id);
+        cache.disconnect(self.ledger.id);
     }
 
     /// Takes the waiting events, oldest first.
     pub fn take_events(&mut self) -> VecDeque<Event> {
-        self.inbox.event_bytes = 0;
-        self.inbox.malformed_events = 0;
-        std::mem::take(&mut self.inbox.events)
+        self.ledger.event_bytes = 0;
+        self.ledger.malformed_events = 0;
+        std::mem::take(&mut self.ledger.events)
     }
 
     /// Whether events wait.
     #[must_use]
     pub fn events_pending(&self) -> bool {
-        !self.inbox.events.is_empty()
+        !self.ledger.events.is_empty()
     }
 
     /// Elapsed time of the newest message of any kind; 0 before the first.
     #[must_use]
     pub fn last_frame_ns(&self) -> i64 {
-        self.inbox.last_frame_ns
+        self.ledger.last_frame_ns
     }
 
     /// Elapsed time of the newest message that is not heartbeat, pong, status or garbage.
     #[must_use]
     pub fn last_data_ns(&self) -> i64 {
-        self.inbox.last_data_ns
+        self.ledger.last_data_ns
     }
 
     /// Malformed messages since the last good one.
     #[must_use]
     pub fn malformed_in_a_row(&self) -> u64 {
-        self.inbox.malformed_in_a_row
+        self.ledger.malformed_in_a_row
     }
 
     /// What was counted by the tap and behind it.
     #[must_use]
     pub fn counts(&self) -> (FrameCounts, Counts) {
-        (self.tap.counts(), self.inbox.counts)
+        (self.tap.counts(), self.ledger.counts)
     }
 }
 
-impl Inbox {
-    fn apply(&mut self, cache: &mut Cache, text: &str, now_ns: i64) {
+impl Ledger {
+    fn apply(&mut self, cache: &mut Cache, rows: &mut Rows, text: &str, now_ns: i64) {
         self.counts.messages += 1;
         self.last_frame_ns = now_ns;
-        // The rows move out for the while, so that applying them can touch everything else.
-        let mut rows = std::mem::take(&mut self.rows);
-        match decode(text, &mut rows) {
+        match decode(text, rows) {
             Ok(message) => {
                 self.malformed_in_a_row = 0;
                 if !matches!(
@@ -221,11 +220,10 @@ impl Inbox {
                 ) {
                     self.last_data_ns = now_ns;
                 }
-                self.react(cache, message, &rows, now_ns);
+                self.react(cache, message, rows, now_ns);
             }
             Err(reason) => self.refuse(reason, text.as_bytes()),
         }
-        self.rows = rows;
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 //! a number too wide for 96 bits is refused with a type of its own.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// Largest number of decimals kept. Kraken's finest listed step is 10 decimals; the rest is room for
 /// exponents such as `1e-08` and for whatever comes next.
@@ -9,11 +10,11 @@ pub const MAX_SCALE: u8 = 64;
 
 const MAX_MAGNITUDE: u128 = (1 << 96) - 1;
 
-/// Powers of ten that fit 64 bits.
-const POW10: [u64; 20] = {
-    let mut table = [1_u64; 20];
+/// Powers of ten, for up to eight digits of fraction.
+const POW10: [u64; 16] = {
+    let mut table = [1_u64; 16];
     let mut at = 1;
-    while at < 20 {
+    while at < 16 {
         table[at] = table[at - 1] * 10;
         at += 1;
     }
@@ -29,12 +30,24 @@ const EXACT_F64_POW10: [f64; 23] = [
 /// A decimal number with the digits of the wire: `0.00044780` keeps its last zero.
 ///
 /// Sixteen bytes: 96 bits of magnitude (28 digits), the number of decimals and the sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decimal {
     low: u64,
-    high: u32,
-    scale: u8,
-    negative: bool,
+    /// From the highest bit: 32 bits of magnitude, the sign, 8 bits of scale, and [`MARK`].
+    ///
+    /// Two words and no more fields: written and read as such, they never make a load wait for
+    /// several narrower stores (which was a quarter of the time of a ticker). `MARK` keeps the word
+    /// from being zero, so that `Option<Decimal>` needs no more room.
+    rest: NonZeroU64,
+}
+
+const MARK: NonZeroU64 = NonZeroU64::MIN;
+const SIGN: u64 = 1 << 16;
+
+impl Default for Decimal {
+    fn default() -> Self {
+        Self::pack(false, 0, 0, 0)
+    }
 }
 
 /// Why a piece of text is not a number we keep.
@@ -53,12 +66,22 @@ impl Decimal {
         if magnitude > MAX_MAGNITUDE || scale > MAX_SCALE {
             return None;
         }
-        Some(Self {
-            low: u64::try_from(magnitude & u128::from(u64::MAX)).ok()?,
-            high: u32::try_from(magnitude >> 64).ok()?,
-            scale,
+        let low = u64::try_from(magnitude & u128::from(u64::MAX)).ok()?;
+        Some(Self::pack(
             negative,
-        })
+            low,
+            u32::try_from(magnitude >> 64).ok()?,
+            scale,
+        ))
+    }
+
+    #[inline]
+    fn pack(negative: bool, low: u64, high: u32, scale: u8) -> Self {
+        let sign = if negative { SIGN } else { 0 };
+        Self {
+            low,
+            rest: MARK | u64::from(high) << 32 | u64::from(scale) << 8 | sign,
+        }
     }
 
     /// Parses a whole text by JSON's number grammar.
@@ -74,45 +97,86 @@ impl Decimal {
     /// Reads the number that begins at `start`; gives it and the place just behind it.
     #[inline]
     pub fn scan(bytes: &[u8], start: usize) -> Result<(Self, usize), NumberError> {
+        match Self::scan_plain(bytes, start) {
+            Some(found) => Ok(found),
+            None => Self::scan_wide(bytes, start),
+        }
+    }
+
+    /// The same for the usual number: at most 19 digits and no exponent. None for any other.
+    #[expect(clippy::inline_always, reason = "measured: saves a fifth of a ticker")]
+    #[inline(always)]
+    pub(crate) fn scan_plain(bytes: &[u8], start: usize) -> Option<(Self, usize)> {
         let negative = bytes.get(start) == Some(&b'-');
-        let whole_at = start + usize::from(negative);
+        let at = start + usize::from(negative);
+        let Some(window) = bytes.get(at..).and_then(<[u8]>::first_chunk::<24>) else {
+            return Self::scan_bytewise(bytes, at, negative);
+        };
+        let (whole, whole_digits) = leading_digits(window, 0);
+        if whole_digits == 0 || (whole_digits > 1 && window[0] == b'0') {
+            return None;
+        }
+        if window[whole_digits] != b'.' {
+            return match window[whole_digits] {
+                b'0'..=b'9' => Self::scan_bytewise(bytes, at, negative),
+                b'e' | b'E' => None,
+                _ => Some((Self::pack(negative, whole, 0, 0), at + whole_digits)),
+            };
+        }
+        let (fraction, scale) = leading_digits(window, whole_digits + 1);
+        let end = whole_digits + 1 + scale;
+        if scale == 0 || matches!(window[end], b'e' | b'E') {
+            return None;
+        }
+        if window[end].is_ascii_digit() {
+            return Self::scan_bytewise(bytes, at, negative);
+        }
+        let low = whole.wrapping_mul(POW10[scale & 15]).wrapping_add(fraction);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 8")]
+        let scale = scale as u8;
+        Some((Self::pack(negative, low, 0, scale), at + end))
+    }
+
+    /// The same near the end of the text, or with more than 8 digits on a side.
+    #[cold]
+    fn scan_bytewise(bytes: &[u8], whole_at: usize, negative: bool) -> Option<(Self, usize)> {
         let (mut low, whole_end) = take_digits(bytes, whole_at, 0);
         let mut digits = whole_end - whole_at;
         if digits == 0 || (digits > 1 && bytes[whole_at] == b'0') {
-            return Err(NumberError::Malformed);
+            return None;
         }
         let mut end = whole_end;
         let mut scale = 0;
         if bytes.get(end) == Some(&b'.') {
             (low, end) = take_digits(bytes, whole_end + 1, low);
             scale = end - whole_end - 1;
-            if scale == 0 {
-                return Err(NumberError::Malformed);
-            }
             digits += scale;
+            if scale == 0 {
+                return None;
+            }
         }
-        // 19 digits always fit 64 bits; an exponent or more digits are rare and take the long way.
+        // 19 digits always fit 64 bits.
         if digits > 19 || matches!(bytes.get(end), Some(b'e' | b'E')) {
-            return Self::scan_wide(bytes, whole_at, negative);
+            return None;
         }
-        let scale = u8::try_from(scale).map_err(|_| NumberError::TooWide)?;
-        Ok((
-            Self {
-                low,
-                high: 0,
-                scale,
-                negative,
-            },
-            end,
-        ))
+        let scale = u8::try_from(scale).ok()?;
+        Some((Self::pack(negative, low, 0, scale), end))
     }
 
+    /// The long way, for any number: checks the grammar and carries 96 bits.
     #[cold]
-    fn scan_wide(
-        bytes: &[u8],
-        whole_at: usize,
-        negative: bool,
-    ) -> Result<(Self, usize), NumberError> {
+    fn scan_wide(bytes: &[u8], start: usize) -> Result<(Self, usize), NumberError> {
+        let negative = bytes.get(start) == Some(&b'-');
+        let whole_at = start + usize::from(negative);
+        let (_, whole_end) = take_digits(bytes, whole_at, 0);
+        if whole_end == whole_at || (whole_end - whole_at > 1 && bytes[whole_at] == b'0') {
+            return Err(NumberError::Malformed);
+        }
+        if bytes.get(whole_end) == Some(&b'.')
+            && !bytes.get(whole_end + 1).is_some_and(u8::is_ascii_digit)
+        {
+            return Err(NumberError::Malformed);
+        }
         let mut magnitude: u128 = 0;
         let mut fits = true;
         let mut scale: i64 = 0;
@@ -170,32 +234,37 @@ impl Decimal {
     /// The digits without point and sign.
     #[must_use]
     pub fn magnitude(self) -> u128 {
-        (u128::from(self.high) << 64) | u128::from(self.low)
+        (u128::from(self.high()) << 64) | u128::from(self.low)
     }
 
     /// How many of the digits stand behind the point.
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "its eight bits")]
     pub fn scale(self) -> u8 {
-        self.scale
+        (self.rest.get() >> 8) as u8
+    }
+
+    fn high(self) -> u64 {
+        self.rest.get() >> 32
     }
 
     /// Whether a minus sign was sent (also of zero).
     #[must_use]
     pub fn is_negative(self) -> bool {
-        self.negative
+        self.rest.get() & SIGN != 0
     }
 
     /// The nearest double, correctly rounded: what Python's `float(text)` gives.
     #[must_use]
     pub fn to_f64(self) -> f64 {
         // Below 2^53 and 10^22 both operands are exact doubles, so one division rounds correctly.
-        if self.high == 0 && self.low <= 1 << 53 && self.scale <= 22 {
+        if self.high() == 0 && self.low <= 1 << 53 && self.scale() <= 22 {
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "exact up to 2^53, checked above"
             )]
-            let value = self.low as f64 / EXACT_F64_POW10[usize::from(self.scale)];
-            return if self.negative { -value } else { value };
+            let value = self.low as f64 / EXACT_F64_POW10[usize::from(self.scale())];
+            return if self.is_negative() { -value } else { value };
         }
         // The standard parser rounds correctly for any length; our own text always parses.
         self.to_string().parse().unwrap_or(f64::NAN)
@@ -204,13 +273,13 @@ impl Decimal {
     /// The value as a whole number, or None when it is negative, has a fraction or is too large.
     #[must_use]
     pub fn to_u64(self) -> Option<u64> {
-        if self.negative && self.magnitude() != 0 {
+        if self.is_negative() && self.magnitude() != 0 {
             return None;
         }
-        if self.scale == 0 && self.high == 0 {
+        if self.scale() == 0 && self.high() == 0 {
             return Some(self.low);
         }
-        let unit = 10_u128.checked_pow(u32::from(self.scale));
+        let unit = 10_u128.checked_pow(u32::from(self.scale()));
         match unit {
             Some(unit) if self.magnitude().is_multiple_of(unit) => {
                 u64::try_from(self.magnitude() / unit).ok()
@@ -224,10 +293,10 @@ impl Decimal {
 impl fmt::Display for Decimal {
     /// Plain positional text: as many decimals as sent, no exponent.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scale = usize::from(self.scale);
+        let scale = usize::from(self.scale());
         let digits = format!("{:0>width$}", self.magnitude(), width = scale + 1);
         let (whole, fraction) = digits.split_at(digits.len() - scale);
-        let sign = if self.negative { "-" } else { "" };
+        let sign = if self.is_negative() { "-" } else { "" };
         if fraction.is_empty() {
             write!(out, "{sign}{whole}")
         } else {
@@ -236,29 +305,31 @@ impl fmt::Display for Decimal {
     }
 }
 
+/// The digits that the eight bytes at `at` begin with, as a number, and how many they are.
+#[expect(clippy::inline_always, reason = "measured, as above")]
+#[inline(always)]
+fn leading_digits(window: &[u8; 24], at: usize) -> (u64, usize) {
+    let Some(eight) = window.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+        return (0, 0);
+    };
+    let lifted = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+    // The high bit of a byte is set when it is not 0-9. A byte above ASCII may spoil those behind it.
+    let others = (lifted.wrapping_add(0x7676_7676_7676_7676) | lifted) & 0x8080_8080_8080_8080;
+    let count = others.trailing_zeros() / 8;
+    if count == 0 {
+        return (0, 0);
+    }
+    // Move the digits to the end, zeros before them, and fold by pairs, fours, eight.
+    let digits = lifted.wrapping_shl(64 - 8 * count);
+    let pairs = digits.wrapping_mul(2561) >> 8;
+    let fours = (pairs & 0x00FF_00FF_00FF_00FF).wrapping_mul(6_553_601) >> 16;
+    let all = (fours & 0x0000_FFFF_0000_FFFF).wrapping_mul(42_949_672_960_001) >> 32;
+    (all, count as usize)
+}
+
 /// Folds the digits from `at` on into `value`; gives it and the end. Wraps silently beyond 19 digits
 /// (the caller counts them).
-#[inline]
 fn take_digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
-    // Eight bytes at a time: find how many lead as digits, move them to the end, fold by pairs.
-    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let lifted = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
-        // The high bit of a byte is set when it is not 0-9; carries only reach later bytes.
-        let others = (lifted.wrapping_add(0x7676_7676_7676_7676) | lifted) & 0x8080_8080_8080_8080;
-        let count = others.trailing_zeros() / 8;
-        if count == 0 {
-            return (value, at);
-        }
-        let digits = lifted << (64 - 8 * count);
-        let pairs = digits.wrapping_mul(2561) >> 8;
-        let fours = (pairs & 0x00FF_00FF_00FF_00FF).wrapping_mul(6_553_601) >> 16;
-        let all = (fours & 0x0000_FFFF_0000_FFFF).wrapping_mul(42_949_672_960_001) >> 32;
-        value = value.wrapping_mul(POW10[count as usize]).wrapping_add(all);
-        at += count as usize;
-        if count < 8 {
-            return (value, at);
-        }
-    }
     while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
         value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
         at += 1;

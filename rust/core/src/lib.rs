@@ -18,3 +18,4 @@ pub mod series;
 pub mod sign;
 pub mod timestamp;
 pub mod trades;
+mod usual;

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use crate::decimal::Decimal;
 use crate::json::{Malformed, Scan, Scanner};
+use crate::usual::{self, Minute};
 
 /// How many elements `data` may have. Kraken sends one ticker, about ten candles.
 pub const MAX_ELEMENTS: usize = 4096;
@@ -42,7 +43,7 @@ pub const TICKER_VALUE_NAMES: [&str; TICKER_VALUES] = [
 /// One element of a ticker message. A value that Kraken left out or sent as null is None.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TickerRow {
-    symbol: Range<usize>,
+    pub(crate) symbol: Range<usize>,
     /// Prices (quote per base), quantities (base units) and changes by [`TICKER_VALUE_NAMES`].
     pub values: [Option<Decimal>; TICKER_VALUES],
     /// Trades in 24 hours.
@@ -54,7 +55,7 @@ pub struct TickerRow {
 /// One element of an ohlc message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CandleRow {
-    symbol: Range<usize>,
+    pub(crate) symbol: Range<usize>,
     /// Length of the candle.
     pub interval_minutes: u32,
     /// Opening time, unix seconds.
@@ -78,9 +79,10 @@ pub struct CandleRow {
 /// The rows of the message decoded last. Reused from message to message.
 #[derive(Debug, Default)]
 pub struct Rows {
-    tickers: Vec<TickerRow>,
-    candles: Vec<CandleRow>,
+    pub(crate) tickers: Vec<TickerRow>,
+    pub(crate) candles: Vec<CandleRow>,
     symbols: String,
+    pub(crate) minute: Minute,
 }
 
 impl Rows {
@@ -102,7 +104,7 @@ impl Rows {
         self.symbols.get(place.clone()).unwrap_or_default()
     }
 
-    fn keep_symbol(&mut self, symbol: &str) -> Range<usize> {
+    pub(crate) fn keep_symbol(&mut self, symbol: &str) -> Range<usize> {
         let start = self.symbols.len();
         self.symbols.push_str(symbol);
         start..self.symbols.len()
@@ -195,6 +197,15 @@ pub struct Target<'a> {
 /// Decodes one message. On an error `rows` holds nothing of use.
 pub fn decode<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malformed> {
     rows.clear();
+    if let Some(message) = usual::read(text, rows) {
+        return checked(message, rows);
+    }
+    rows.clear();
+    decode_any(text, rows)
+}
+
+/// Decodes a message of whatever layout.
+fn decode_any<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malformed> {
     let mut scanner = Scanner::new(text);
     if !scanner.open(b'{') {
         return Err(scanner.wrong_type("message"));
@@ -206,7 +217,23 @@ pub fn decode<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malform
         envelope.field(&mut scanner, rows)?;
     }
     scanner.end()?;
-    envelope.message(rows)
+    checked(envelope.message(rows)?, rows)
+}
+
+/// What must hold for a message as a whole.
+#[inline]
+fn checked<'a>(message: Message<'a>, rows: &Rows) -> Scan<Message<'a>> {
+    if let Message::Ohlc {
+        event_ns: Some(event_ns),
+        ..
+    } = message
+    {
+        let newest_s = event_ns.saturating_add(FUTURE_TOLERANCE_NS) / 1_000_000_000;
+        if rows.candles.iter().any(|row| row.open_s > newest_s) {
+            return Err(Malformed::BadTimestamp);
+        }
+    }
+    Ok(message)
 }
 
 /// Channels whose rows are decoded in passing, when `channel` came before `data`.
@@ -287,23 +314,10 @@ impl<'a> Envelope<'a> {
         }
         match &*channel {
             "ticker" => Ok(Message::Ticker { snapshot }),
-            "ohlc" => {
-                let newest = self
-                    .event_ns
-                    .unwrap_or(i64::MAX)
-                    .saturating_add(FUTURE_TOLERANCE_NS);
-                if rows
-                    .candles
-                    .iter()
-                    .any(|row| row.open_s > newest / 1_000_000_000)
-                {
-                    return Err(Malformed::BadTimestamp);
-                }
-                Ok(Message::Ohlc {
-                    snapshot,
-                    event_ns: self.event_ns,
-                })
-            }
+            "ohlc" => Ok(Message::Ohlc {
+                snapshot,
+                event_ns: self.event_ns,
+            }),
             "status" => read_status(self.data.ok_or(Malformed::Missing("data"))?),
             "instrument" => {
                 let raw = self.data.ok_or(Malformed::Missing("data"))?;
@@ -510,7 +524,7 @@ fn read_candle(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<()> {
 }
 
 /// Kraken's longest candle is 15 days.
-const MAX_INTERVAL_MINUTES: u32 = 21_600;
+pub(crate) const MAX_INTERVAL_MINUTES: u32 = 21_600;
 
 fn read_status(data: &str) -> Scan<Message<'_>> {
     let mut scanner = Scanner::new(data);

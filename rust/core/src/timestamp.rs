@@ -13,9 +13,28 @@ pub enum TimestampError {
 ///
 /// A leap second (`23:59:60`) counts as the first second of the next day, as unix time has it.
 pub fn parse_rfc3339_ns(text: &str) -> Result<i64, TimestampError> {
-    let Some((head, tail)) = text.as_bytes().split_first_chunk::<19>() else {
+    let Some((minute, tail)) = text.as_bytes().split_first_chunk::<16>() else {
         return Err(TimestampError::Malformed);
     };
+    let [b':', tens, ones, tail @ ..] = tail else {
+        return Err(TimestampError::Malformed);
+    };
+    let (Some(minute_s), Some(second)) = (minute_s(minute), pair(*tens, *ones)) else {
+        return Err(TimestampError::Malformed);
+    };
+    let leap_second = second == 60 && minute.ends_with(b"T23:59");
+    if second > 59 && !leap_second {
+        return Err(TimestampError::Malformed);
+    }
+    let nanoseconds = fraction_ns(tail)?;
+    (minute_s + second)
+        .checked_mul(1_000_000_000)
+        .and_then(|whole| whole.checked_add(nanoseconds))
+        .ok_or(TimestampError::OutOfRange)
+}
+
+/// Unix seconds of `YYYY-MM-DDThh:mm`, or None when it is none.
+pub(crate) fn minute_s(text: &[u8; 16]) -> Option<i64> {
     let [
         y0,
         y1,
@@ -33,41 +52,18 @@ pub fn parse_rfc3339_ns(text: &str) -> Result<i64, TimestampError> {
         b':',
         mi0,
         mi1,
-        b':',
-        s0,
-        s1,
-    ] = *head
+    ] = *text
     else {
-        return Err(TimestampError::Malformed);
+        return None;
     };
-    let (Some(century), Some(of_century)) = (pair(y0, y1), pair(y2, y3)) else {
-        return Err(TimestampError::Malformed);
-    };
-    let (Some(month), Some(day), Some(hour), Some(minute), Some(second)) = (
-        pair(mo0, mo1),
-        pair(d0, d1),
-        pair(h0, h1),
-        pair(mi0, mi1),
-        pair(s0, s1),
-    ) else {
-        return Err(TimestampError::Malformed);
-    };
-    let year = century * 100 + of_century;
-    let leap_second = second == 60 && hour == 23 && minute == 59;
-    if !(1..=12).contains(&month)
-        || !(1..=days_in_month(year, month)).contains(&day)
-        || hour > 23
-        || minute > 59
-        || (second > 59 && !leap_second)
-    {
-        return Err(TimestampError::Malformed);
-    }
-    let nanoseconds = fraction_ns(tail)?;
-    let seconds = days_from_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    seconds
-        .checked_mul(1_000_000_000)
-        .and_then(|whole| whole.checked_add(nanoseconds))
-        .ok_or(TimestampError::OutOfRange)
+    let year = pair(y0, y1)? * 100 + pair(y2, y3)?;
+    let (month, day) = (pair(mo0, mo1)?, pair(d0, d1)?);
+    let (hour, minute) = (pair(h0, h1)?, pair(mi0, mi1)?);
+    let real = (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day)
+        && hour <= 23
+        && minute <= 59;
+    real.then(|| days_from_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60)
 }
 
 fn pair(tens: u8, ones: u8) -> Option<i64> {
