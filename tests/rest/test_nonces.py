@@ -123,7 +123,7 @@ def run_workers(tmp_path: Path, total: int, *, kill: bool) -> list[int]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
             assert all(child.poll() is None for child in children)
-            if kill and rng.random() < 0.08 and taken() < total * 0.95:
+            if kill and rng.random() < 0.04 and taken() < total * 0.95:
                 number = rng.randrange(4)
                 children[number].kill()
                 children[number].wait()

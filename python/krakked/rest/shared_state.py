@@ -24,7 +24,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
 
 _POLL_FIRST_S = 0.002
-_POLL_LAST_S = 0.02
+_POLL_LAST_S = 0.05
 
 
 class Change(msgspec.Struct, Generic[R, T]):
