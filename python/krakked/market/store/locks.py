@@ -61,7 +61,7 @@ def try_locked(path: Path) -> Iterator[bool]:
     with typed_errors(path):
         fd = _open(path)
     try:
-        taken = _try(fd)
+        taken = _tried(fd, path)
         if taken:
             _note_pid(fd)
         yield taken
@@ -86,7 +86,7 @@ def locked(path: Path, *, timeout_s: float, what: str) -> Iterator[None]:
     try:
         deadline = time.monotonic() + timeout_s
         pause_s = 0.0002
-        while not _try(fd):
+        while not _tried(fd, path):
             if time.monotonic() >= deadline:
                 pid = _holder(fd)
                 raise LockTimeoutError(
@@ -101,6 +101,11 @@ def locked(path: Path, *, timeout_s: float, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)  # closing releases
+
+
+def _tried(fd: int, path: Path) -> bool:
+    with typed_errors(path):
+        return _try(fd)
 
 
 def _note_pid(fd: int) -> None:
