@@ -31,6 +31,12 @@ from krakked.sandbox.venue import Venue
 from krakked.sandbox.ws_connection import Connection
 from krakked.sandbox.ws_server import WsServer
 
+_KRAKEN_URLS = (
+    "https://api.kraken.com",
+    "wss://ws.kraken.com/v2",
+    "wss://ws-auth.kraken.com/v2",
+)
+
 
 class Exchange:
     """A running sandbox.
@@ -153,24 +159,26 @@ async def open_sandbox(
     rest = RestApp(venue, rest_faults)
     faults = Faults(venue, server, rest_faults, seed)
     parts = (rest, server, faults)
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.pump.run)
         if memory:
             network = MemoryNetwork(rest, server, faults, nursery)
-            urls = (
-                "https://api.kraken.com",
-                "wss://ws.kraken.com/v2",
-                "wss://ws-auth.kraken.com/v2",
-            )
-            yield Exchange(parts, network, VirtualClock(venue.clock), urls)
+            exchange = Exchange(parts, network, VirtualClock(venue.clock), _KRAKEN_URLS)
         else:
             rest_port = await _serve_rest(nursery, rest, rest_port)
             ws_port = await _serve_ws(nursery, server, faults, ws_port)
             http, ws = f"http://127.0.0.1:{rest_port}", f"ws://127.0.0.1:{ws_port}/v2"
             sockets = LoopbackNetwork(rest_port, ws_port)
-            clock = LoopbackClock(venue.clock)
-            yield Exchange(parts, sockets, clock, (http, ws, f"{ws}/auth"))
+            urls = (http, ws, f"{ws}/auth")
+            exchange = Exchange(parts, sockets, LoopbackClock(venue.clock), urls)
+        try:
+            yield exchange
+        except Exception as error:  # raised again below, not wrapped into the nursery's group
+            failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _serve_rest(nursery: trio.Nursery, rest: RestApp, port: int) -> int:

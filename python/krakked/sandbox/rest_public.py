@@ -15,7 +15,7 @@ from krakked.sandbox.accounts import ApiRefusedError
 from krakked.sandbox.candles import Candles
 from krakked.sandbox.digits import LOT_TEXT_DECIMALS, NS, fixed, padded, stamp
 from krakked.sandbox.listing import Asset, Pair
-from krakked.sandbox.market import DAY_S, DayFigures, PairMarket, TickerFigures
+from krakked.sandbox.market import DayFigures, PairMarket, TickerFigures
 from krakked.sandbox.venue import Venue
 
 Params = Mapping[str, str]
@@ -99,7 +99,7 @@ def _named(venue: Venue, params: Params, now_ns: int) -> list[tuple[str, Pair]]:
     for name in params["pair"].split(","):
         found = venue.by_rest_name(name, now_ns)
         if found is None:
-            raise ApiRefusedError(venue.directory.unknown_text(name))
+            raise ApiRefusedError(venue.refusal_text(name))
         chosen.append(found)
     return chosen
 
@@ -212,7 +212,7 @@ def _one_pair(venue: Venue, params: Params, now_ns: int) -> tuple[str, Pair]:
         raise ApiRefusedError("EGeneral:Invalid arguments")
     found = venue.by_rest_name(name, now_ns)
     if found is None:
-        raise ApiRefusedError(venue.directory.unknown_text(name))
+        raise ApiRefusedError(venue.refusal_text(name))
     tokenized = params.get("asset_class") == "tokenized_asset"
     if (found[1].aclass_base == "tokenized_asset") != tokenized:
         raise ApiRefusedError("EQuery:Unknown asset pair")
@@ -347,4 +347,3 @@ PUBLIC: dict[str, Endpoint] = {
 }
 PER_PAIR = frozenset({"OHLC", "Trades"})
 """Endpoints limited per IP and pair as well."""
-LONGEST_S = 21600 * 60 * MOST_COMMITTED + DAY_S

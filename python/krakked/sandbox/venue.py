@@ -56,6 +56,12 @@ class Venue:
         found = self.directory.rest(name)
         return found if found is not None and self.is_listed(found[1], now_ns) else None
 
+    def refusal_text(self, name: str) -> str:
+        """Give Kraken's error for a name that is not listed (any more, or yet)."""
+        if self.directory.rest(name) is not None:
+            return "EQuery:Unknown asset pair"
+        return self.directory.unknown_text(name)
+
     def set_status(self, pair: Pair, status: str) -> None:
         """Change a pair's state."""
         self.statuses[pair.altname] = status
