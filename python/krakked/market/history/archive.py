@@ -21,8 +21,8 @@ from krakked.market.timeframes import LABELS
 ARCHIVE_MINUTES: Final = frozenset({1, 5, 15, 30, 60, 240, 720, 1440})
 """Intervals in Kraken's OHLCVT archive; 720 is known to no other interface."""
 
-_OHLCVT: Final = re.compile(r"(?P<pair>[A-Za-z0-9.]+)_(?P<minutes>[0-9]+)")
-_TRADES: Final = re.compile(r"[A-Za-z0-9.]+")
+_OHLCVT: Final = re.compile(r"(?P<pair>[A-Za-z0-9]+(\.d)?)_(?P<minutes>[0-9]+)")
+_TRADES: Final = re.compile(r"[A-Za-z0-9]+(\.d)?")
 
 
 class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,14 +104,12 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[Skipped]]
     Raises:
         ImportFormatError: A path does not exist, or a zip is none.
     """
-    files: list[ArchiveFile] = []
-    skipped: list[Skipped] = []
+    found: dict[str, ArchiveFile | Skipped] = {}
     for path in paths:
-        for found in _look_at(path.expanduser()):
-            if isinstance(found, ArchiveFile):
-                files.append(found)
-            else:
-                skipped.append(found)
+        for each in _look_at(path.expanduser().absolute()):
+            found[each.label] = each
+    files = [each for each in found.values() if isinstance(each, ArchiveFile)]
+    skipped = [each for each in found.values() if isinstance(each, Skipped)]
     files.sort(key=lambda f: (f.minutes is None, f.pair, f.minutes or 0, str(f.path)))
     return files, skipped
 

@@ -31,6 +31,9 @@ PIECE_BYTES: Final = 1 << 20
 BATCH_ROWS: Final = 400_000
 """Rows after which whole partitions are handed to the store; bounds the memory of an import."""
 
+TELL_EVERY_S: Final = 0.05
+"""Seconds between two looks at the progress."""
+
 TRADE_TIMEFRAMES: Final = tuple(label for label in MINUTES if label != "1w")
 """Timeframes that are built from trades (a week's alignment is unverified)."""
 
@@ -278,7 +281,7 @@ class _ImportJob:
 
     def _tell(self, label: str, bars: int) -> None:
         now_s = time.monotonic()
-        if self._progress is None or (now_s - self._told_s < 0.05 and self._bytes):
+        if self._progress is None or (now_s - self._told_s < TELL_EVERY_S):
             return
         self._told_s = now_s
         left = self._bytes_in_all - self._bytes
