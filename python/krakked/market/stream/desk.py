@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -16,6 +16,7 @@ from krakked._core import MarketCache
 from krakked.errors import KrakkedError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.changes import CandleClosed, ChangeHub
+from krakked.market.stream.crosscheck import TickerSource
 from krakked.market.stream.exchange_time import ExchangeTime
 from krakked.market.stream.filler import GapFiller, OHLCSource
 from krakked.market.stream.ledger import CandleLedger, Hole, Series, SeriesCandle
@@ -35,6 +36,10 @@ LAST_WRITE_S: Final = 5.0
 OnClosed = Callable[[list[CandleClosed]], Awaitable[None]]
 
 log = logging.getLogger("krakked.stream")
+
+
+class MarketSource(OHLCSource, TickerSource, Protocol):
+    """What the stream asks of REST; `krakked.rest.client.RestClient` is one."""
 
 
 class CandleDesk:

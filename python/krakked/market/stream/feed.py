@@ -1,7 +1,8 @@
-"""The live stream as a whole: which connections there are, and what becomes of what they bring.
+"""The live stream as a whole.
 
-`Feed.run` lives in the caller's nursery. Every connection is a `Line`; all of them fill one cache.
-Closed candles pass the ledger (exactly once, in order), go to `on_closed` and to `changes()`.
+`Feed.run` lives in the caller's nursery. Its connections are a `Fleet` of lines that fill one
+cache; the `CandleDesk` gives closed candles out exactly once and in order; `changes()` tells
+everything that happens.
 """
 
 from __future__ import annotations
@@ -27,19 +28,17 @@ from krakked.market.changes import (
 )
 from krakked.market.pairs import PairTable
 from krakked.market.stream.connection import Endpoint
-from krakked.market.stream.desk import CandleDesk, OnClosed
+from krakked.market.stream.crosscheck import Crosscheck, Silent
+from krakked.market.stream.desk import CandleDesk, MarketSource, OnClosed
 from krakked.market.stream.facts import FeedStatistics
-from krakked.market.stream.filler import OHLCSource
+from krakked.market.stream.fleet import Fleet
 from krakked.market.stream.gate import ConnectGate, budget_for
-from krakked.market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes, LineKey
+from krakked.market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes
 from krakked.market.stream.line import Line
 from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.reasons import Disconnect, DisconnectReason
-from krakked.market.stream.report import pair_streams
-from krakked.market.stream.requests import (
-    SubscriptionKey,
-    SubscriptionState,
-)
+from krakked.market.stream.report import pair_streams, silent_ones
+from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked.market.stream.symbols import (
     DELISTED,
     SymbolNames,
@@ -48,7 +47,7 @@ from krakked.market.stream.symbols import (
 )
 from krakked.market.stream.waiting import wait_live
 from krakked.market.stream.watchdogs import FRAME_S, ResumeWatch
-from krakked.market.timeframes import LABELS, parse_timeframe
+from krakked.market.timeframes import parse_timeframe
 from krakked.network import Clock, Network
 
 TICK_S: Final = 1.0
@@ -65,7 +64,8 @@ class Feed:
         network: How to reach the exchange.
         clock: Elapsed and wall time.
         table: Gives the present table of all known pairs.
-        rest: Fills candles missed over an outage; None leaves holes (they are counted).
+        rest: Fills candles missed over an outage and tells silence from quiet; None does without
+            (holes are then left, and counted).
         on_closed: Gets closed candles in batches, to be journaled. An error of it is logged and
             counted, never fatal.
         pairs: What to stream from the start, any spelling.
@@ -81,7 +81,7 @@ class Feed:
         network: Network,
         clock: Clock,
         table: Callable[[], PairTable],
-        rest: OHLCSource | None = None,
+        rest: MarketSource | None = None,
         on_closed: OnClosed | None = None,
         pairs: Iterable[str] = (),
         on_frame: Callable[[str, str], None] | None = None,
@@ -91,24 +91,25 @@ class Feed:
         self.cache = MarketCache()
         self.clock = clock
         self.stale_after_s = settings.stale_tolerance_seconds
-        self.names = SymbolNames()
         self.system: str | None = None
         """Exchange system status, as last told."""
-        self.hub = ChangeHub(self.cache, clock, self.names.canonical)
-        self._endpoint = Endpoint.parse(settings.url)
         self._network = network
         self._table = table
         self._on_frame = on_frame
         # Jitter, not secrets.
         self._random = random if random is not None else Random()  # noqa: S311
-        self._lanes = Lanes(
-            (parse_timeframe(t) for t in settings.timeframes), symbols_per_connection
-        )
-        self._lines: dict[LineKey, Line] = {}
-        self._nursery: trio.Nursery | None = None
+        self._endpoint = Endpoint.parse(settings.url)
         self._gate = ConnectGate(clock, budget_for(clock, self._endpoint.host_header))
         self._req_ids = count(1)
         self._limiter = LogLimiter()
+        intervals = [parse_timeframe(timeframe) for timeframe in settings.timeframes]
+        self._fleet = Fleet(
+            Lanes(intervals, symbols_per_connection),
+            table=table,
+            new_line=self._new_line,
+            forget=self._forget,
+        )
+        self.hub = ChangeHub(self.cache, clock, self.names.canonical)
         self._desk = CandleDesk(
             cache=self.cache,
             clock=clock,
@@ -116,6 +117,11 @@ class Feed:
             hub=self.hub,
             rest=rest,
             on_closed=on_closed,
+        )
+        self._crosscheck = (
+            Crosscheck(rest, clock, silent=self._silent, found=self._found_mute)
+            if rest is not None
+            else None
         )
         self._watcher = self.cache.add_watcher()
         self._maintenance = ""
@@ -131,96 +137,32 @@ class Feed:
         """Stream until cancelled; leaves no task, socket or thread behind."""
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
                 self._resume_watch = ResumeWatch(self._now_s(), trio.current_time())
                 nursery.start_soon(self._desk.run)
-                self._apply_plan()
+                if self._crosscheck is not None:
+                    nursery.start_soon(self._crosscheck.run)
+                self._fleet.start(nursery)
                 task_status.started()
                 await self._tick_forever()
         finally:
-            self._nursery = None
+            self._fleet.stop()
             await self._desk.finish()
             self.hub.close()
 
-    # --- what to stream ---
+    async def _tick_forever(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            self._check_resume()
+            symbols, series = self.cache.take_changed(self._watcher)
+            for line in self._fleet:
+                line.candles_changed(series)
+                if line.tick():
+                    self.state_changed()
+            self._desk.tick(symbols)
 
-    @property
-    def pairs(self) -> tuple[str, ...]:
-        """Canonical names of the streamed pairs."""
-        return self.names.pairs
-
-    @property
-    def timeframes(self) -> tuple[str, ...]:
-        """Streamed timeframes."""
-        return tuple(LABELS[i] for i in self._lanes.intervals)
-
-    def add_pairs(self, pairs: Iterable[str]) -> None:
-        """Stream more pairs; raises `UnknownPairError` before anything is changed."""
-        table = self._table()
-        for canonical in [table.resolve(pair) for pair in pairs]:
-            self._lanes.add(self.names.add(canonical, table))
-        self._apply_plan()
-
-    def remove_pairs(self, pairs: Iterable[str]) -> None:
-        """Stop streaming pairs; their data is forgotten."""
-        for canonical in [self._table().resolve(pair) for pair in pairs]:
-            self._remove(canonical)
-        self._apply_plan()
-
-    def set_pairs(self, pairs: Iterable[str]) -> None:
-        """Follow a refreshed universe: exactly these pairs are streamed."""
-        table = self._table()
-        wanted = [table.resolve(pair) for pair in pairs]
-        for canonical in set(self.pairs).difference(wanted):
-            self._remove(canonical)
-        for canonical in wanted:
-            self._lanes.add(self.names.symbol(canonical) or self.names.add(canonical, table))
-        self._apply_plan()
-
-    def add_timeframe(self, timeframe: str) -> None:
-        """Stream one more timeframe, over a connection of its own."""
-        self._lanes.add_interval(parse_timeframe(timeframe))
-        self._apply_plan()
-
-    def remove_timeframe(self, timeframe: str) -> None:
-        """Stop streaming a timeframe."""
-        interval = parse_timeframe(timeframe)
-        self._lanes.remove_interval(interval)
-        for symbol in self._lanes.symbols:
-            self.cache.clear_candles(symbol, interval)
-            self._desk.forget((symbol, interval))
-        self._apply_plan()
-
-    def _remove(self, canonical: str) -> None:
-        self._desk.collect()
-        symbol = self.names.symbol(canonical)
-        if symbol is None:
-            return
-        for interval in self._lanes.intervals:
-            self._desk.forget((symbol, interval))
-        self._lanes.remove(symbol)
-        self.names.remove(canonical)
-        self.cache.forget(symbol)
-
-    def _apply_plan(self) -> None:
-        """Make the lines what the plan says; only while running."""
-        if self._nursery is None:
-            return
-        plan = self._lanes.plan()
-        for key in set(self._lines) - set(plan):
-            self._lines.pop(key).scope.cancel()
-        for key, wanted in plan.items():
-            line = self._lines.get(key)
-            if line is None:
-                line = self._lines[key] = self._new_line(key)
-                self._nursery.start_soon(line.run)
-            line.name = self._lanes.name(key)
-            line.want(set(wanted))
-        self.state_changed()
-
-    def _new_line(self, key: LineKey) -> Line:
+    def _new_line(self, name: str) -> Line:
         return Line(
-            self._lanes.name(key),
+            name,
             endpoint=self._endpoint,
             network=self._network,
             clock=self.clock,
@@ -232,6 +174,56 @@ class Feed:
             limiter=self._limiter,
             on_frame=self._on_frame,
         )
+
+    # --- what to stream ---
+
+    @property
+    def names(self) -> SymbolNames:
+        """Streamed pairs and their symbols."""
+        return self._fleet.names
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Canonical names of the streamed pairs."""
+        return self.names.pairs
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        return self._fleet.timeframes
+
+    def add_pairs(self, pairs: Iterable[str]) -> None:
+        """Stream more pairs; raises `UnknownPairError` before anything is changed."""
+        self._fleet.add_pairs(pairs)
+        self.state_changed()
+
+    def remove_pairs(self, pairs: Iterable[str]) -> None:
+        """Stop streaming pairs; their data is forgotten."""
+        self._fleet.remove_pairs(pairs)
+        self.state_changed()
+
+    def set_pairs(self, pairs: Iterable[str]) -> None:
+        """Follow a refreshed universe: exactly these pairs are streamed."""
+        self._fleet.set_pairs(pairs)
+        self.state_changed()
+
+    def add_timeframe(self, timeframe: str) -> None:
+        """Stream one more timeframe, over a connection of its own."""
+        self._fleet.add_timeframe(timeframe)
+        self.state_changed()
+
+    def remove_timeframe(self, timeframe: str) -> None:
+        """Stop streaming a timeframe."""
+        self._fleet.remove_timeframe(timeframe)
+        self.state_changed()
+
+    def _forget(self, symbol: str, interval: int | None) -> None:
+        self._desk.collect()
+        for one in self._fleet.intervals if interval is None else (interval,):
+            self._desk.forget((symbol, one))
+            self.cache.clear_candles(symbol, one)
+        if interval is None:
+            self.cache.forget(symbol)
 
     # --- for the reads (see `krakked.market.live.LiveFeed`) ---
 
@@ -245,19 +237,12 @@ class Feed:
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
         """Give a subscription's state, and the reason when refused."""
-        where = self._lanes.line_of(key)
-        if where is None:
-            return SubscriptionState.ENDED, None
-        line = self._lines.get(where)
-        return line.table.state(key) if line is not None else (SubscriptionState.WANTED, None)
+        return self._fleet.subscription(key)
 
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether the connection that carries a subscription is up and not silent."""
-        where = self._lanes.line_of(key)
-        line = self._lines.get(where) if where is not None else None
-        if line is None or not line.connected:
-            return False
-        return self._now_s() - line.last_frame_s <= FRAME_S
+        line = self._fleet.line_of(key)
+        return line is not None and line.connected and self._now_s() - line.last_frame_s <= FRAME_S
 
     def resumed_ns(self) -> int:
         """Elapsed time of the newest resume from suspend; 0 when there was none."""
@@ -302,7 +287,7 @@ class Feed:
 
     def statistics(self) -> FeedStatistics:
         """Give the facts about the stream as it stands."""
-        connections = tuple(line.status() for line in self._lines.values())
+        connections = tuple(line.status() for line in self._fleet)
         ages = [c.last_frame_age_s for c in connections if c.last_frame_age_s is not None]
         return FeedStatistics(
             connections=connections,
@@ -358,15 +343,10 @@ class Feed:
         statuses = decode_instrument(raw_json)
         for _, old, new in self.names.listed(statuses, self._table()):
             log.warning("the exchange lists %s as %s", old, new)
-            self._lanes.remove(old)
-            self._lanes.add(new)
-            self.cache.forget(old)
-        if self._nursery is not None:
-            self._apply_plan()
+            self._fleet.rename(old, new)
         for symbol, status in statuses.items():
             if status in DELISTED and self.names.canonical(symbol) is not None:
-                for line in self._lines.values():
-                    line.end(symbol, f"The pair is {status}")
+                self._fleet.end(symbol, f"The pair is {status}")
 
     def in_maintenance(self) -> bool:
         """Whether the exchange last said that it is in maintenance."""
@@ -382,18 +362,18 @@ class Feed:
         self._desk.collect()
         self.hub.touch()
 
-    # --- what time brings ---
+    # --- inside ---
 
-    async def _tick_forever(self) -> None:
-        while True:
-            await trio.sleep(TICK_S)
-            self._check_resume()
-            symbols, series = self.cache.take_changed(self._watcher)
-            for line in self._lines.values():
-                line.candles_changed(series)
-                if line.tick():
-                    self.state_changed()
-            self._desk.tick(symbols)
+    def _silent(self) -> list[Silent]:
+        subscriptions = (state for line in self._fleet for state in line.table.states().items())
+        return silent_ones(self, subscriptions, self._table())
+
+    def _found_mute(self, keys: list[SubscriptionKey]) -> None:
+        for key in keys:
+            line = self._fleet.line_of(key)
+            if line is not None:
+                line.mark_mute(key)
+        self.state_changed()
 
     def _check_resume(self) -> None:
         if self._resume_watch is None:
@@ -407,7 +387,7 @@ class Feed:
             self._resumes += 1
             self._resumed_ns = self.clock.elapsed_ns()
             log.warning("the machine slept for %.0f s: connecting anew", slept_s)
-            for line in self._lines.values():
+            for line in self._fleet:
                 line.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
 
     def _now_s(self) -> float:

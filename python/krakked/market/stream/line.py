@@ -212,6 +212,11 @@ class Line:
         """Note that the exchange serves a symbol no more."""
         self.table.end([key for key in self.table.states() if key.symbol == symbol], reason)
 
+    def mark_mute(self, key: SubscriptionKey) -> None:
+        """Note that REST saw trades of which a live subscription brought nothing."""
+        if self.table.mark_mute(key, self._now_s()):
+            self._log("mute", logging.WARNING, "%s %s has gone mute", *key_words(key))
+
     def candles_changed(self, series: list[tuple[str, int]]) -> None:
         """Note which candles changed since the last tick (their first data may be an update)."""
         for symbol, interval in series:

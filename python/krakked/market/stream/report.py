@@ -1,10 +1,13 @@
-"""The per-pair part of the stream's facts."""
+"""The per-pair part of the stream's facts, and which subscriptions have fallen silent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from krakked._core import MarketCache
+from krakked.market.pairs import PairTable
+from krakked.market.stream.crosscheck import SILENT_S, Silent
 from krakked.market.stream.facts import PairStream
 from krakked.market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked.market.stream.symbols import SymbolNames
@@ -64,6 +67,28 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
             connected=feed.line_is_up(key),
         )
     return streams
+
+
+def silent_ones(
+    feed: ReportedFeed,
+    subscriptions: Iterable[tuple[SubscriptionKey, tuple[SubscriptionState, str | None]]],
+    table: PairTable,
+) -> list[Silent]:
+    """Give the live subscriptions whose data is old although their connection is up."""
+    now_s, pairs = feed.clock.elapsed_ns() / 1e9, table.by_canonical
+    silent: list[Silent] = []
+    for key, (state, _) in subscriptions:
+        pair = feed.names.canonical(key.symbol) if key.symbol is not None else None
+        if state is not SubscriptionState.LIVE or pair not in pairs or key.symbol is None:
+            continue
+        if key.channel == TICKER:
+            updated_ns = feed.cache.updated_ns(key.symbol)
+        else:
+            row = feed.cache.candle(key.symbol, key.interval or 0)
+            updated_ns = int(row[9] or 0) if row is not None else None
+        if updated_ns is not None and now_s - updated_ns / 1e9 > SILENT_S:
+            silent.append(Silent(key, pairs[pair].raw_name, updated_ns / 1e9))
+    return silent
 
 
 def _those(candles: dict[str, SubscriptionState], state: SubscriptionState) -> tuple[str, ...]:

@@ -154,6 +154,8 @@ class InFlight:
         waits for it. Without one: everything that the request still waits for.
         """
         named = self._requests.get(answer.req_id) if answer.req_id is not None else None
+        if named is None and answer.req_id is not None and answer.symbol is None:
+            return []  # speaks of a request that is settled already
         for request in [named] if named is not None else self._requests.values():
             if request.method != answer.method:
                 continue

@@ -1,0 +1,141 @@
+"""Was it silence, or did nobody trade? REST's Ticker is asked when live subscriptions fall silent.
+
+A silent candle subscription proves nothing: most pairs do not trade every minute. Two looks at the
+all-pairs Ticker, one call each, tell: a pair that traded between them while our data of it is older
+than the first look is mute. The judging is pure; `Crosscheck.run` is the thin shell.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from krakked.errors import KrakkedError
+from krakked.market.stream.requests import SubscriptionKey
+from krakked.network import Clock
+
+EVERY_S: Final = 120.0
+"""Distance of the looks: a mute subscription is found within two of them, in under 5 minutes."""
+SILENT_S: Final = 120.0
+"""Data this old makes a subscription worth a look."""
+SLACK_S: Final = 15.0
+"""Data may come so much earlier than REST's cached answer knows of the trade."""
+TOO_FAR_S: Final = 900.0
+"""Looks further apart are not compared."""
+
+log = logging.getLogger("krakked.stream")
+
+
+class TickerLike(Protocol):
+    """One pair of REST's Ticker answer. Source: Kraken REST "Get Ticker Information"."""
+
+    @property
+    def c(self) -> Sequence[str]:
+        """Last trade: price, volume."""
+        ...
+
+    @property
+    def t(self) -> Sequence[int]:
+        """Number of trades: today, last 24 hours."""
+        ...
+
+
+class TickerSource(Protocol):
+    """Where the looks come from; `krakked.rest.client.RestClient` is one."""
+
+    async def ticker(self) -> Mapping[str, TickerLike]:
+        """Give all pairs by their AssetPairs key."""
+        ...
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What Ticker said of each pair at one time."""
+
+    at_s: float
+    """Elapsed seconds just before the call."""
+    last: dict[str, tuple[str, ...]]
+    """Last trade by AssetPairs key."""
+    today: dict[str, int]
+    """Trades since midnight UTC by AssetPairs key."""
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A live subscription that has brought nothing for a while."""
+
+    key: SubscriptionKey
+    raw_name: str
+    """AssetPairs key of its pair."""
+    data_s: float
+    """Elapsed seconds of its newest data."""
+
+
+def traded_between(raw_name: str, before: Look, after: Look) -> bool:
+    """Whether a pair traded between two looks; the reset of the count at midnight is none."""
+    if raw_name not in before.last or raw_name not in after.last:
+        return False
+    more = after.today.get(raw_name, 0) > before.today.get(raw_name, 0)
+    return more or after.last[raw_name] != before.last[raw_name]
+
+
+def find_mute(silent: Iterable[Silent], before: Look, after: Look) -> list[SubscriptionKey]:
+    """Give the silent subscriptions whose pair traded: those are mute."""
+    if after.at_s - before.at_s > TOO_FAR_S:
+        return []
+    return [
+        one.key
+        for one in silent
+        if one.data_s < before.at_s - SLACK_S and traded_between(one.raw_name, before, after)
+    ]
+
+
+class Crosscheck:
+    """Looks at REST whenever something live has fallen silent.
+
+    Args:
+        rest: Where the looks come from.
+        clock: Elapsed time.
+        silent: Gives the live subscriptions whose data is older than `SILENT_S`.
+        found: Gets those that are mute.
+    """
+
+    def __init__(
+        self,
+        rest: TickerSource,
+        clock: Clock,
+        *,
+        silent: Callable[[], list[Silent]],
+        found: Callable[[list[SubscriptionKey]], None],
+    ) -> None:
+        self._rest = rest
+        self._clock = clock
+        self._silent = silent
+        self._found = found
+        self._before: Look | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await trio.sleep(EVERY_S)
+            if not self._silent():
+                self._before = None
+                continue
+            at_s = self._clock.elapsed_ns() / 1e9
+            try:
+                tickers = await self._rest.ticker()
+            except KrakkedError as error:
+                log.info("cross-check with REST not possible: %s", type(error).__name__)
+                continue
+            after = Look(
+                at_s,
+                {name: tuple(info.c) for name, info in tickers.items()},
+                {name: int(info.t[0]) for name, info in tickers.items() if info.t},
+            )
+            if self._before is not None:
+                mute = find_mute(self._silent(), self._before, after)
+                if mute:
+                    self._found(mute)
+            self._before = after

@@ -1,0 +1,149 @@
+"""The set of connections: grows and shrinks with what is to be streamed, while running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import trio
+
+from krakked.market.pairs import PairTable
+from krakked.market.stream.lanes import Lanes, LineKey
+from krakked.market.stream.line import Line
+from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
+from krakked.market.stream.symbols import SymbolNames
+from krakked.market.timeframes import LABELS, parse_timeframe
+
+
+class Fleet:
+    """Which pairs and timeframes are streamed, and by which line.
+
+    Args:
+        lanes: The plan of connections.
+        table: Gives the present table of all known pairs.
+        new_line: Makes a line of that name.
+        forget: Told of every symbol and interval that is no longer streamed; None for all of them.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        *,
+        table: Callable[[], PairTable],
+        new_line: Callable[[str], Line],
+        forget: Callable[[str, int | None], None],
+    ) -> None:
+        self.names = SymbolNames()
+        self._lanes = lanes
+        self._table = table
+        self._new_line = new_line
+        self._forget = forget
+        self._lines: dict[LineKey, Line] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(list(self._lines.values()))
+
+    @property
+    def intervals(self) -> tuple[int, ...]:
+        """Streamed candle intervals in minutes."""
+        return self._lanes.intervals
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        return tuple(LABELS[i] for i in self._lanes.intervals)
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to connect; lines live in this nursery."""
+        self._nursery = nursery
+        self._follow()
+
+    def stop(self) -> None:
+        """Note that the nursery is gone."""
+        self._nursery = None
+
+    # --- what to stream ---
+
+    def add_pairs(self, pairs: Iterable[str]) -> None:
+        """Stream more pairs; raises `UnknownPairError` before anything is changed."""
+        table = self._table()
+        for canonical in [table.resolve(pair) for pair in pairs]:
+            self._lanes.add(self.names.symbol(canonical) or self.names.add(canonical, table))
+        self._follow()
+
+    def remove_pairs(self, pairs: Iterable[str]) -> None:
+        """Stop streaming pairs; their data is forgotten."""
+        table = self._table()
+        self._remove([table.resolve(pair) for pair in pairs])
+        self._follow()
+
+    def set_pairs(self, pairs: Iterable[str]) -> None:
+        """Stream exactly these."""
+        table = self._table()
+        wanted = [table.resolve(pair) for pair in pairs]
+        self._remove(set(self.names.pairs).difference(wanted))
+        self.add_pairs(wanted)
+
+    def add_timeframe(self, timeframe: str) -> None:
+        """Stream one more timeframe."""
+        self._lanes.add_interval(parse_timeframe(timeframe))
+        self._follow()
+
+    def remove_timeframe(self, timeframe: str) -> None:
+        """Stop streaming a timeframe."""
+        interval = parse_timeframe(timeframe)
+        self._lanes.remove_interval(interval)
+        for symbol in self._lanes.symbols:
+            self._forget(symbol, interval)
+        self._follow()
+
+    def rename(self, old: str, new: str) -> None:
+        """Stream a pair under another symbol (the exchange knows better)."""
+        self._lanes.remove(old)
+        self._lanes.add(new)
+        self._forget(old, None)
+        self._follow()
+
+    def end(self, symbol: str, reason: str) -> None:
+        """Note that the exchange serves a symbol no more."""
+        for line in self:
+            line.end(symbol, reason)
+
+    # --- how things stand ---
+
+    def line_of(self, key: SubscriptionKey) -> Line | None:
+        """Give the line that carries a subscription, or None."""
+        where = self._lanes.line_of(key)
+        return self._lines.get(where) if where is not None else None
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state, and the reason when refused."""
+        if self._lanes.line_of(key) is None:
+            return SubscriptionState.ENDED, None
+        line = self.line_of(key)
+        return line.table.state(key) if line is not None else (SubscriptionState.WANTED, None)
+
+    # --- inside ---
+
+    def _remove(self, pairs: Iterable[str]) -> None:
+        for canonical in pairs:
+            symbol = self.names.symbol(canonical)
+            if symbol is not None:
+                self._forget(symbol, None)
+                self._lanes.remove(symbol)
+                self.names.remove(canonical)
+
+    def _follow(self) -> None:
+        """Make the lines what the plan says; only while running."""
+        if self._nursery is None:
+            return
+        plan = self._lanes.plan()
+        for key in set(self._lines) - set(plan):
+            self._lines.pop(key).scope.cancel()
+        for key, wanted in plan.items():
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = self._new_line(self._lanes.name(key))
+                self._nursery.start_soon(line.run)
+            line.name = self._lanes.name(key)
+            line.want(set(wanted))
