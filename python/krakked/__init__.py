@@ -1,1 +1,95 @@
-"""krakked: Kraken for trio programs."""
+"""krakked: Kraken for trio programs.
+
+The rooms, from the outside in: `client` (open_kraken), `market` (universe, store, history,
+stream), `credentials` (vault, sources, validation), `rest` (signed calls, limits), `config` and
+`network` (the seam), `errors` (one tree). `krakked.sandbox` is a local exchange and stands alone.
+"""
+
+from krakked._core import Signer as Signer
+from krakked.client import Kraken as Kraken
+from krakked.client import open_kraken as open_kraken
+from krakked.config.loader import load_config as load_config
+from krakked.config.settings import KrakkedConfig as KrakkedConfig
+from krakked.config.settings import MarginEligible as MarginEligible
+from krakked.config.settings import MarketDataSettings as MarketDataSettings
+from krakked.config.settings import OHLCStoreSettings as OHLCStoreSettings
+from krakked.config.settings import RegionProfile as RegionProfile
+from krakked.config.settings import RestSettings as RestSettings
+from krakked.config.settings import StoreBackend as StoreBackend
+from krakked.config.settings import UniverseSettings as UniverseSettings
+from krakked.config.settings import WebSocketSettings as WebSocketSettings
+from krakked.credentials.candidate import Candidate as Candidate
+from krakked.credentials.outcomes import Outcome as Outcome
+from krakked.credentials.outcomes import Validation as Validation
+from krakked.credentials.saving import SavedVault as SavedVault
+from krakked.credentials.saving import save_credentials as save_credentials
+from krakked.credentials.sources import load_credentials as load_credentials
+from krakked.credentials.validation import validate_credentials as validate_credentials
+from krakked.errors import Action as Action
+from krakked.errors import ApiError as ApiError
+from krakked.errors import AuthError as AuthError
+from krakked.errors import BackfillTooLargeError as BackfillTooLargeError
+from krakked.errors import ChangesLaggedError as ChangesLaggedError
+from krakked.errors import ConfigError as ConfigError
+from krakked.errors import ConnectFailedError as ConnectFailedError
+from krakked.errors import CredentialsError as CredentialsError
+from krakked.errors import CredentialsFormatError as CredentialsFormatError
+from krakked.errors import CredentialsRejectedError as CredentialsRejectedError
+from krakked.errors import CredentialsUnvalidatedError as CredentialsUnvalidatedError
+from krakked.errors import DataStaleError as DataStaleError
+from krakked.errors import DisconnectedError as DisconnectedError
+from krakked.errors import ImportFormatError as ImportFormatError
+from krakked.errors import KrakkedError as KrakkedError
+from krakked.errors import LockoutError as LockoutError
+from krakked.errors import LockTimeoutError as LockTimeoutError
+from krakked.errors import MarketDataError as MarketDataError
+from krakked.errors import NetworkError as NetworkError
+from krakked.errors import NetworkTimeoutError as NetworkTimeoutError
+from krakked.errors import NoCredentialsError as NoCredentialsError
+from krakked.errors import NoDataYetError as NoDataYetError
+from krakked.errors import NonceError as NonceError
+from krakked.errors import NoPasswordError as NoPasswordError
+from krakked.errors import RateLimitError as RateLimitError
+from krakked.errors import RequestError as RequestError
+from krakked.errors import ServiceError as ServiceError
+from krakked.errors import StaleReason as StaleReason
+from krakked.errors import StoreCorruptError as StoreCorruptError
+from krakked.errors import StoreError as StoreError
+from krakked.errors import StoreFullError as StoreFullError
+from krakked.errors import SubscriptionRefusedError as SubscriptionRefusedError
+from krakked.errors import UnknownPairError as UnknownPairError
+from krakked.errors import UnknownTimeframeError as UnknownTimeframeError
+from krakked.errors import VaultDamagedError as VaultDamagedError
+from krakked.errors import VaultError as VaultError
+from krakked.errors import VaultLockedError as VaultLockedError
+from krakked.errors import VaultOpenError as VaultOpenError
+from krakked.errors import VaultUnsafeError as VaultUnsafeError
+from krakked.errors import VaultVersionError as VaultVersionError
+from krakked.errors import WrongPasswordError as WrongPasswordError
+from krakked.market.bars import OHLCBar as OHLCBar
+from krakked.market.bars import Source as Source
+from krakked.market.changes import CandleChange as CandleChange
+from krakked.market.changes import CandleClosed as CandleClosed
+from krakked.market.changes import ChangeKind as ChangeKind
+from krakked.market.changes import Disconnected as Disconnected
+from krakked.market.changes import MarketStatus as MarketStatus
+from krakked.market.changes import Reconnected as Reconnected
+from krakked.market.changes import Resubscribed as Resubscribed
+from krakked.market.changes import TickerChange as TickerChange
+from krakked.market.history.plan import BackfillPlan as BackfillPlan
+from krakked.market.history.report import BackfillReport as BackfillReport
+from krakked.market.live import BestBidAsk as BestBidAsk
+from krakked.market.live import LatestPrice as LatestPrice
+from krakked.market.live import LiveOHLC as LiveOHLC
+from krakked.market.pairs import PairMetadata as PairMetadata
+from krakked.market.status import DataStatus as DataStatus
+from krakked.market.status import Freshness as Freshness
+from krakked.market.status import Verdict as Verdict
+from krakked.market.store.ohlc_store import OHLCStore as OHLCStore
+from krakked.market.universe import Universe as Universe
+from krakked.market.universe import build_universe as build_universe
+from krakked.network import Clock as Clock
+from krakked.network import Network as Network
+from krakked.network import SystemClock as SystemClock
+from krakked.network import SystemNetwork as SystemNetwork
+from krakked.rest.signing import Credentials as Credentials

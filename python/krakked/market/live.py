@@ -147,7 +147,7 @@ class LiveReads:
         row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
         updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
         last = row[4] if row is not None else None
-        if last is None:
+        if last is None or float(last) == 0:  # Kraken writes 0 for a pair without any trade
             raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
         return LatestPrice(pair=canonical, price=_number(last), last_update_ts=updated_ts)
 
@@ -168,7 +168,7 @@ class LiveReads:
         row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
         updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
         bid, bid_qty, ask, ask_qty = row[:4] if row is not None else (None,) * 4
-        if bid is None or bid_qty is None or ask is None or ask_qty is None:
+        if bid is None or bid_qty is None or ask is None or ask_qty is None or not _both(bid, ask):
             raise NoDataYetError(f"{canonical} has no quotes on both sides.", pair=canonical)
         return BestBidAsk(
             pair=canonical,
@@ -302,3 +302,8 @@ def _number(value: float | str | None) -> Number:
     if value is None:
         raise NoDataYetError("The exchange left this value out.", pair="")
     return Decimal(value) if isinstance(value, str) else float(value)
+
+
+def _both(bid: float | str, ask: float | str) -> bool:
+    """Whether both sides of the book have a price; Kraken writes 0 for an empty side."""
+    return float(bid) != 0 and float(ask) != 0

@@ -212,7 +212,8 @@ def _pair(index: int, rank: int, base: str, quote: str, status: str) -> Pair:
         stable=base in data.STABLE and quote in data.STABLE,
         daily_cost=usd / prices[quote],
         trades_per_s=rate,
-        quoted=status in ("online", "post_only") and _curve(_RATE, place) > 1.2e-5,
+        quoted=status in ("online", "post_only")
+        and (quote == "USD" or _curve(_RATE, place) > 1.2e-5),
         listed_s=_listed_s(base, rank),
         in_ticker=status != "cancel_only" or _share("ticker", altname) > 0.42,
     )
