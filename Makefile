@@ -53,6 +53,9 @@ test: lint types rust-test ## everything: lint, types, Rust tests, all of pytest
 wheel: $(STAMP) ## build the release wheel into dist/
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin build --release --locked -o dist
 
+peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
+	$(BIN)/python benches/peers_check.py
+
 fmt: $(STAMP) ## format everything
 	$(BIN)/ruff format python tests benches
 	$(BIN)/ruff check --fix -q python tests benches || true

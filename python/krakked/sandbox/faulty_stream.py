@@ -20,6 +20,8 @@ class FaultyStream(trio.abc.Stream):
         slice_pause_s: Pause between pieces.
         fragments: Split every text frame into so many WebSocket fragments; 0 or 1: not at all.
         corked: Collect what is sent until `uncork`.
+        sent_bytes: Bytes handed to the transport so far.
+        peer_gone: Whether the peer has closed its side.
     """
 
     def __init__(self, inner: trio.abc.Stream, rng: random.Random) -> None:
@@ -36,6 +38,7 @@ class FaultyStream(trio.abc.Stream):
         self.fragments = 0
         self.corked = False
         self.sent_bytes = 0
+        self.peer_gone = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send, as wrongly as told."""
@@ -94,12 +97,19 @@ class FaultyStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive; a silent connection swallows what comes."""
         while True:
-            data = await self._inner.receive_some(max_bytes)
-            if not self.silent:
+            try:
+                data = await self._inner.receive_some(max_bytes)
+            except trio.BrokenResourceError:
+                self.peer_gone = True
+                raise
+            self.peer_gone = not data
+            if self.peer_gone or not self.silent:
                 return data
-            if not data:
-                await self._closed.wait()
-                raise trio.ClosedResourceError
+
+    @property
+    def keeps_open(self) -> bool:
+        """Whether the connection must outlive the server's interest in it."""
+        return self.silent and not self.peer_gone
 
     def stall(self) -> None:
         """Hold back everything sent from now on."""
@@ -119,7 +129,7 @@ class FaultyStream(trio.abc.Stream):
         """Close the inner stream; a silent connection stays open until it is dropped."""
         self._closed.set()
         self._resume.set()
-        if self.silent:
+        if self.keeps_open:
             await trio.lowlevel.checkpoint()
             return
         await self._inner.aclose()

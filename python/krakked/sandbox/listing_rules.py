@@ -178,6 +178,12 @@ def _listed_s(base: str, rank: int) -> int:
     return _YOUNGEST_S - int((_share("listed", base) ** 2) * 7 * _YEAR_S)
 
 
+def _is_quoted(quote: str, place: int, status: str) -> bool:
+    """Someone stands in the book of every online ZUSD pair, but not of all the others."""
+    tradable = status in ("online", "post_only")
+    return tradable and (quote == "USD" or _curve(_RATE, place) > 1.2e-5)
+
+
 def _pair(index: int, rank: int, base: str, quote: str, status: str) -> Pair:
     prices = entries(data.QUOTE_PRICES) | usd_bases()
     price, altname = prices[base] / prices[quote], base + quote
@@ -212,8 +218,7 @@ def _pair(index: int, rank: int, base: str, quote: str, status: str) -> Pair:
         stable=base in data.STABLE and quote in data.STABLE,
         daily_cost=usd / prices[quote],
         trades_per_s=rate,
-        quoted=status in ("online", "post_only")
-        and (quote == "USD" or _curve(_RATE, place) > 1.2e-5),
+        quoted=_is_quoted(quote, place, status),
         listed_s=_listed_s(base, rank),
         in_ticker=status != "cancel_only" or _share("ticker", altname) > 0.42,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -68,7 +69,8 @@ class Connection:
         self.last_data = trio.current_time()
         self.last_request = trio.current_time()
         self.sent_frames = 0
-        self.overrun = False
+        self.on_overrun: Callable[[], object] = int
+        """Called when the client reads too slowly."""
         self._outbox: deque[str] = deque()
         self._wake = trio.Event()
         settings = venue.settings
@@ -79,7 +81,7 @@ class Connection:
     def push(self, text: str) -> None:
         """Queue a frame."""
         if len(self._outbox) >= self._venue.settings.max_backlog:
-            self.overrun = True
+            self.on_overrun()
         else:
             self._outbox.append(text)
         self._wake.set()
@@ -92,7 +94,7 @@ class Connection:
 
     async def send_loop(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """Send what is queued, until the connection ends."""
-        while not self.overrun:
+        while True:
             if not self._outbox:
                 self._wake = trio.Event()
                 await self._wake.wait()
@@ -101,7 +103,6 @@ class Connection:
                 self.sent_frames += 1
                 await websocket.send_message(self._outbox.popleft())
             await self.stream.uncork()
-        await self.stream.drop()
 
     def send_status(self) -> None:
         """Queue a status frame."""

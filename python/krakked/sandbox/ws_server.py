@@ -60,7 +60,7 @@ class WsServer:
         except* (trio.ClosedResourceError, OSError):
             pass
         finally:
-            if not stream.silent:
+            if not stream.keeps_open:
                 await trio.aclose_forcefully(inner)
 
     async def _shake_hands(
@@ -125,6 +125,7 @@ class WsServer:
         self.connections[connection.number] = connection
         try:
             async with trio.open_nursery() as nursery:
+                connection.on_overrun = nursery.cancel_scope.cancel
                 nursery.start_soon(connection.send_loop, websocket)
                 nursery.start_soon(self._close_when_idle, connection, nursery.cancel_scope)
                 connection.send_status()
@@ -133,7 +134,7 @@ class WsServer:
         finally:
             del self.connections[connection.number]
             connection.close()
-            if not connection.stream.silent:
+            if not connection.stream.keeps_open:
                 with trio.move_on_after(1):
                     await websocket.aclose()
 
