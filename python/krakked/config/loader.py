@@ -76,7 +76,7 @@ def load_config(config_dir: Path | None = None) -> KrakkedConfig:
             bounds. The message names file, line, dotted key, what was expected and the nearest
             valid name; it never shows a value long enough to be a secret.
     """
-    return _read(config_dir)[0]
+    return _checked(config_dir)[0]
 
 
 def explain_config(config_dir: Path | None = None) -> tuple[Setting, ...]:
@@ -88,7 +88,7 @@ def explain_config(config_dir: Path | None = None) -> tuple[Setting, ...]:
     Raises:
         ConfigError: As for `load_config`.
     """
-    config, lines = _read(config_dir)
+    config, lines = _checked(config_dir)
     if config_dir is not None:
         origin = "argument"
     else:
@@ -99,6 +99,15 @@ def explain_config(config_dir: Path | None = None) -> tuple[Setting, ...]:
         where = f"{CONFIG_FILE_NAME}:{line}" if line else "default"
         rows.append(Setting(key=key, value=_shown(value), origin=where))
     return tuple(rows)
+
+
+def _checked(directory: Path | None) -> tuple[KrakkedConfig, dict[str, int]]:
+    """Read; raise errors from here, so that no traceback shows the file in some frame's locals."""
+    try:
+        return _read(directory)
+    except ConfigError as error:
+        problem = error.with_traceback(None)
+    raise problem
 
 
 def _read(directory: Path | None) -> tuple[KrakkedConfig, dict[str, int]]:
