@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -216,6 +216,7 @@ async def open_kraken(
     live: bool = True,
     network: Network | None = None,
     clock: Clock | None = None,
+    on_frame: Callable[[str, str], None] | None = None,
 ) -> AsyncIterator[Kraken]:
     """Open everything: REST, the universe, the candle store and, if asked, the live stream.
 
@@ -228,6 +229,7 @@ async def open_kraken(
         live: Whether to open the WebSocket stream.
         network: How to reach the exchange; real sockets by default.
         clock: Where times come from; the machine's by default.
+        on_frame: Gets (connection name, text) of every frame, for recording; slows the stream.
 
     Yields:
         The one object for all of it. The stream is connecting by then; `Kraken.wait_live` waits.
@@ -264,6 +266,7 @@ async def open_kraken(
                     rest=rest,
                     on_closed=_Journal(store, clock),
                     pairs=source.current.pairs if pairs is None else list(pairs),
+                    on_frame=on_frame,
                 )
             kraken = Kraken(
                 config=config,

@@ -11,7 +11,6 @@ import base64
 import importlib.util
 import secrets
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +20,13 @@ import trio
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import krakked
 from krakked.cli.status import status_table
+from krakked.cli.watch import price_table
 from krakked.market.universe_report import RULE_WORDS, count_rules, report_margin
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 TIMEFRAMES = ("1m", "5m", "1h")
 PAIR_COUNT = 5
 BIG_NAMES = ("XBTUSD", "ETHUSD")
+INDENT = 5
 RECOVERY_LIMIT_S = 20.0
 FIRST_PRICES_LIMIT_S = 20.0
 
@@ -98,6 +100,10 @@ class Steps:
         """Print one thing that went as it should, and keep it for the summary."""
         self.console.print(f"   [green]✓[/] {text}")
         self.done.append(text)
+
+    def show(self, table: Table) -> None:
+        """Print a table, indented."""
+        self.console.print(Padding.indent(table, INDENT))
 
     def note(self, text: str) -> None:
         """Print a line that explains."""
@@ -169,7 +175,7 @@ async def credentials_steps(
     )
     verdict = await krakked.validate_credentials(wrong, config=config)
     require(verdict.outcome == krakked.Outcome.AUTH_PROBLEM, "a wrong key must be refused")
-    steps.note(f"Kraken says: {escape(str(verdict.error))}")
+    steps.note(escape(str(verdict.error)))
     try:
         krakked.save_credentials(wrong, password, validation=verdict, config=config)
     except krakked.CredentialsRejectedError:
@@ -205,14 +211,14 @@ def universe_step(steps: Steps, kraken: krakked.Kraken) -> list[str]:
     """Show what is in the universe and why the rest is not; give the pairs of the next steps."""
     steps.start("The USD spot universe")
     universe = kraken.universe
-    table = Table(box=None, padding=(0, 2, 0, 5))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("pairs", justify="right")
     table.add_column("")
     table.add_row(str(len(universe.table)), "known to Kraken")
     for rule, count in count_rules(universe).items():
         table.add_row(f"-{count}", RULE_WORDS[rule])
     table.add_row(f"[bold]{len(universe.pairs)}[/]", "[bold]in the universe[/]")
-    steps.console.print(table)
+    steps.show(table)
     for warning in universe.warnings:
         steps.note(escape(warning))
     margin = report_margin(universe).text()
@@ -253,7 +259,7 @@ async def candles_step(
                 progress.update(task, description=f"{pair} {timeframe}")
                 await kraken.backfill_ohlc(pair, timeframe)
                 progress.advance(task)
-    table = Table(box=None, padding=(0, 2, 0, 5))
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("pair", "", "bars", "first (UTC)", "last (UTC)", "close"):
         right = column in {"bars", "close"}
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
@@ -268,32 +274,8 @@ async def candles_step(
                 for bar in (bars[0], bars[-1])
             )
             table.add_row(pair, timeframe, str(len(bars)), first, last, f"{bars[-1].close:.8g}")
-    steps.console.print(table)
+    steps.show(table)
     steps.tick(f"{total} closed candles of {len(chosen)} pairs in {store / 'bars'}")
-
-
-def price_table(kraken: krakked.Kraken, chosen: list[str]) -> Table:
-    """Read the live prices of the chosen pairs into a table; stale ones say so."""
-    table = Table(box=None, padding=(0, 2, 0, 5))
-    for column in ("pair", "bid", "ask", "last", "1m candle", "age"):
-        table.add_column(column, justify="left" if column == "pair" else "right", no_wrap=True)
-    for pair in chosen:
-        cells = [pair]
-        try:
-            quote = kraken.get_best_bid_ask(pair)
-            price = kraken.get_latest_price(pair)
-            cells += [f"{quote.bid:.8g}", f"{quote.ask:.8g}", f"{price.price:.8g}"]
-            age = f"{max(0.0, time.time() - quote.last_update_ts):.1f} s"
-        except krakked.MarketDataError as error:
-            cells += ["", "", f"[yellow]{type(error).__name__}[/]"]
-            age = ""
-        try:
-            bar = kraken.get_live_ohlc(pair, "1m")
-            cells.append(f"{bar.open:.8g} to {bar.close:.8g}")
-        except krakked.MarketDataError as error:
-            cells.append(f"[dim]{type(error).__name__}[/]")
-        table.add_row(*cells, age)
-    return table
 
 
 async def live_step(
@@ -303,10 +285,12 @@ async def live_step(
     steps.start(f"Live prices for {seconds:g} seconds")
     await kraken.wait_live(chosen, timeout_s=FIRST_PRICES_LIMIT_S)
     end = trio.current_time() + seconds
-    with Live(price_table(kraken, chosen), console=steps.console, refresh_per_second=8) as live:
+    with Live(console=steps.console, refresh_per_second=8) as live:
         while trio.current_time() < end:
+            live.update(Padding.indent(price_table(kraken, chosen, "1m"), INDENT))
             await trio.sleep(0.25)
-            live.update(price_table(kraken, chosen))
+    if not steps.console.is_terminal:
+        steps.console.print()  # a plain file gets the last table only, without a line end
     status = kraken.get_data_status()
     steps.tick(
         f"{status.pairs_with_recent_ticker} of {len(kraken.get_universe())} pairs with a "
@@ -337,7 +321,7 @@ def health_step(steps: Steps, kraken: krakked.Kraken) -> None:
     """Print the health report."""
     steps.start("The health report")
     status = kraken.get_data_status()
-    steps.console.print(status_table(status))
+    steps.show(status_table(status))
     require(bool(status.rest_reachable) and status.ws_connected, "all must be well at the end")
     steps.tick(f"verdict: {status.verdict}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -37,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         "closed candles on disk, live prices. Places no order.",
     )
     parser.add_argument("--version", action="version", version=f"krakked {version('krakked')}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what krakked does")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         import_module(f"krakked.cli.{name}").add_parser(subparsers)
@@ -57,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     console = Console(stderr=True)
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("krakked").setLevel(logging.INFO if arguments.verbose else logging.ERROR)
     try:
         status: int = arguments.run(arguments)
     except KeyboardInterrupt:

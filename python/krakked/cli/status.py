@@ -50,7 +50,7 @@ async def look(pairs: list[str] | None, wait_s: float) -> krakked.DataStatus:
 
 def status_table(status: krakked.DataStatus) -> Table:
     """Give the report as a table of two columns."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 5))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     colour = COLOURS[status.verdict]
