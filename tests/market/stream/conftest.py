@@ -15,6 +15,7 @@ from krakked.market.changes import CandleClosed
 from krakked.market.live import LiveReads
 from krakked.market.pairs import PairTable
 from krakked.market.stream.feed import Feed
+from krakked.market.timeframes import MINUTES
 from krakked.market.universe import build_universe
 from krakked.rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
@@ -34,6 +35,17 @@ class Stage:
     closed: list[CandleClosed] = field(default_factory=list)
 
 
+_tables: list[PairTable] = []
+
+
+async def table_of(rest: RestClient) -> PairTable:
+    """Give the sandbox's pairs; they are the same for every seed."""
+    if not _tables:
+        settings = UniverseSettings(margin_eligible="include")
+        _tables.append(build_universe(await rest.asset_pairs_bytes(), settings=settings).table)
+    return _tables[0]
+
+
 OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
@@ -51,15 +63,13 @@ async def open_stage(
     symbols_per_connection: int = 800,
     before: Callable[[Exchange], Awaitable[None] | None] | None = None,
 ) -> AsyncIterator[Stage]:
-    async with open_sandbox(seed=seed, memory=memory, settings=settings) as exchange:
+    chosen = settings or SandboxSettings(pair_count=60)
+    async with open_sandbox(seed=seed, memory=memory, settings=chosen) as exchange:
         rest_settings = RestSettings(base_url=exchange.rest_url)
         async with RestClient(
             rest_settings, network=exchange.network, clock=exchange.clock
         ) as rest:
-            universe = build_universe(
-                await rest.asset_pairs_bytes(),
-                settings=UniverseSettings(margin_eligible="include"),
-            )
+            table = await table_of(rest)
             stage: Stage
 
             async def on_closed(batch: list[CandleClosed]) -> None:
@@ -73,7 +83,7 @@ async def open_stage(
                 ),
                 network=exchange.network,
                 clock=exchange.clock,
-                table=lambda: universe.table,
+                table=lambda: table,
                 rest=rest if with_rest else None,
                 on_closed=on_closed,
                 pairs=pairs,
@@ -81,12 +91,37 @@ async def open_stage(
                 symbols_per_connection=symbols_per_connection,
             )
             async with trio.open_nursery() as nursery:
-                stage = Stage(exchange, feed, LiveReads(feed), universe.table, nursery)
+                stage = Stage(exchange, feed, LiveReads(feed), table, nursery)
                 await nursery.start(feed.run)
                 if wait:
                     await feed.wait_live(None, 60)
                 yield stage
                 nursery.cancel_scope.cancel()
+
+
+def assert_true_candles(stage: Stage, pair: str, timeframe: str) -> int:
+    """Check that every candle given out is true and none is missing in between; give how many."""
+    given = [c.bar for c in stage.closed if c.pair == pair and c.timeframe == timeframe]
+    times = [bar.time for bar in given]
+    assert times == sorted(set(times))
+    truth = stage.exchange.truth.candles(pair, MINUTES[timeframe], times[0], times[-1] + 1)
+    assert times == [candle.time for candle in truth]
+    for bar, true in zip(given, truth, strict=True):
+        assert (bar.open, bar.high, bar.low, bar.close) == (
+            float(true.open),
+            float(true.high),
+            float(true.low),
+            float(true.close),
+        ), (pair, timeframe, bar, true)
+        assert bar.volume == pytest.approx(float(true.volume), rel=1e-12), (pair, bar, true)
+        assert bar.count == true.count
+    return len(given)
+
+
+@pytest.fixture
+def true_candles() -> Callable[[Stage, str, str], int]:
+    """Compare what came out with the sandbox's ground truth."""
+    return assert_true_candles
 
 
 @pytest.fixture

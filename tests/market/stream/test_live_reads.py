@@ -22,7 +22,7 @@ from krakked.errors import (
 )
 from krakked.sandbox import SandboxSettings
 
-QUIET = SandboxSettings(activity=0.0, quote_activity=0.0)
+QUIET = SandboxSettings(pair_count=60, activity=0.0, quote_activity=0.0)
 
 
 async def test_reads_agree_with_the_market(stage: OpenStage, autojump_clock: MockClock) -> None:
@@ -50,7 +50,7 @@ async def test_any_spelling_reads_the_same_and_answers_in_canonical(
 async def test_every_answer_carries_when_its_data_arrived(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
-    settings = SandboxSettings(activity=0.0, quote_activity=0.0)
+    settings = SandboxSettings(pair_count=60, activity=0.0, quote_activity=0.0)
     async with stage(settings=settings) as s:
         arrived = s.exchange.clock.wall_ns() / 1e9
         await trio.sleep(42)
@@ -62,7 +62,7 @@ async def test_every_answer_carries_when_its_data_arrived(
 async def test_a_running_candle_and_then_a_closed_one(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
-    settings = SandboxSettings(trade_rates={"XBTUSD": 0.05})
+    settings = SandboxSettings(pair_count=60, trade_rates={"XBTUSD": 0.05})
     async with stage(settings=settings, pairs=["XBTUSD"], stale_s=1e9) as s:
         seen = set()
         for _ in range(600):

@@ -79,14 +79,14 @@ def silent_ones(
     silent: list[Silent] = []
     for key, (state, _) in subscriptions:
         pair = feed.names.canonical(key.symbol) if key.symbol is not None else None
-        if state is not SubscriptionState.LIVE or pair not in pairs or key.symbol is None:
+        if state is not SubscriptionState.LIVE or pair is None or key.symbol is None:
             continue
         if key.channel == TICKER:
             updated_ns = feed.cache.updated_ns(key.symbol)
         else:
             row = feed.cache.candle(key.symbol, key.interval or 0)
             updated_ns = int(row[9] or 0) if row is not None else None
-        if updated_ns is not None and now_s - updated_ns / 1e9 > SILENT_S:
+        if updated_ns is not None and pair in pairs and now_s - updated_ns / 1e9 > SILENT_S:
             silent.append(Silent(key, pairs[pair].raw_name, updated_ns / 1e9))
     return silent
 
