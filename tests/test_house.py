@@ -78,3 +78,43 @@ def test_real_kraken_hosts_are_the_defaults_and_nowhere_else_in_tests() -> None:
     settings = (PACKAGE / "config" / "settings.py").read_text(encoding="utf-8")
     assert '"https://api.kraken.com"' in settings
     assert '"wss://ws.kraken.com/v2"' in settings
+
+
+CORE_READERS = {
+    "__init__",
+    "credentials.sources",
+    "market.changes",
+    "market.history.archive_import",
+    "market.history.deep",
+    "market.live",
+    "market.stream",
+    "rest.nonces",
+    "rest.signing",
+}
+"""Modules (or rooms) that may touch the compiled core."""
+
+
+def imported_from_package(path: Path) -> set[str]:
+    """Give what a file imports as `import krakked`, `from krakked import x` or krakked._core."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found & {"krakked", "krakked._core"}
+
+
+def test_no_room_below_the_client_imports_the_package_itself() -> None:
+    for path in PYTHON:
+        room = path.relative_to(PACKAGE).parts[0]
+        if room != "cli":
+            assert "krakked" not in imported_from_package(path), path
+
+
+def test_only_named_modules_touch_the_compiled_core() -> None:
+    for path in PYTHON:
+        if "krakked._core" not in imported_from_package(path):
+            continue
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        assert any(name == who or name.startswith(f"{who}.") for who in CORE_READERS), name
