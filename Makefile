@@ -8,7 +8,8 @@ STAMP := $(VENV)/.installed
 CORE := $(VENV)/.built
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint build fast rust-test types wheel bench torture soak peers-check fmt clean
+.PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
+    soak peers-check fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,6 +54,35 @@ test: lint types rust-test ## everything: lint, types, Rust tests, all of pytest
 wheel: $(STAMP) ## build the release wheel into dist/
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin build --release --locked -o dist
 
+BENCH_VENV := .venv-bench
+
+$(BENCH_VENV)/.installed: pyproject.toml
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install -q --upgrade "pip>=25.1"
+	$(BENCH_VENV)/bin/python -m pip install -q --group test --group bench
+	touch $@
+
+# Peers live in an environment of their own, so that theirs and ours cannot disturb each other.
+$(BENCH_VENV)/.built: $(BENCH_VENV)/.installed $(RUST_SOURCES)
+	VIRTUAL_ENV=$(abspath $(BENCH_VENV)) $(BIN)/maturin develop --release --locked --extras sandbox -q
+	touch $@
+
+bench-env: build $(BENCH_VENV)/.built
+
+bench: bench-env ## ratios beside peers: signing, vault, store, import, candles (about 10 min)
+	$(BENCH_VENV)/bin/python benches/bench_sign.py
+	$(BENCH_VENV)/bin/python benches/bench_vault.py
+	$(BENCH_VENV)/bin/python benches/bench_store.py
+	$(BENCH_VENV)/bin/python benches/bench_import.py
+	$(BENCH_VENV)/bin/python benches/bench_candles.py
+
+bench-stream: bench-env ## ratios beside peers: the live stream, from socket to cache
+	$(BENCH_VENV)/bin/python benches/bench_stream.py
+
+torture: build ## kills, failing calls, power cuts, bit flips; RFC 6455 (about 15 min, wants root)
+	$(BIN)/python tests/torture/vault_torture.py
+	$(BIN)/python tests/torture/store_torture.py
+
 peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
 	$(BIN)/python benches/peers_check.py
 
@@ -62,4 +92,4 @@ fmt: $(STAMP) ## format everything
 	cargo fmt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) $(BENCH_VENV) .venv-peers target dist
