@@ -21,7 +21,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - the command takes no options
     """Print the table."""
-    table = Table("setting", "value", "from", box=None)
+    table = Table(box=None)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", overflow="fold")
     for setting in explain_config():
         table.add_row(setting.key, escape(setting.value), setting.origin)
     Console().print(table)

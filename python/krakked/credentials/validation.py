@@ -67,7 +67,9 @@ async def validate_credentials(
             info, problem = await _key_info(client)
     except KrakkedError as error:
         _log.info("validation ended: %s", type(error).__name__)
-        return Validation(outcome=classify_failure(error), tag=candidate.tag, error=error)
+        return Validation(
+            outcome=classify_failure(error), tag=candidate.tag, error=error.with_traceback(None)
+        )
     now_s = clock.wall_ns() // 1_000_000_000
     return enriched(candidate.tag, now_s, info, problem)
 
