@@ -429,7 +429,7 @@ proptest! {
                 for (name, value) in TICKER_VALUE_NAMES.iter().zip(&row.values) {
                     let known = element.get(name).and_then(Value::as_number).map(Number::to_string);
                     let known = known.map(|it| it.parse::<f64>().unwrap());
-                    prop_assert_eq!(value.map(|it| it.to_f64()), known, "{} in {}", name, text);
+                    prop_assert_eq!(value.map(krakked_core::decimal::Decimal::to_f64), known, "{} in {}", name, text);
                 }
             }
         }

@@ -1,0 +1,127 @@
+"""Every recorded frame decodes to the values that plain `json` gives.
+
+The recordings are not part of the project: KRAKKED_CAPTURES names their directory.
+"""
+
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import wire
+
+from krakked._core import FrameTap, MarketCache
+
+DEFAULT = Path(__file__).parents[3] / "shared" / "captures"
+CAPTURES = Path(os.environ.get("KRAKKED_CAPTURES", DEFAULT))
+FRAMES = [
+    (path.name, line)
+    for path in sorted(CAPTURES.glob("ws_v2_*.ndjson"))
+    for line in path.read_text().splitlines()
+]
+
+
+@pytest.fixture(autouse=True)
+def _recordings():
+    if not FRAMES:
+        pytest.skip(f"no recordings in {CAPTURES.resolve()} (set KRAKKED_CAPTURES)")
+
+
+def expected_event(message):
+    """The event of a message that is neither ticker nor candle."""
+    if message.get("channel") == "heartbeat":
+        return None
+    if message.get("channel") == "status":
+        return ("status", message["data"][0]["system"], message["data"][0].get("connection_id"))
+    if "method" not in message:
+        return ("other", message["channel"])
+    if not message["success"]:
+        names = ("method", "channel", "symbol", "interval", "req_id", "error")
+        return ("refused", *(message.get(name) for name in names))
+    result = message["result"]
+    return (
+        "subscribed",
+        result["channel"],
+        result.get("symbol"),
+        result.get("interval"),
+        message.get("req_id"),
+        result.get("warnings", []),
+    )
+
+
+@pytest.mark.parametrize(("name", "line"), FRAMES or [("none", "")])
+@pytest.mark.parametrize("how", ["tapped", "sliced", "library"])
+def test_every_frame_decodes_to_what_json_says(name, line, how):
+    cache = MarketCache()
+    tap = FrameTap(cache)
+    tap.receive(wire.REPLY, 1)
+    if how == "tapped":
+        assert tap.receive(wire.frame(line), 5) == b""
+    elif how == "sliced":
+        assert b"".join(tap.receive(bytes([byte]), 5) for byte in wire.frame(line)) == b""
+    else:
+        tap.apply_message(line, 5)
+    message = json.loads(line)
+    exact = wire.exact(line)
+    events = tap.take_events()
+    assert tap.statistics()["malformed"] == 0
+    if message.get("channel") == "ticker":
+        (element,) = exact["data"]
+        row = cache.ticker_exact(element["symbol"])
+        assert wire.as_decimals(row) == (*wire.ticker_row(element), 5)
+        floats = cache.ticker(element["symbol"])
+        plain = message["data"][0]
+        assert floats[:11] == tuple(plain[name] for name in wire.TICKER_VALUES)
+        assert floats[11] == plain["trades"]
+        assert events == [("ticker_snapshot", element["symbol"])]
+    elif message.get("channel") == "ohlc":
+        rows = exact["data"]
+        last = rows[-1]
+        row = cache.candle_exact(last["symbol"], int(last["interval"]))
+        assert wire.as_decimals(row) == (*wire.candle_row(last), False, 5)
+        closed = cache.take_closed()
+        assert [it[2] for it in closed] == [wire.candle_row(it)[0] for it in rows[:-1]]
+        for ours, element in zip(closed, message["data"][:-1], strict=True):
+            assert ours[3:] == (
+                *tuple(element[name] for name in wire.CANDLE_VALUES),
+                element["trades"],
+            )
+        span = (closed[0][2] if closed else row[0], row[0])
+        kinds = (
+            [("ohlc_snapshot", last["symbol"], 1, *span)] if message["type"] == "snapshot" else []
+        )
+        assert events == kinds
+    elif (expected := expected_event(message)) is None:
+        assert events == []
+    elif expected[0] == "status":
+        (event,) = events
+        assert event[:3] == expected
+        assert json.loads(event[3]) == message["data"][0]
+    else:
+        assert events == [expected]
+
+
+def test_an_update_older_than_the_snapshot_moves_nothing_back():
+    lines = [line for name, line in FRAMES if "ohlc_btcusdt" in name]
+    snapshot, late = lines[-2:]
+    assert (json.loads(snapshot)["type"], json.loads(late)["type"]) == ("snapshot", "update")
+    cache = MarketCache()
+    tap = FrameTap(cache)
+    tap.receive(wire.REPLY + wire.frame(snapshot) + wire.frame(late), 5)
+    newest = wire.exact(snapshot)["data"][-1]
+    row = cache.candle_exact("BTC/USDT", 1)
+    assert wire.as_decimals(row)[:8] == wire.candle_row(newest)
+    assert tap.statistics()["late"] == 1
+
+
+def test_digits_are_kept_as_sent():
+    cache = MarketCache()
+    tap = FrameTap(cache)
+    for _, line in FRAMES:
+        if line.startswith('{"channel":"ticker"'):
+            tap.apply_message(line, 5)
+            row = cache.ticker_exact("BTC/USD")
+            for name, text in zip(wire.TICKER_VALUES, row, strict=False):
+                assert f'"{name}":{text}' in line
+                assert Decimal(text) == wire.exact(line)["data"][0][name]
