@@ -15,6 +15,7 @@ from trio.testing import MockClock
 
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 from krakked.sandbox.faulty_stream import fragmented
+from krakked.sandbox.hostile import HOSTILE_KINDS
 
 Client = Callable[..., Any]
 
@@ -299,6 +300,9 @@ async def test_rest_faults(autojump_clock: MockClock, open_rest: Client) -> None
         start = trio.current_time()
         assert await rest.errors("Time") == []
         assert trio.current_time() - start >= 60
+        rest_faults.drop(endpoint="Time")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await rest.http.get("/0/public/Time")
         rest_faults.refuse_connects()
         with pytest.raises(httpx.ConnectError):
             await rest.http.get("/0/public/Time")
@@ -317,3 +321,58 @@ async def test_a_reader_that_never_reads_is_dropped(
         await trio.sleep(600)
         exchange.faults.resume()
         await expect_close(ws)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", HOSTILE_KINDS)
+async def test_hostile_servers_never_serve_and_can_be_cured(
+    autojump_clock: MockClock, open_ws: Client, kind: str
+) -> None:
+    async with open_sandbox(memory=True) as exchange:
+        exchange.faults.hostile(kind)
+        good = 0
+        for _ in range(3):
+            with trio.move_on_after(120):
+                try:
+                    async with open_ws(exchange, max_size=1 << 20) as ws:
+                        await ws.subscribe("ticker", ["BTC/USD"])
+                        while True:
+                            text = await ws.websocket.get_message()
+                            good += '"channel":"ticker"' in text and len(text) < 500
+                except* (trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, OSError):
+                    pass
+        if "cuts" not in kind and "silent" not in kind and "closes" not in kind:
+            assert good < 400, kind
+        exchange.faults.clear()
+        await trio.sleep(1)
+        assert exchange.connections == []
+        async with open_ws(exchange) as ws:
+            await ws.subscribe("ticker", ["BTC/USD"])
+            frames = await ws.collect(60)
+            assert sum(frame.get("channel") == "ticker" for frame in frames) > 20
+
+
+@pytest.mark.slow
+async def test_a_storm_passes(autojump_clock: MockClock, open_ws: Client) -> None:
+    async with open_sandbox(memory=True, seed=5) as exchange, trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.faults.storm, 600.0)
+        ends = []
+        while trio.current_time() < 600:
+            with trio.move_on_after(60):
+                try:
+                    async with open_ws(exchange) as ws:
+                        await ws.subscribe("ticker", ["BTC/USD"])
+                        while True:
+                            await ws.websocket.get_message()
+                except* (
+                    trio_websocket.ConnectionClosed,
+                    trio_websocket.HandshakeError,
+                    OSError,
+                ) as e:
+                    ends.append(repr(e.exceptions))
+            await trio.sleep(1)
+        assert len(ends) > 5
+        await trio.sleep(60)
+        async with open_ws(exchange) as ws:
+            await ws.subscribe("ticker", ["BTC/USD"])
+            assert len(await ws.collect(60)) > 20

@@ -9,8 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+import trio
+
 from krakked.sandbox.digits import NS
 from krakked.sandbox.faulty_stream import FaultyStream
+from krakked.sandbox.hostile import HOSTILE_KINDS, STORM
 from krakked.sandbox.reference_channel import instrument_update
 from krakked.sandbox.rest_faults import RestFaults
 from krakked.sandbox.venue import Venue
@@ -37,12 +40,14 @@ class Faults:
         self._slices = 0
         self._slice_pause_s = 0.0
         self._fragments = 0
+        self._silent_mean_bytes: int | None = None
+        self._garbage = self._stalled = False
         server.on_stream = self._prepare
 
     def clear(self) -> None:
         """End every standing fault; open connections flow again."""
         stream = self._server.faults
-        stream.coalesce = stream.mute_all = False
+        stream.coalesce = stream.mute_all = stream.refuse_all = False
         stream.refused.clear()
         stream.muted.clear()
         stream.refused_channels = stream.muted_channels = None
@@ -51,13 +56,17 @@ class Faults:
         self._server.reject_next.clear()
         self._server.reject_always = None
         self._refused_connects, self._refusing = 0, False
-        self._cut_mean_bytes = None
+        self._cut_mean_bytes = self._silent_mean_bytes = None
+        self._garbage = self._stalled = False
+        self._server.close_after_s = None
         self._cut_next.clear()
         self.slice_bytes(0)
         self.fragment(0)
         self.resume()
         self.rest.clear()
         self._venue.clock.shown_offset_ns = 0
+        if self._venue.system != "online":
+            self.set_system("online")
 
     # --- bytes ----------------------------------------------------------------------------------
 
@@ -94,6 +103,22 @@ class Faults:
             connection.stream.silent = True
         return len(chosen)
 
+    def half_open_randomly(self, mean_bytes: int | None) -> None:
+        """Let every later connection fall silent after a random number of bytes; None ends it."""
+        self._silent_mean_bytes = mean_bytes
+
+    def never_answer(self, on: bool = True) -> None:
+        """Leave the handshakes of later connections unanswered."""
+        self._stalled = on
+
+    def garbage(self, on: bool = True) -> None:
+        """Send random bytes instead of frames on later connections."""
+        self._garbage = on
+
+    def close_after(self, seconds: float | None) -> None:
+        """Close later connections politely (a close frame) after so many seconds; None ends it."""
+        self._server.close_after_s = seconds
+
     def stall(self, connections: Iterable[int] | None = None) -> None:
         """Hold back everything sent, until `resume`."""
         for connection in self._chosen(connections):
@@ -123,6 +148,11 @@ class Faults:
     def _prepare(self, stream: FaultyStream) -> None:
         stream.slices, stream.slice_pause_s = self._slices, self._slice_pause_s
         stream.fragments = self._fragments
+        stream.garbage = self._garbage
+        if self._stalled:
+            stream.stall()
+        if self._silent_mean_bytes is not None:
+            stream.silent_after = int(self._random.expovariate(1 / self._silent_mean_bytes))
         if self._cut_next:
             stream.cut_after = self._cut_next.pop(0)
         elif self._cut_mean_bytes is not None:
@@ -156,9 +186,12 @@ class Faults:
             return False
         return True
 
-    def accept_then_drop(self, times: int = 1) -> None:
-        """Shake hands and drop at once."""
-        self._server.reject_next += [0] * times
+    def accept_then_drop(self, times: int | None = 1) -> None:
+        """Shake hands and drop at once; `times=None`: until `allow_connects`."""
+        if times is None:
+            self._server.reject_always = 0
+        else:
+            self._server.reject_next += [0] * times
 
     def cloudflare_page(self, status: int = 503, times: int | None = 1) -> None:
         """Answer handshakes with an HTML page; `times=None`: until `allow_connects`."""
@@ -166,6 +199,24 @@ class Faults:
             self._server.reject_always = status
         else:
             self._server.reject_next += [status] * times
+
+    def hostile(self, kind: str) -> None:
+        """Become one of the servers named in `HOSTILE_KINDS`, until `clear`."""
+        HOSTILE_KINDS[kind](self)
+
+    async def storm(self, seconds: float, *, mean_gap_s: float = 20.0) -> None:
+        """Make something go wrong every now and then, drawn from the seed; to be run as a task.
+
+        Cuts at random bytes, half-open and stalled connections, refusals, pages, drops, sliced and
+        fragmented bytes, broken JSON; each lasts a while. All is well again when it returns.
+        """
+        end = trio.current_time() + seconds
+        while True:
+            await trio.sleep(self._random.expovariate(1 / mean_gap_s))
+            if trio.current_time() >= end:
+                break
+            await self._random.choice(STORM)(self, self._random)
+        self.clear()
 
     # --- content --------------------------------------------------------------------------------
 
@@ -198,8 +249,13 @@ class Faults:
         self._server.faults.refused |= set(symbols)
         self._server.faults.refused_channels = None if channels is None else frozenset(channels)
 
+    def refuse_all_symbols(self) -> None:
+        """Refuse every subscription for a symbol."""
+        self._server.faults.refuse_all = True
+
     def accept_symbols(self) -> None:
         """Refuse none any more."""
+        self._server.faults.refuse_all = False
         self._server.faults.refused.clear()
         self._server.faults.refused_channels = None
 
@@ -223,12 +279,16 @@ class Faults:
         In maintenance no market data flows and REST answers EService:Unavailable; `drop` also ends
         all connections.
         """
+        self.set_system(status)
+        if drop:
+            await self.cut()
+
+    def set_system(self, status: str) -> None:
+        """Change and announce the system status like `system`, without waiting."""
         self._venue.system = status
         self._server.pump.paused = status == "maintenance"
         for connection in self._chosen(None):
             connection.send_status()
-        if drop:
-            await self.cut()
 
     async def maintenance(self, *, drop: bool = False) -> None:
         """Begin maintenance; end it with `system("online")`."""

@@ -16,6 +16,8 @@ class FaultyStream(trio.abc.Stream):
     Attributes:
         silent: Half-open: nothing is sent or received any more, and nobody is told.
         cut_after: Bytes that may still be sent before the connection drops; None: no cut.
+        silent_after: Bytes that may still be sent before the connection falls silent; None: never.
+        garbage: Replace everything after the handshake's answer with random bytes.
         slices: Longest piece of bytes sent at once; 0: whole.
         slice_pause_s: Pause between pieces.
         fragments: Split every text frame into so many WebSocket fragments; 0 or 1: not at all.
@@ -33,6 +35,8 @@ class FaultyStream(trio.abc.Stream):
         self._closed = trio.Event()
         self.silent = False
         self.cut_after: int | None = None
+        self.silent_after: int | None = None
+        self.garbage = False
         self.slices = 0
         self.slice_pause_s = 0.0
         self.fragments = 0
@@ -55,6 +59,12 @@ class FaultyStream(trio.abc.Stream):
         if self.silent:
             await trio.lowlevel.checkpoint()
             return
+        if self.garbage and self.sent_bytes:
+            data = self._random.randbytes(len(data))
+        if self.silent_after is not None and len(data) > self.silent_after:
+            await self._send(data[: self.silent_after])
+            self.silent = True
+            return
         if self.cut_after is not None and len(data) > self.cut_after:
             data = data[: self.cut_after]
             await self._send(data)
@@ -63,6 +73,8 @@ class FaultyStream(trio.abc.Stream):
         await self._send(data)
         if self.cut_after is not None:
             self.cut_after -= len(data)
+        if self.silent_after is not None:
+            self.silent_after -= len(data)
 
     async def _send(self, data: bytes) -> None:
         self.sent_bytes += len(data)
@@ -103,6 +115,8 @@ class FaultyStream(trio.abc.Stream):
                 self.peer_gone = True
                 raise
             self.peer_gone = not data
+            if self.peer_gone:
+                self._resume.set()  # nothing waits for a peer that left
             if self.peer_gone or not self.silent:
                 return data
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from krakked.sandbox import ws_frames as frames
-from krakked.sandbox.candles import Candles, candles_of, joined
+from krakked.sandbox.candles import Candles, candles_of, empty, joined
 from krakked.sandbox.digits import NS
 from krakked.sandbox.market import DAY_S, PairMarket, day_figures
 from krakked.sandbox.ws_frames import TradeRow
@@ -17,6 +17,7 @@ from krakked.sandbox.ws_frames import TradeRow
 _SNAPSHOT_CLOSED = 9
 _FAR = 2**62
 _QUOTES_AHEAD = 16
+_TRADES_BACK = (128, 1024)
 
 
 class LivePair:
@@ -160,11 +161,16 @@ class LivePair:
         )
 
     def _recent_candles(self, step_s: int, end_s: int) -> Candles:
-        """Give complete candles out of the newest few hundred trades before a time."""
+        """Give complete candles out of the newest trades before a time."""
         last = self.market.tape.count_at(end_s * NS - 1)
-        candles = candles_of(self.market.tape.trades(last - 639, last), step_s)
-        if last > 640 and len(candles):
-            candles = candles.cut(int(candles.times[0]) + 1, end_s)
+        candles = empty()
+        for count in _TRADES_BACK:
+            candles = candles_of(self.market.tape.trades(last - count + 1, last), step_s)
+            if last <= count:
+                break
+            candles = candles.cut(int(candles.times[0]) + 1, end_s)  # the first may be incomplete
+            if len(candles) >= _SNAPSHOT_CLOSED:
+                break
         return candles
 
     # --- ticker ---------------------------------------------------------------------------------

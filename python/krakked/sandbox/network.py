@@ -31,9 +31,13 @@ class _MemoryTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await trio.lowlevel.checkpoint()
-        if self._faults.rest.takes_connect():
-            return await self._asgi.handle_async_request(request)
-        raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
+        if not self._faults.rest.takes_connect():
+            raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
+        response = await self._asgi.handle_async_request(request)
+        if self._faults.rest.drops(request.url.path.rsplit("/", 1)[-1]):
+            text = "Server disconnected without sending a response."
+            raise httpx.RemoteProtocolError(text, request=request)
+        return response
 
 
 class MemoryNetwork:

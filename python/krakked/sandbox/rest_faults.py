@@ -94,6 +94,14 @@ class RestFaults:
         """Answer 200 with something that is no JSON."""
         self._armed.append(_Armed("garbage", endpoint, times, 0.0, chance))
 
+    def drop(self, *, endpoint: str | None = None, times: int = 1, chance: float = 1.0) -> None:
+        """Close the connection without an answer; the call still counts (in memory only)."""
+        self._armed.append(_Armed("drop", endpoint, times, 0.0, chance))
+
+    def drops(self, endpoint: str) -> bool:
+        """Whether an answer is lost on its way (asked by the network)."""
+        return self._take("drop", endpoint) is not None
+
     def _take(self, kind: str, endpoint: str) -> _Armed | None:
         for armed in self._armed:
             if armed.kind == kind and armed.endpoint in (None, endpoint):

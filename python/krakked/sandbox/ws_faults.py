@@ -14,6 +14,7 @@ class StreamFaults:
     rng: random.Random
     coalesce: bool = False
     refused: set[str] = field(default_factory=set)
+    refuse_all: bool = False
     refused_channels: frozenset[str] | None = None
     muted: set[str] = field(default_factory=set)
     mute_all: bool = False
@@ -29,7 +30,8 @@ class StreamFaults:
     def refuses(self, connection: int, channel: str, symbol: str) -> bool:
         """Whether a subscription is refused."""
         del connection
-        return symbol in self.refused and _covers(self.refused_channels, channel)
+        refused = self.refuse_all or symbol in self.refused
+        return refused and _covers(self.refused_channels, channel)
 
     def take_rate_error(self) -> bool:
         """Whether the next request is answered with a message-rate error."""

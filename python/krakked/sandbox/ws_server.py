@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import trio
 import trio_websocket
@@ -37,8 +38,10 @@ class WsServer:
         self.reject_next: list[int] = []
         """HTTP statuses for the next handshakes; 0 accepts and drops at once."""
         self.reject_always: int | None = None
-        self.prepare_stream: list[FaultyStream] = []
-        self.on_stream = _nothing
+        """HTTP status for every handshake; 0 as above."""
+        self.close_after_s: float | None = None
+        self.on_stream: Callable[[FaultyStream], object] = id
+        """Called with every new connection's stream."""
         self._seed = seed
         self._recording = recording
         settings = venue.settings
@@ -79,10 +82,12 @@ class WsServer:
             headers = [(b"Content-Type", b"text/html"), (b"Server", b"cloudflare")]
             await request.reject(status, extra_headers=headers, body=body)
             return
-        drop = bool(self.reject_next) and self.reject_next[0] == 0
+        drop = self.reject_always == 0
+        if self.reject_next and self.reject_next[0] == 0:
+            self.reject_next.pop(0)
+            drop = True
         websocket = await request.accept(extra_headers=[(b"Server", b"cloudflare")])
         if drop:
-            self.reject_next.pop(0)
             return
         self.accepted += 1
         if self._recording is not None:
@@ -129,6 +134,8 @@ class WsServer:
                 nursery.start_soon(connection.send_loop, websocket)
                 nursery.start_soon(self._close_when_idle, connection, nursery.cancel_scope)
                 connection.send_status()
+                if self.close_after_s is not None:
+                    nursery.cancel_scope.deadline = trio.current_time() + self.close_after_s
                 while True:
                     await connection.handle(await websocket.get_message())
         finally:
@@ -148,7 +155,3 @@ class WsServer:
                 scope.cancel()
                 return
             await trio.sleep_until(due)
-
-
-def _nothing(stream: FaultyStream) -> None:
-    """Prepare nothing."""
