@@ -186,7 +186,8 @@ class FrameTap:
                                              method: "" when the answer does not say
         ("ticker_snapshot", symbol)          a snapshot, or the first ticker data of a symbol on
                                              this connection
-        ("ohlc_snapshot", symbol, interval)  a snapshot of candles arrived
+        ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s)
+                                             a snapshot of candles arrived, and the range of its rows
         ("instrument", type, raw_json)       type: "snapshot" or "update"; raw_json: `data` as sent
         ("malformed", reason, sample)        sample: at most 200 characters, printable ASCII
         ("other", channel | method)          of no use here; each name is told once
@@ -298,7 +299,3 @@ class OhlcvtParser:
     @property
     def last_s(self) -> int | None:
         """Open time of the newest row read."""
-
-# STREAM wants (one thing): ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s), the range of the
-# snapshot's rows, one event per symbol of the frame. `oldest` newer than the newest candle known before the outage means
-# a hole that REST has to fill; without it every reconnect at a minute boundary would cost a REST call per pair.

@@ -39,8 +39,8 @@ pub enum Event {
     Refused(String, Subject, String),
     /// First ticker data, or a snapshot, of a symbol on this connection.
     TickerSnapshot(Arc<str>),
-    /// A snapshot of candles: symbol, minutes.
-    OhlcSnapshot(Arc<str>, u32),
+    /// A snapshot of candles: symbol, minutes, opening times of its oldest and newest row.
+    OhlcSnapshot(Arc<str>, u32, i64, i64),
     /// Reference data: whether a snapshot, the `data` object as sent.
     Instrument(bool, String),
     /// A message was refused: reason, a printable sample.
@@ -262,7 +262,7 @@ impl Ledger {
     }
 
     fn apply_candles(&mut self, cache: &mut Cache, rows: &Rows, origin: Origin) {
-        let mut told = None;
+        let mut span: Option<(u32, u32, i64, i64)> = None;
         for (symbol, row) in rows.candles() {
             let applied = cache
                 .slot(symbol)
@@ -276,13 +276,28 @@ impl Ledger {
                 Outcome::Late => self.counts.late += 1,
                 Outcome::Known => {}
             }
-            if origin.snapshot && told != Some((slot, row.interval_minutes)) {
-                told = Some((slot, row.interval_minutes));
-                self.push(
-                    Event::OhlcSnapshot(cache.name(slot), row.interval_minutes),
-                    0,
-                );
+            if !origin.snapshot {
+                continue;
             }
+            span = match span {
+                Some((at, minutes, oldest, newest))
+                    if at == slot && minutes == row.interval_minutes =>
+                {
+                    Some((at, minutes, oldest.min(row.open_s), newest.max(row.open_s)))
+                }
+                other => {
+                    self.tell_snapshot(cache, other);
+                    Some((slot, row.interval_minutes, row.open_s, row.open_s))
+                }
+            };
+        }
+        self.tell_snapshot(cache, span);
+    }
+
+    fn tell_snapshot(&mut self, cache: &Cache, span: Option<(u32, u32, i64, i64)>) {
+        if let Some((slot, minutes, oldest, newest)) = span {
+            let name = cache.name(slot);
+            self.push(Event::OhlcSnapshot(name, minutes, oldest, newest), 0);
         }
     }
 

@@ -316,10 +316,6 @@ class Line:
         self.table.data(SubscriptionKey(TICKER, cast("str", event[1])))
 
     def _on_ohlc_snapshot(self, event: tuple[object, ...]) -> None:
-        if len(event) == 3:  # TEMPORARY until the core reports the range
-            row = self._cache.candle(str(event[1]), cast("int", event[2]))
-            open_s = int(row[0] or 0) if row is not None else 0
-            event = (*event, open_s - 8 * 60 * cast("int", event[2]), open_s)
         _, symbol, interval, oldest_s, newest_s = cast("tuple[str, str, int, int, int]", event)
         self.table.data(SubscriptionKey(OHLC, symbol, interval))
         self._hooks.ohlc_snapshot(symbol, interval, oldest_s, newest_s)
