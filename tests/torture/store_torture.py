@@ -49,6 +49,7 @@ CALLS = {
     *("openat", "read", "write", "pread64", "fsync", "rename", "flock", "ftruncate", "mkdir"),
     *("fstat", "newfstatat", "lseek", "getdents64", "unlink", "close"),
 }
+_ACK = struct.Struct("<qii")
 SHUTDOWN_IOCTL = 0x8004587D  # EXT4_IOC_SHUTDOWN (linux/fs/ext4/ext4.h)
 
 
@@ -89,14 +90,19 @@ def forked(work: Callable[[], int]) -> int:
         os._exit(status)
 
 
-def drained(read: int) -> list[tuple[int, int]]:
-    """Read what was acknowledged: (kind, bars so far) pairs."""
+def acknowledge(pipe: int, kind: int, end: int) -> None:
+    """Tell the parent that a call has returned, and when."""
+    os.write(pipe, _ACK.pack(time.monotonic_ns(), kind, end))
+
+
+def drained(read: int) -> list[tuple[int, int, int]]:
+    """Read what was acknowledged: (time in ns, kind, bars so far)."""
     data = b""
     while chunk := os.read(read, 65536):
         data += chunk
     os.close(read)
-    whole = len(data) // 8 * 8
-    return [struct.unpack_from("<ii", data, at) for at in range(0, whole, 8)]
+    whole = len(data) // _ACK.size * _ACK.size
+    return list(_ACK.iter_unpack(data[:whole]))
 
 
 # --- 1: kills ------------------------------------------------------------------------------------
@@ -104,7 +110,7 @@ def drained(read: int) -> list[tuple[int, int]]:
 REST, JOURNAL = 0, 1
 
 
-def worker(root: Path, acknowledge: int, seed: int, rest: int, live: int) -> int:
+def worker(root: Path, pipe: int, seed: int, rest: int, live: int) -> int:
     """Append, journal and fold for ever; each promise is written to the pipe after it was given."""
     chance = random.Random(seed)
     store = OHLCStore(root)
@@ -120,11 +126,11 @@ def worker(root: Path, acknowledge: int, seed: int, rest: int, live: int) -> int
                 covered=(START + 60 * back, START + 60 * end),
             )
             rest = end
-            os.write(acknowledge, struct.pack("<ii", REST, rest))
+            acknowledge(pipe, REST, rest)
         elif draw < 0.95:
             store.append_provisional("1m", [(LIVE_ONE, bar_at(live)), (LIVE_TWO, bar_at(live))])
             live += 1
-            os.write(acknowledge, struct.pack("<ii", JOURNAL, live))
+            acknowledge(pipe, JOURNAL, live)
         else:
             store.fold_journal()
 
@@ -175,7 +181,7 @@ def kills(count: int, seed: int) -> tuple[str, list[str]]:
                 problems.append(f"kill {number}: the worker ended by itself")
             acknowledged = drained(read)
             promises += len(acknowledged)
-            for kind, end in acknowledged:
+            for _, kind, end in acknowledged:
                 state[kind] = max(state[kind], end)
             found, rest, live = check_state(root, state)
             problems += [f"kill {number}: {problem}" for problem in found]
@@ -300,14 +306,22 @@ def run(*command: str) -> None:
 
 def one_cut(
     mounted: Path, state: dict[int, int], seed: int, flag: int
-) -> tuple[dict[int, int], int]:
-    """Let a child write, cut the power after a while; give what was promised, and how often."""
+) -> tuple[dict[int, int], int, list[tuple[int, int]]]:
+    """Let a child write, cut the power after a while.
+
+    A machine without power acknowledges nothing, but the ioctl lets an fsync that is under way
+    return success without its data: what is acknowledged after the cut has begun is no promise.
+
+    Returns:
+        What was promised, how many acknowledgements before the cut, and those after.
+    """
     read, write = os.pipe()
     root = mounted / "store"
     child = forked(lambda: worker(root, write, seed, state[REST], state[JOURNAL]))
     os.close(write)
-    time.sleep(random.Random(seed).uniform(0.002, 0.06))
+    time.sleep(random.Random(seed).uniform(0.005, 0.1))
     descriptor = os.open(mounted, os.O_RDONLY)
+    cut_at = time.monotonic_ns()
     fcntl.ioctl(descriptor, SHUTDOWN_IOCTL, struct.pack("<I", flag))
     os.close(descriptor)
     _, status = os.waitpid(child, 0)
@@ -315,9 +329,10 @@ def one_cut(
         raise RuntimeError("the writing process met something other than our error")
     acknowledged = drained(read)
     promised = dict(state)
-    for kind, end in acknowledged:
+    before = [ack for ack in acknowledged if ack[0] <= cut_at]
+    for _, kind, end in before:
         promised[kind] = max(promised[kind], end)
-    return promised, len(acknowledged)
+    return promised, len(before), [ack[1:] for ack in acknowledged[len(before) :]]
 
 
 def power_cuts(cuts: int, seed: int) -> tuple[str, list[str]]:
@@ -325,7 +340,7 @@ def power_cuts(cuts: int, seed: int) -> tuple[str, list[str]]:
     if reason:
         return f"skipped: {reason}", []
     problems: list[str] = []
-    promises = 0
+    promises = doubtful = gone = 0
     state = {REST: 0, JOURNAL: 0}
     with tempfile.TemporaryDirectory() as top:
         image, mounted = Path(top) / "disk.img", Path(top) / "mnt"
@@ -343,8 +358,9 @@ def power_cuts(cuts: int, seed: int) -> tuple[str, list[str]]:
             except subprocess.CalledProcessError as error:
                 return f"skipped: loop mounts are refused here ({error.stderr!r})", []
             try:
-                state, made = one_cut(mounted, state, seed + cut, flag)
+                state, made, late = one_cut(mounted, state, seed + cut, flag)
                 promises += made
+                doubtful += len(late)
             finally:
                 run("umount", str(mounted))
             run("mount", "-o", options, str(image), str(mounted))
@@ -353,8 +369,10 @@ def power_cuts(cuts: int, seed: int) -> tuple[str, list[str]]:
             finally:
                 run("umount", str(mounted))
             state = {REST: rest, JOURNAL: live}
+            gone += sum(end > state[kind] for kind, end in late)
             problems += [f"cut {cut} ({options}, flag {flag}): {problem}" for problem in found]
-    return f"{cuts} cuts, {promises} acknowledged writes: {len(problems)} problems", problems
+    line = f"{cuts} cuts, {promises} writes acknowledged before them: {len(problems)} problems"
+    return f"{line}; {doubtful} acknowledged while cutting, {gone} of those gone", problems
 
 
 # --- 4: a race -----------------------------------------------------------------------------------

@@ -76,10 +76,14 @@ class Journal:
                 raise
             self._end += len(data)
 
+    def is_empty(self) -> bool:
+        """Whether there is no file at all, neither active nor set aside."""
+        return not self._files()
+
     def entries_of(self, pair: str) -> list[OHLCBar]:
         """Give a pair's bars that are not folded yet, oldest entry first."""
-        if not self._path.parent.is_dir():
-            return []
+        if self.is_empty():
+            return []  # and no lock file is made for it
         with self._held(), typed_errors(self._path):
             parsed: dict[tuple[int, bytes], _Parsed] = {}
             bars: list[OHLCBar] = []
@@ -96,8 +100,6 @@ class Journal:
 
     def set_aside(self) -> list[Path]:
         """Start a new file and name the ones to fold, oldest first; they are written no more."""
-        if not self._path.parent.is_dir():
-            return []
         with self._held(), typed_errors(self._path):
             self._drop()
             aside = _aside(self._path)

@@ -10,20 +10,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 import pyarrow as pa
 
 from krakked.config.settings import StoreBackend
 from krakked.errors import StoreError
 from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import columns, gap_truth, journal, merge, sweep, upkeep
+from krakked.market.store import columns, folding, gap_truth, merge, sweep, upkeep
 from krakked.market.store.coverage import Coverage, CoverageRange, Gap
 from krakked.market.store.csv_files import CsvFiles
 from krakked.market.store.filesystem import warn_if_remote
+from krakked.market.store.folding import FoldReport
 from krakked.market.store.journal import Journal
 from krakked.market.store.layout import Series, StorePaths, quote_pair
 from krakked.market.store.locks import locked
@@ -37,15 +38,6 @@ _FORMATS: Mapping[StoreBackend, type[PartitionFiles]] = {
     StoreBackend.PARQUET: ParquetFiles,
     StoreBackend.CSV: CsvFiles,
 }
-
-
-class FoldReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `OHLCStore.fold_journal` did."""
-
-    bars: int
-    """Bars that are new in the files, or replaced an older provisional one."""
-    series: int
-    """Series that had bars in the journal."""
 
 
 class OHLCStore:
@@ -220,6 +212,14 @@ class OHLCStore:
         table = self.get_columns(pair, timeframe, lookback=1, provisional=provisional)
         return int(columns.times(table)[0]) if table.num_rows else None
 
+    def first_stored(self, pair: str, timeframe: str, *, provisional: bool = False) -> int | None:
+        """Give the open time of the oldest stored bar in unix seconds, or None."""
+        series = self._series(pair, timeframe)
+        for table in self._series_files(series).tables(None, None, provisional):
+            if table.num_rows:
+                return int(columns.times(table)[0])
+        return None
+
     def coverage(self, pair: str, timeframe: str) -> tuple[CoverageRange, ...]:
         """Give the ranges that sources have answered for: strongest source first, then by time.
 
@@ -290,38 +290,22 @@ class OHLCStore:
         Raises:
             StoreError: Some series could not be written; its bars stay in the journal.
         """
-        bars = series_count = 0
+        bars = series = 0
         failed: StoreError | None = None
         for timeframe, live in self._journals.items():
-            if not self._paths.journal.is_dir():
-                break
+            if live.is_empty():
+                continue
             lock = self._paths.fold_lock(timeframe)
+            append = partial(self._append_provisional, timeframe)
             with locked(lock, timeout_s=self._timeout_s, what=f"The journal of {timeframe}"):
-                for path in live.set_aside():
-                    folded, pairs, error = self._fold_file(live, timeframe, path)
-                    bars, series_count = bars + folded, series_count + pairs
-                    failed = failed or error
+                stored, seen, error = folding.fold(live, append, self._paths.quarantine)
+            bars, series, failed = bars + stored, series + seen, failed or error
         if failed is not None:
             raise failed
-        return FoldReport(bars=bars, series=series_count)
+        return FoldReport(bars=bars, series=series)
 
-    def _fold_file(
-        self, live: Journal, timeframe: str, path: Path
-    ) -> tuple[int, int, StoreError | None]:
-        entries, damaged, _torn = journal.read(path)
-        by_pair: dict[str, list[OHLCBar]] = {}
-        for pair, bar in entries:
-            by_pair.setdefault(pair, []).append(bar)
-        bars = 0
-        failed: StoreError | None = None
-        for pair, rows in by_pair.items():
-            try:
-                bars += self.append_bars(pair, timeframe, rows, source=Source.WEBSOCKET)
-            except StoreError as error:
-                failed = failed or error
-        if failed is None:
-            live.discard(path, keep_in=self._paths.quarantine if damaged else None)
-        return bars, len(by_pair), failed
+    def _append_provisional(self, timeframe: str, pair: str, bars: list[OHLCBar]) -> int:
+        return self.append_bars(pair, timeframe, bars, source=Source.WEBSOCKET)
 
     # --- upkeep --------------------------------------------------------------------------------
 

@@ -1,0 +1,205 @@
+"""`krakked store`: look after the candles on disk."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import trio
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from krakked.client import Kraken, open_kraken
+from krakked.config.loader import load_config
+from krakked.errors import BackfillTooLargeError, StoreCorruptError, UnknownPairError
+from krakked.market.history.report import BackfillReport
+from krakked.market.store.coverage import Gap, GapKind
+from krakked.market.store.ohlc_store import OHLCStore
+from krakked.market.store.upkeep import Finding
+from krakked.market.timeframes import interval_s
+
+_ACTIONS = {
+    "check": "every series: from when to when, and what is missing",
+    "verify": "read every file and check checksums, order and duplicates",
+    "repair": "set damaged files aside and fetch what Kraken still has of what is missing",
+    "compact": "fold live bars into the files and tidy up",
+    "snapshot": "hard-link a copy that other programs may read while krakked writes",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("store", help="look after the candles on disk")
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    for name, text in _ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
+        action.set_defaults(run=run)
+        if name in {"check", "repair"}:
+            action.add_argument("--pair", help="only this pair (canonical name)")
+            action.add_argument("--timeframe", help="only this timeframe")
+        if name == "repair":
+            action.add_argument("--offline", action="store_true", help="fetch nothing")
+            action.add_argument(
+                "--allow-long", action="store_true", help="fetch even if it takes over 2,000 calls"
+            )
+        if name == "snapshot":
+            action.add_argument("directory", metavar="DIR", help="new directory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one action; 0 when all is well, 1 when something is missing or damaged."""
+    console = Console()
+    with _configured_store() as store:
+        if arguments.action == "check":
+            return _check(console, store, arguments)
+        if arguments.action == "verify":
+            return _verify(console, store)
+        if arguments.action == "compact":
+            report = store.compact()
+            console.print(f"{report.series} series looked at, {report.rewritten} files rewritten.")
+            return 0
+        if arguments.action == "snapshot":
+            count = store.snapshot(arguments.directory)
+            console.print(f"{count} files linked into {escape(arguments.directory)}.")
+            return 0
+        status = _repair_files(console, store)
+        incomplete = [] if arguments.offline else _incomplete(console, store, arguments)
+    if incomplete:
+        return max(status, trio.run(_fetch, console, incomplete, arguments.allow_long))
+    return status
+
+
+@contextmanager
+def _configured_store() -> Iterator[OHLCStore]:
+    settings = load_config().market_data.ohlc_store
+    with OHLCStore(settings.root_dir, backend=settings.backend) as store:
+        yield store
+
+
+def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    return [
+        (pair, timeframe)
+        for pair, timeframe in store.series()
+        if arguments.pair in {None, pair} and arguments.timeframe in {None, timeframe}
+    ]
+
+
+# --- check -------------------------------------------------------------------------------------
+
+
+def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    table = Table("pair", "timeframe", "first", "last", "no trade", "missing", box=None)
+    status = 0
+    chosen = _chosen(store, arguments)
+    for pair, timeframe in chosen:
+        try:
+            row, whole = _row(store, pair, timeframe)
+        except StoreCorruptError as error:
+            row, whole = ("", "", "", f"[red]{escape(str(error))}[/]"), False
+        table.add_row(escape(pair), timeframe, *row)
+        status = status if whole else 1
+    if not chosen:
+        console.print(f"Nothing is stored in {escape(str(store.root))}.")
+        return 0
+    console.print(table)
+    if status:
+        console.print("To fetch what Kraken still has: krakked store repair")
+    return status
+
+
+def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, str, str], bool]:
+    step_s = interval_s(timeframe)
+    gaps = store.gaps(pair, timeframe)
+    first = store.first_stored(pair, timeframe)
+    last = store.last_closed(pair, timeframe)
+    missing = [gap for gap in gaps if gap.kind is GapKind.MISSING]
+    empty = sum(gap.end_s - gap.start_s for gap in gaps if gap.kind is GapKind.NO_TRADE)
+    return (_time(first), _time(last), str(empty // step_s), _told(missing, step_s)), not missing
+
+
+def _told(missing: list[Gap], step_s: int) -> str:
+    if not missing:
+        return "none"
+    count = sum(gap.end_s - gap.start_s for gap in missing) // step_s
+    where = f"{_time(missing[0].start_s)} to {_time(missing[0].end_s)}"
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return f"[yellow]{count}[/]: {where}{more}"
+
+
+def _time(moment_s: int | None) -> str:
+    if moment_s is None:
+        return ""
+    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+# --- verify and repair -------------------------------------------------------------------------
+
+
+def _verify(console: Console, store: OHLCStore) -> int:
+    findings = store.verify()
+    for finding in findings:
+        _print_finding(console, finding)
+    if findings:
+        console.print(f"{len(findings)} problems. To mend them: krakked store repair")
+        return 1
+    console.print(f"{len(store.series())} series verified, every file is sound.")
+    return 0
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    console.print(f"[red]{escape(finding.path)}[/]: {escape(finding.problem)}", soft_wrap=True)
+
+
+def _repair_files(console: Console, store: OHLCStore) -> int:
+    report = store.repair()
+    for part in report.partitions:
+        console.print(
+            f"{escape(part.pair)} {part.timeframe} {_time(part.start_s)} to {_time(part.end_s)}: "
+            f"{part.kept} sound bars kept, the damaged file is {escape(part.moved_to)}",
+            soft_wrap=True,
+        )
+    for finding in report.left:
+        _print_finding(console, finding)
+    if not report.partitions and not report.left:
+        console.print("Every file is sound.")
+    return 1 if report.left else 0
+
+
+def _incomplete(
+    console: Console, store: OHLCStore, arguments: argparse.Namespace
+) -> list[tuple[str, str]]:
+    found = [
+        series
+        for series in _chosen(store, arguments)
+        if any(gap.kind is GapKind.MISSING for gap in store.gaps(*series))
+    ]
+    if not found:
+        console.print("No bars are missing.")
+    return found
+
+
+async def _fetch(console: Console, series: list[tuple[str, str]], allow_long: bool) -> int:
+    """Fetch what is missing, series by series; 0 when nothing is missing any more."""
+    left = 0
+    async with open_kraken(live=False) as kraken:
+        for pair, timeframe in series:
+            left += not await _fetch_one(console, kraken, (pair, timeframe), allow_long)
+    return 1 if left else 0
+
+
+async def _fetch_one(
+    console: Console, kraken: Kraken, series: tuple[str, str], allow_long: bool
+) -> bool:
+    pair, timeframe = series
+    try:
+        report: BackfillReport = await kraken.repair(pair, timeframe, allow_long=allow_long)
+    except (BackfillTooLargeError, UnknownPairError) as error:
+        console.print(f"{escape(pair)} {timeframe}: [yellow]{escape(str(error))}[/]")
+        return False
+    console.print(f"{escape(pair)} {timeframe}: {report.bars} bars in {report.calls} calls")
+    for lost in report.missing:
+        console.print(f"  {_time(lost.start_s)} to {_time(lost.end_s)} is lost: {escape(lost.why)}")
+    return not report.missing

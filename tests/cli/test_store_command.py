@@ -1,0 +1,83 @@
+"""`krakked store`: check, verify, repair, compact, snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from krakked.cli import store as store_command
+from krakked.cli.main import flatten
+from krakked.errors import StoreError
+from krakked.market.bars import OHLCBar, Source
+from krakked.market.store.ohlc_store import OHLCStore
+
+START = 1_793_491_200
+
+
+def bar(minute: int) -> OHLCBar:
+    return OHLCBar(START + 60 * minute, 1.0, 2.0, 0.5, 1.5, 1.2, 3.0, 4)
+
+
+def krakked_store(*words: str) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    store_command.add_parser(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(["store", *words])
+    return int(arguments.run(arguments))
+
+
+@pytest.fixture
+def store(tmp_path: Path, own_config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> OHLCStore:
+    monkeypatch.setenv("COLUMNS", "200")
+    root = tmp_path / "ohlc"
+    (own_config_dir / "config.yaml").write_text(
+        f"market_data:\n  ohlc_store:\n    root_dir: {root}\n", encoding="utf-8"
+    )
+    return OHLCStore(root)
+
+
+def test_an_empty_store(store: OHLCStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert krakked_store("check") == 0
+    assert "Nothing is stored" in capsys.readouterr().out
+    assert krakked_store("verify") == 0
+    assert not store.root.exists()
+
+
+def test_check_says_what_is_missing(store: OHLCStore, capsys: pytest.CaptureFixture[str]) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0), bar(1)])
+    assert krakked_store("check") == 0
+    assert "none" in capsys.readouterr().out
+    store.append_bars("XBTUSD", "1m", [bar(5)], source=Source.ARCHIVE)
+    assert krakked_store("check", "--pair", "XBTUSD", "--timeframe", "1m") == 1
+    out = capsys.readouterr().out
+    assert "3: 2026-11-01 00:02" in out
+    assert "krakked store repair" in out
+    assert krakked_store("check", "--pair", "ETHUSD") == 0
+
+
+def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixture[str]) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0)])
+    assert krakked_store("verify") == 0
+    path = next(store.root.rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-5])
+    assert krakked_store("verify") == 1
+    assert "2026-11.parquet" in capsys.readouterr().out
+    assert krakked_store("check") == 1
+    assert krakked_store("repair", "--offline") == 0
+    assert "the damaged file is" in capsys.readouterr().out
+    assert krakked_store("verify") == 0
+
+
+def test_compact_and_snapshot(
+    store: OHLCStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_provisional("1m", [("XBTUSD", bar(0))])
+    assert krakked_store("compact") == 0
+    assert store.get_bars("XBTUSD", "1m", provisional=True) == [bar(0)]
+    assert krakked_store("snapshot", str(tmp_path / "copy")) == 0
+    assert "1 files" in capsys.readouterr().out
+    with pytest.raises(StoreError) as caught:
+        krakked_store("snapshot", str(tmp_path / "copy"))
+    assert flatten(caught.value) == [caught.value]
