@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from krakked.credentials.outcomes import Outcome, Validation
 from krakked.credentials.vault_file import VaultFile
 
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def own_log_level():
+    """The command line sets the level of krakked's loggers; other tests must not see that."""
+    logger = logging.getLogger("krakked")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture
