@@ -323,6 +323,10 @@ async def test_private_channels_with_a_token(
             await ws.send({"method": "subscribe", "params": params})
             assert (await ws.until(is_ack))["success"]
             await ws.until(is_data("balances", "snapshot"))
+        await trio.sleep(901)
+        async with open_ws(exchange, "ws-auth.kraken.com") as ws:
+            await ws.send({"method": "subscribe", "params": params})
+            assert (await ws.until(is_ack))["error"] == "ESession:Invalid session"
 
 
 async def test_too_many_connects_ban_the_address(

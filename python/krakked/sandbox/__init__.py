@@ -1,6 +1,13 @@
 """A local Kraken: REST and WebSocket v2, strict, seeded, with faults on demand.
 
-`open_sandbox` runs one; nothing in here is used by the library itself, and it imports none of it.
+    async with open_sandbox(seed=1, memory=False) as exchange:
+        exchange.rest_url, exchange.ws_url      # loopback addresses
+        exchange.key, exchange.secret           # an API key that may read
+        exchange.network, exchange.clock        # for a client on virtual time (memory=True)
+        exchange.truth.candles("XBTUSD", 1, start_s, end_s)
+        await exchange.faults.cut()
+
+Nothing in here is used by the library itself, and it imports none of it.
 """
 
 from krakked.sandbox.exchange import Exchange as Exchange

@@ -29,6 +29,7 @@ READ_PERMISSIONS = (
     "create-ws-token",
 )
 _MOST_NONCES = 4096
+TOKEN_LIFE_S = 900
 
 
 class ApiRefusedError(Exception):
@@ -56,7 +57,8 @@ class Key:
     highest_nonce: int = 0
     seen_nonces: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST_NONCES), repr=False)
     last_used_s: int | None = None
-    tokens: list[str] = field(default_factory=list, repr=False)
+    tokens: dict[str, int] = field(default_factory=dict, repr=False)
+    """WebSocket tokens and the market times (ns) at which they were given."""
     enabled: bool = True
 
 
@@ -110,9 +112,13 @@ class Accounts:
         """Give a key's state, for tests and faults."""
         return self._keys[key]
 
-    def key_of_token(self, token: object) -> Key | None:
-        """Give the key a WebSocket token belongs to."""
-        return next((k for k in self._keys.values() if token in k.tokens), None)
+    def key_of_token(self, token: object, now_ns: int) -> Key | None:
+        """Give the key a WebSocket token belongs to, within its 15 minutes."""
+        for key in self._keys.values():
+            given_ns = key.tokens.get(str(token))
+            if given_ns is not None and now_ns - given_ns <= TOKEN_LIFE_S * 10**9:
+                return key
+        return None
 
     def unlock(self) -> None:
         """Forget lockouts and rejected keys."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from krakked.sandbox.accounts import Call, Key
+from krakked.sandbox.accounts import TOKEN_LIFE_S, Call, Key
 from krakked.sandbox.digits import NS
 from krakked.sandbox.hashing import seed_of
 from krakked.sandbox.venue import Venue
@@ -101,10 +101,11 @@ def _camel(name: str) -> str:
 def websockets_token(venue: Venue, key: Key, call: Call) -> object:
     """GetWebSocketsToken: to be used within 15 minutes."""
     del call
-    number = seed_of(key.key, len(key.tokens), venue.clock.now_ns() // NS)
+    now_ns = venue.clock.now_ns()
+    number = seed_of(key.key, len(key.tokens), now_ns // NS)
     token = f"SANDBOX{number:020d}{seed_of(number):020d}"
-    key.tokens.append(token)
-    return {"token": token, "expires": 900}
+    key.tokens[token] = now_ns
+    return {"token": token, "expires": TOKEN_LIFE_S}
 
 
 # Endpoint, the permission it needs, and whether it costs as much as history.

@@ -266,7 +266,8 @@ class Connection:
         if not self.private:
             self._refuse(asked, WRONG_HOST_PRIVATE)
             return
-        if self._venue.accounts.key_of_token(params.get("token")) is None:
+        now_ns = self._venue.clock.now_ns()
+        if self._venue.accounts.key_of_token(params.get("token"), now_ns) is None:
             self.push(frames.session_refusal(asked, channel, self._now_ns()))
             return
         self.subscriptions[channel, ""] = Subscription(channel, "")
