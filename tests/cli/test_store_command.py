@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import time
 from pathlib import Path
 
 import pytest
+import trio
 
 from krakked.cli import store as store_command
 from krakked.cli.main import flatten
 from krakked.errors import StoreError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store.ohlc_store import OHLCStore
+from krakked.sandbox import SandboxSettings, open_sandbox
 
 START = 1_793_491_200
 
@@ -20,7 +24,6 @@ def bar(minute: int) -> OHLCBar:
 
 
 def krakked_store(*words: str) -> int:
-    import argparse
 
     parser = argparse.ArgumentParser()
     store_command.add_parser(parser.add_subparsers(required=True))
@@ -81,3 +84,24 @@ def test_compact_and_snapshot(
     with pytest.raises(StoreError) as caught:
         krakked_store("snapshot", str(tmp_path / "copy"))
     assert flatten(caught.value) == [caught.value]
+
+
+@pytest.mark.slow
+async def test_repair_fetches_what_is_missing(
+    store: OHLCStore, own_config_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_sandbox(seed=3, settings=SandboxSettings(pair_count=40)) as exchange:
+        path = own_config_dir / "config.yaml"
+        path.write_text(f"{path.read_text()}rest:\n  base_url: {exchange.rest_url}\n")
+        now_s = int(time.time()) // 60 * 60
+        truth = [now_s - 60 * minute for minute in range(600, 1, -1)]
+        old, new = (OHLCBar(at, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9) for at in (truth[0], truth[-1]))
+        store.append_bars("XBTUSD", "1m", [old, new], source=Source.ARCHIVE)
+        store.append_bars("GONEUSD", "1m", [old, new], source=Source.ARCHIVE)
+        assert await trio.to_thread.run_sync(krakked_store, "repair") == 1
+        out = capsys.readouterr().out
+        assert "GONEUSD 1m: Unknown pair" in out
+        assert await trio.to_thread.run_sync(krakked_store, "check", "--pair", "XBTUSD") == 0
+        times = [bar.time for bar in store.get_bars("XBTUSD", "1m")]
+        assert times[: len(truth)] == truth
+        assert await trio.to_thread.run_sync(krakked_store, "verify") == 0

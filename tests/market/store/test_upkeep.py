@@ -52,6 +52,9 @@ def test_what_the_stream_alone_reports_is_missing_until_confirmed(tmp_path: Path
     missing = [Gap(START + 60, end, GapKind.MISSING)]
     assert store.gaps("XBTUSD", "1m", START, end) == missing
     assert store.gaps("XBTUSD", "1m", START, end, provisional=True) == []
+    store.append_provisional("1m", [("XBTUSD", bar(3))])
+    assert store.gaps("XBTUSD", "1m", START, end + 60, provisional=True) == []
+    assert len(store.gaps("XBTUSD", "1m", START, end + 60)) == 1
 
 
 def test_nothing_is_filled_where_the_close_before_is_unknown(tmp_path: Path) -> None:

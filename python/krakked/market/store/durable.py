@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -54,13 +55,26 @@ def write_all(fd: int, data: memoryview) -> None:
         data = data[os.write(fd, data) :]
 
 
+if sys.platform == "darwin":
+    import fcntl
+
+    def sync_file(fd: int) -> None:
+        """Put a file's bytes on the medium; plain fsync stops at the drive's cache there."""
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+else:
+
+    def sync_file(fd: int) -> None:
+        """Put a file's bytes on the medium."""
+        os.fsync(fd)
+
+
 def sync_directory(path: Path) -> None:
     """Make renames and new names in a directory survive a power cut."""
-    if os.name == "nt":  # directories can't be opened there; NTFS journals its names
+    if sys.platform == "win32":  # directories can't be opened there; NTFS journals its names
         return
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        sync_file(fd)
     finally:
         os.close(fd)
 
@@ -110,6 +124,6 @@ def _write_temp(temp: Path, data: memoryview) -> None:
         write_all(fd, data)
         if os.fstat(fd).st_size != len(data):
             raise OSError(errno.EIO, "The file is shorter than what was written")
-        os.fsync(fd)
+        sync_file(fd)
     finally:
         os.close(fd)

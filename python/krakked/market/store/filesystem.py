@@ -7,9 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-_REMOTE: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "fuse.sshfs", "fuse.s3fs"}
-)
+_REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"})
 
 
 class RemoteFileSystemWarning(UserWarning):

@@ -42,7 +42,7 @@ def gaps(
     """Find what lies in the window without a traded bar, in order of time.
 
     Args:
-        tables: Rows of the window, piece by piece in order; each counts as present.
+        tables: Rows of the window, piece by piece, each in order; each row counts as present.
         coverage: What sources have answered for.
         step_s: Interval in seconds.
         since_s: Start of the window, or None for where the knowledge starts.

@@ -16,7 +16,13 @@ from typing import Final
 from krakked.errors import LockTimeoutError
 from krakked.market.bars import OHLCBar
 from krakked.market.store import journal_frames
-from krakked.market.store.durable import make_directories, sync_directory, typed_errors, write_all
+from krakked.market.store.durable import (
+    make_directories,
+    sync_directory,
+    sync_file,
+    typed_errors,
+    write_all,
+)
 from krakked.market.store.journal_frames import Entry
 from krakked.market.store.layout import StorePaths
 from krakked.market.store.locks import locked
@@ -66,7 +72,7 @@ class Journal:
             fd = self._open_sound()
             try:
                 write_all(fd, data)
-                os.fsync(fd)
+                sync_file(fd)
             except BaseException:
                 # Not acknowledged: take it back. The descriptor goes too, as what a failed fsync
                 # left behind it is unknown; the next writer reads the file anew.

@@ -8,6 +8,7 @@ survives kill -9 and a power cut.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -198,11 +199,9 @@ class OHLCStore:
         if lookback == 0:
             return columns.EMPTY
         # The journal first: folding moves bars from it to the files, so none is missed in between.
-        live = self._journals[timeframe].entries_of(pair) if provisional else []
+        live = self._live_table(series, since, until) if provisional else columns.EMPTY
         table = self._series_files(series).read(since, until, lookback, provisional)
-        if live:
-            rows = columns.table_of_bars(live, Source.WEBSOCKET)
-            table = merge.merge(table, merge.between(merge.unique(rows), since, until)).table
+        table = merge.merge(table, live).table
         if lookback is not None and table.num_rows > lookback:
             table = table.slice(table.num_rows - lookback)
         return table
@@ -251,7 +250,9 @@ class OHLCStore:
         """
         series = self._series(pair, timeframe)
         known = self._coverage(series)
-        tables = self._series_files(series).tables(since, until, provisional)
+        live = self._live_table(series, since, until) if provisional else columns.EMPTY
+        stored = self._series_files(series).tables(since, until, provisional)
+        tables = itertools.chain([live], stored)
         return gap_truth.gaps(tables, known, series.step_s, since, until)
 
     def series(self) -> list[tuple[str, str]]:
@@ -362,6 +363,12 @@ class OHLCStore:
         self.close()
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _live_table(self, series: Series, since: int | None, until: int | None) -> pa.Table:
+        """Give what the journal holds of a series, in order."""
+        bars = self._journals[series.timeframe].entries_of(series.pair)
+        rows = merge.unique(columns.table_of_bars(bars, Source.WEBSOCKET))
+        return merge.between(rows, since, until)
 
     def _series(self, pair: str, timeframe: str) -> Series:
         interval_s(timeframe)
