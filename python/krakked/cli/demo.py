@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import importlib.util
+import logging
 import secrets
 import tempfile
 from datetime import UTC, datetime
@@ -72,6 +73,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; 0 when every step did what it should."""
     console = Console()
+    # The demo shows feed events itself; the log would only say them again.
+    logging.getLogger("krakked.stream").setLevel(logging.ERROR)
     if arguments.live:
         return trio.run(live_demo, console, arguments.seconds)
     missing = [m for m in ("hypercorn", "numpy", "starlette") if not importlib.util.find_spec(m)]

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     console = Console(stderr=True)
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("krakked").setLevel(logging.INFO if arguments.verbose else logging.ERROR)
+    logging.getLogger("krakked").setLevel(logging.INFO if arguments.verbose else logging.WARNING)
     try:
         status: int = arguments.run(arguments)
     except KeyboardInterrupt:
