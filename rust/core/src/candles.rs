@@ -5,25 +5,13 @@
 //! interval opens it and the highest closes it, so pages may overlap or come in any order. Memory is
 //! bounded by the candles not taken yet and the holes in the ids, never by the length of the tape.
 
-use crate::decimal::Decimal;
-use std::cmp::Ordering;
+use crate::candle::Growing;
+pub use crate::candle::{Candle, Trade};
+use crate::id_ranges::IdRanges;
 
 const NS_PER_MINUTE: i64 = 60_000_000_000;
 const SECONDS_PER_MINUTE: i64 = 60;
-
-/// One trade.
-#[derive(Clone, Copy, Debug)]
-pub struct Trade {
-    /// Unix time in nanoseconds.
-    pub time_ns: i64,
-    /// Quote per base.
-    pub price: Decimal,
-    /// Base units.
-    pub volume: Decimal,
-    /// Kraken's number of the trade within its pair; None where the source has none (trades CSV),
-    /// and then the order of arrival stands in for it.
-    pub id: Option<u64>,
-}
+const NS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Why a trade is refused. Nothing of it was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,248 +33,14 @@ pub enum Outcome {
     Known,
 }
 
-/// A finished candle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candle {
-    /// Open time, unix seconds.
-    pub time_s: i64,
-    /// First price.
-    pub open: f64,
-    /// Highest price.
-    pub high: f64,
-    /// Lowest price.
-    pub low: f64,
-    /// Last price.
-    pub close: f64,
-    /// Turnover over volume; NaN when the volume is zero.
-    pub vwap: f64,
-    /// Base units.
-    pub volume: f64,
-    /// Number of trades.
-    pub count: i64,
-}
-
-/// An exact sum of non-negative decimals.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    magnitude: u128,
-    scale: u32,
-}
-
-impl Sum {
-    fn plus(self, magnitude: u128, scale: u32) -> Option<Self> {
-        let (mine, theirs, scale) = match self.scale.cmp(&scale) {
-            Ordering::Equal => (self.magnitude, magnitude, scale),
-            Ordering::Less => (raise(self.magnitude, scale - self.scale)?, magnitude, scale),
-            Ordering::Greater => (
-                self.magnitude,
-                raise(magnitude, self.scale - scale)?,
-                self.scale,
-            ),
-        };
-        Some(Self {
-            magnitude: mine.checked_add(theirs)?,
-            scale,
-        })
-    }
-}
-
-fn raise(magnitude: u128, digits: u32) -> Option<u128> {
-    if magnitude == 0 {
-        return Some(0);
-    }
-    10_u128.checked_pow(digits)?.checked_mul(magnitude)
-}
-
-/// Orders two non-negative decimals by value.
-fn compare(left: Decimal, right: Decimal) -> Ordering {
-    let (a, b) = (left.magnitude(), right.magnitude());
-    match left.scale().cmp(&right.scale()) {
-        Ordering::Equal => a.cmp(&b),
-        // The side that does not fit when raised is the larger one: the other has 96 bits at most.
-        Ordering::Less => raise(a, u32::from(right.scale() - left.scale()))
-            .map_or(Ordering::Greater, |raised| raised.cmp(&b)),
-        Ordering::Greater => raise(b, u32::from(left.scale() - right.scale()))
-            .map_or(Ordering::Less, |raised| a.cmp(&raised)),
-    }
-}
-
-/// The double nearest to `numerator / denominator`, ties to even.
-fn nearest_f64(numerator: u128, denominator: u128) -> f64 {
-    if denominator == 0 {
-        return f64::NAN;
-    }
-    if numerator == 0 {
-        return 0.0;
-    }
-    // 55 bits of quotient are 53 to keep, one to round by and one spare; the rest is only "sticky".
-    let have = i64::from(denominator.leading_zeros()) - i64::from(numerator.leading_zeros());
-    let shift = 55 - have;
-    let (num, den) = if shift >= 0 {
-        let Ok(shift) = u32::try_from(shift) else {
-            return f64::NAN;
-        };
-        if numerator.leading_zeros() < shift {
-            return nearest_f64_by_text(numerator, denominator);
-        }
-        (numerator << shift, denominator)
-    } else {
-        let Ok(shift) = u32::try_from(-shift) else {
-            return f64::NAN;
-        };
-        if denominator.leading_zeros() < shift {
-            return nearest_f64_by_text(numerator, denominator);
-        }
-        (numerator, denominator << shift)
-    };
-    let quotient = num / den;
-    let sticky = u128::from(!num.is_multiple_of(den));
-    // At most 57 bits: one more for the sticky bit keeps everything inside 64.
-    let Ok(bits) = u64::try_from((quotient << 1) | sticky) else {
-        return nearest_f64_by_text(numerator, denominator);
-    };
-    // The conversion rounds to nearest, ties to even, and the sticky bit breaks false ties.
-    #[expect(clippy::cast_precision_loss, reason = "this is the one rounding")]
-    let rounded = bits as f64;
-    let exponent = i32::try_from(-shift - 1).unwrap_or(i32::MIN);
-    rounded * 2_f64.powi(exponent)
-}
-
-/// The same by long division to 40 digits that count; for numbers too wide for the short way.
-#[cold]
-fn nearest_f64_by_text(numerator: u128, denominator: u128) -> f64 {
-    let mut text = (numerator / denominator).to_string();
-    let mut counting = text != "0";
-    text.push('.');
-    let mut rest = numerator % denominator;
-    let mut left = 40;
-    while left > 0 {
-        let mut digit = 0;
-        // Ten additions instead of one product: they cannot overflow unnoticed.
-        let mut sum: u128 = 0;
-        for _ in 0..10 {
-            let space = denominator - sum;
-            if rest >= space {
-                sum = rest - space;
-                digit += 1;
-            } else {
-                sum += rest;
-            }
-        }
-        rest = sum;
-        counting |= digit != 0;
-        left -= u32::from(counting);
-        text.push(char::from_digit(digit, 10).unwrap_or('0'));
-    }
-    if rest != 0 {
-        text.push('1');
-    }
-    text.parse().unwrap_or(f64::NAN)
-}
-
-fn scaled_f64(magnitude: u128, scale: u32) -> f64 {
-    match 10_u128.checked_pow(scale) {
-        Some(denominator) => nearest_f64(magnitude, denominator),
-        None => nearest_f64(magnitude, 1) / power_of_ten(scale),
-    }
-}
-
-fn power_of_ten(digits: u32) -> f64 {
-    10_f64.powi(i32::try_from(digits).unwrap_or(i32::MAX))
-}
-
-/// A candle that may still grow.
-#[derive(Clone, Copy, Debug)]
-struct Growing {
-    time_s: i64,
-    open: Decimal,
-    open_key: u64,
-    close: Decimal,
-    close_key: u64,
-    high: Decimal,
-    low: Decimal,
-    volume: Sum,
-    turnover: Sum,
-    count: i64,
-}
-
-impl Growing {
-    fn new(time_s: i64, price: Decimal, key: u64) -> Self {
-        Self {
-            time_s,
-            open: price,
-            open_key: key,
-            close: price,
-            close_key: key,
-            high: price,
-            low: price,
-            volume: Sum::default(),
-            turnover: Sum::default(),
-            count: 0,
-        }
-    }
-
-    /// Adds a trade, or changes nothing and gives None when a sum would not fit.
-    fn add(&mut self, trade: &Trade, key: u64) -> Option<()> {
-        let (price, volume) = (trade.price, trade.volume);
-        let turnover = self.turnover.plus(
-            price.magnitude().checked_mul(volume.magnitude())?,
-            u32::from(price.scale()) + u32::from(volume.scale()),
-        )?;
-        self.volume = self
-            .volume
-            .plus(volume.magnitude(), u32::from(volume.scale()))?;
-        self.turnover = turnover;
-        if key < self.open_key {
-            (self.open, self.open_key) = (price, key);
-        }
-        if key >= self.close_key {
-            (self.close, self.close_key) = (price, key);
-        }
-        if compare(price, self.high) == Ordering::Greater {
-            self.high = price;
-        }
-        if compare(price, self.low) == Ordering::Less {
-            self.low = price;
-        }
-        self.count += 1;
-        Some(())
-    }
-
-    fn finish(&self) -> Candle {
-        let volume = self.volume;
-        Candle {
-            time_s: self.time_s,
-            open: self.open.to_f64(),
-            high: self.high.to_f64(),
-            low: self.low.to_f64(),
-            close: self.close.to_f64(),
-            vwap: self.vwap(),
-            volume: scaled_f64(volume.magnitude, volume.scale),
-            count: self.count,
-        }
-    }
-
-    fn vwap(&self) -> f64 {
-        let (turnover, volume) = (self.turnover, self.volume);
-        // turnover / volume, with the difference of their scales moved below the line.
-        let digits = turnover.scale.saturating_sub(volume.scale);
-        match raise(volume.magnitude, digits) {
-            Some(denominator) => nearest_f64(turnover.magnitude, denominator),
-            // More than 38 digits below the line: no price has them, and two roundings will do.
-            None => nearest_f64(turnover.magnitude, volume.magnitude) / power_of_ten(digits),
-        }
-    }
-}
-
 /// Candles of one interval, oldest first.
 #[derive(Debug)]
 struct Series {
     minutes: u32,
     interval_ns: i64,
     growing: Vec<Growing>,
-    /// Candles opening before this were taken.
-    taken_until_s: i64,
+    /// Trades before this are late: their candles were taken.
+    late_before_ns: i64,
 }
 
 impl Series {
@@ -295,7 +49,7 @@ impl Series {
             minutes,
             interval_ns: i64::from(minutes) * NS_PER_MINUTE,
             growing: Vec::new(),
-            taken_until_s: i64::MIN,
+            late_before_ns: 0,
         }
     }
 
@@ -307,7 +61,7 @@ impl Series {
     fn add(&mut self, trade: &Trade, key: u64) -> Result<(), TradeError> {
         // Same candle as the trade before, nearly always: no division then.
         if let Some(last) = self.growing.last_mut() {
-            let into = trade.time_ns - last.time_s * 1_000_000_000;
+            let into = trade.time_ns - last.time_s * NS_PER_SECOND;
             if (0..self.interval_ns).contains(&into) {
                 return last.add(trade, key).ok_or(TradeError::TooWide);
             }
@@ -331,51 +85,6 @@ impl Series {
         growing.add(trade, key).ok_or(TradeError::TooWide)?;
         self.growing.insert(at, growing);
         Ok(())
-    }
-}
-
-/// Sets of ids as sorted, disjoint, inclusive ranges.
-#[derive(Debug, Default)]
-struct IdRanges {
-    ranges: Vec<(u64, u64)>,
-}
-
-impl IdRanges {
-    fn contains(&self, id: u64) -> bool {
-        match self.ranges.last() {
-            Some(&(_, high)) if id > high => false,
-            Some(&(low, _)) if id >= low => true,
-            _ => {
-                let after = self.ranges.partition_point(|&(low, _)| low <= id);
-                after > 0 && self.ranges[after - 1].1 >= id
-            }
-        }
-    }
-
-    /// Adds an id that is not contained.
-    fn insert(&mut self, id: u64) {
-        if let Some((_, high)) = self.ranges.last_mut()
-            && *high < u64::MAX
-            && *high + 1 == id
-        {
-            *high = id;
-            return;
-        }
-        let after = self.ranges.partition_point(|&(low, _)| low <= id);
-        let joins_left = after > 0 && self.ranges[after - 1].1.checked_add(1) == Some(id);
-        let joins_right = self
-            .ranges
-            .get(after)
-            .is_some_and(|&(low, _)| id.checked_add(1) == Some(low));
-        match (joins_left, joins_right) {
-            (true, true) => {
-                self.ranges[after - 1].1 = self.ranges[after].1;
-                self.ranges.remove(after);
-            }
-            (true, false) => self.ranges[after - 1].1 = id,
-            (false, true) => self.ranges[after].0 = id,
-            (false, false) => self.ranges.insert(after, (id, id)),
-        }
     }
 }
 
@@ -419,9 +128,11 @@ impl CandleBuilder {
         {
             return Ok(Outcome::Known);
         }
-        if self.series.iter().any(|series| {
-            series.taken_until_s != i64::MIN && series.open_s(trade.time_ns) < series.taken_until_s
-        }) {
+        if self
+            .series
+            .iter()
+            .any(|series| trade.time_ns < series.late_before_ns)
+        {
             return Err(TradeError::Late);
         }
         let key = trade.id.unwrap_or(self.arrivals);
@@ -459,7 +170,16 @@ impl CandleBuilder {
             (None, Some(last)) => last.time_s + length,
             (None, None) => return Vec::new(),
         };
-        series.taken_until_s = series.taken_until_s.max(until_s);
+        // The candle that holds `until_s` stays open unless it opens before; then it was taken whole.
+        let whole_s = until_s.div_euclid(length) * length;
+        let end_s = if whole_s < until_s {
+            whole_s.saturating_add(length)
+        } else {
+            whole_s
+        };
+        series.late_before_ns = series
+            .late_before_ns
+            .max(end_s.saturating_mul(NS_PER_SECOND));
         let count = series
             .growing
             .partition_point(|growing| growing.time_s < until_s);
@@ -509,6 +229,7 @@ impl CandleBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decimal::Decimal;
     use proptest::prelude::*;
 
     fn trade(time_s: i64, price: &str, volume: &str, id: u64) -> Trade {
@@ -598,19 +319,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn the_two_ways_to_the_nearest_double_agree(n in 1_u128..u128::MAX >> 4, d in 1_u128..1_u128 << 90) {
-            let text = nearest_f64_by_text(n, d);
-            prop_assert_eq!(nearest_f64(n, d).to_bits(), text.to_bits());
-        }
-
-        #[test]
-        fn doubles_round_like_the_standard_parser(n in 0_u64.., scale in 0_u32..19) {
-            let text = format!("{n}e-{scale}");
-            let expected: f64 = text.parse().unwrap();
-            prop_assert_eq!(nearest_f64(u128::from(n), 10_u128.pow(scale)).to_bits(), expected.to_bits());
-        }
-
         #[test]
         fn order_of_arrival_never_matters(
             tape in prop::collection::vec((0_i64..600, 1_u32..2000, 1_u32..2000), 1..60),

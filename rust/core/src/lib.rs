@@ -6,16 +6,20 @@
 #![forbid(unsafe_code)]
 
 pub mod cache;
+mod candle;
 pub mod candles;
 pub mod connection;
 pub mod decimal;
 pub mod frame;
+mod id_ranges;
 pub mod json;
 pub mod message;
 pub mod nonce;
 pub mod ohlcvt;
 pub mod series;
 pub mod sign;
+mod sums;
 pub mod timestamp;
 pub mod trades;
+pub mod trades_csv;
 mod usual;

@@ -5,6 +5,7 @@
 //! refused with its number. Source: Kraken support "Downloadable historical OHLCVT data".
 
 use crate::decimal::Decimal;
+use crate::trades_csv::line_end;
 
 /// Seconds of 9999-12-31: a time in milliseconds is refused instead of stored far in the future.
 const LAST_S: i64 = 253_402_300_799;
@@ -229,16 +230,6 @@ fn comma(text: &[u8], at: usize) -> Result<usize, &'static str> {
     }
 }
 
-/// The place behind the line feed, when the line ends here.
-#[inline]
-fn line_end(text: &[u8], at: usize) -> Option<usize> {
-    match (text.get(at), text.get(at + 1)) {
-        (Some(b'\n'), _) => Some(at + 1),
-        (Some(b'\r'), Some(b'\n')) => Some(at + 2),
-        _ => None,
-    }
-}
-
 /// A price or a volume: never negative.
 #[inline]
 fn amount(text: &[u8], at: usize) -> Option<(f64, usize)> {
@@ -333,10 +324,8 @@ mod tests {
     proptest! {
         #[test]
         fn where_the_pieces_are_cut_never_matters(cuts in prop::collection::vec(0_usize..400, 0..12)) {
-            let mut text = String::new();
-            for row in 1..12 {
-                text += &format!("{},1.{row},2.5,0.5,1.25,{row}E-{row},{row}\n", row * 60);
-            }
+            let line = |row: u32| format!("{},1.{row},2.5,0.5,1.25,{row}E-{row},{row}\n", row * 60);
+            let text: String = (1..12).map(line).collect();
             let expected = parse(&text).unwrap();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.push(text.len());

@@ -1,273 +1,131 @@
-//! Trades as Kraken hands them out: a page of the REST `Trades` endpoint, and lines of the
-//! downloadable time-and-sales CSV. Numbers keep their digits; times become whole nanoseconds.
+//! Trades as Kraken hands them out: a page of the REST `Trades` endpoint. Numbers keep their digits;
+//! times become whole nanoseconds.
 
 use crate::candles::Trade;
 use crate::decimal::Decimal;
+use crate::json::{Malformed, Scan, Scanner};
 
-/// Deepest nesting accepted in a reply.
-const MAX_DEPTH: usize = 16;
-
-/// Where and why a text is not what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// Byte position in a reply, or 0-based byte position within a line.
-    pub at: usize,
-    /// What was expected there.
-    pub expected: &'static str,
-}
-
-/// Reads the numbers of one `Trades` reply in order and gives its `last` (nanoseconds), if any.
+/// Reads the trades of one `Trades` reply in order and gives its `last` (nanoseconds), if any.
 ///
 /// Fields and keys other than those of the documentation are passed over. Source: Kraken REST "Get
 /// Recent Trades": rows are price, volume, time, side, order type, miscellaneous, trade id.
 pub fn read_reply(reply: &[u8], mut each: impl FnMut(&Trade)) -> Result<Option<u64>, Malformed> {
-    let mut cursor = Cursor {
-        bytes: reply,
-        at: 0,
-    };
+    let text = std::str::from_utf8(reply).map_err(|_| Malformed::NotUtf8)?;
+    let mut scan = Scanner::new(text);
     let mut last = None;
-    let mut result = false;
-    cursor.object(|cursor, key| {
-        if key != b"result" {
-            return cursor.skip(0);
+    let mut found = false;
+    let mut first = true;
+    if !scan.open(b'{') {
+        return Err(Malformed::WrongType("reply"));
+    }
+    while scan.next_item(first, b'}')? {
+        first = false;
+        if scan.key()? == "result" {
+            found = true;
+            last = read_result(&mut scan, &mut each)?;
+        } else {
+            scan.skip_value()?;
         }
-        result = true;
-        cursor.object(|cursor, key| {
-            if key == b"last" {
-                last = Some(cursor.whole("last")?);
-                return Ok(());
-            }
-            // The only other key is the pair, under whatever name the server prefers.
-            cursor.array(|cursor| {
-                let trade = cursor.row()?;
-                each(&trade);
-                Ok(())
-            })
-        })
-    })?;
-    if !result {
-        return Err(Malformed {
-            at: cursor.at,
-            expected: "a result",
-        });
+    }
+    scan.end()?;
+    if found {
+        Ok(last)
+    } else {
+        Err(Malformed::Missing("result"))
+    }
+}
+
+fn read_result(scan: &mut Scanner<'_>, each: &mut impl FnMut(&Trade)) -> Scan<Option<u64>> {
+    let mut last = None;
+    let mut first = true;
+    if !scan.open(b'{') {
+        return Err(Malformed::WrongType("result"));
+    }
+    while scan.next_item(first, b'}')? {
+        first = false;
+        if scan.key()? == "last" {
+            let number = decimal(scan, "last")?;
+            last = Some(number.to_u64().ok_or(Malformed::WrongType("last"))?);
+            continue;
+        }
+        // The only other key is the pair, under whatever name the server prefers.
+        if !scan.open(b'[') {
+            return Err(Malformed::WrongType("trades"));
+        }
+        let mut first = true;
+        while scan.next_item(first, b']')? {
+            first = false;
+            each(&read_row(scan)?);
+        }
     }
     Ok(last)
 }
 
-/// Reads one line of a time-and-sales CSV: unix seconds, price, volume.
-///
-/// Source: Kraken support "Downloadable historical market data (time and sales)".
-pub fn read_csv_line(line: &[u8]) -> Result<Trade, Malformed> {
-    let mut cursor = Cursor { bytes: line, at: 0 };
-    let time_ns = cursor.time_ns()?;
-    cursor.comma()?;
-    let price = cursor.decimal("a price")?;
-    cursor.comma()?;
-    let volume = cursor.decimal("a volume")?;
-    if cursor.at != line.len() {
-        return Err(cursor.expected("the end of the line"));
+fn read_row(scan: &mut Scanner<'_>) -> Scan<Trade> {
+    if !scan.open(b'[') {
+        return Err(Malformed::WrongType("trade"));
+    }
+    column(scan, true, "price")?;
+    let price = decimal(scan, "price")?;
+    column(scan, false, "volume")?;
+    let volume = decimal(scan, "volume")?;
+    column(scan, false, "time")?;
+    let time_ns = time_ns(decimal(scan, "time")?).ok_or(Malformed::WrongType("time"))?;
+    for field in ["side", "order type", "miscellaneous"] {
+        column(scan, false, field)?;
+        scan.skip_value()?;
+    }
+    column(scan, false, "trade id")?;
+    let id = decimal(scan, "trade id")?
+        .to_u64()
+        .ok_or(Malformed::WrongType("trade id"))?;
+    while scan.next_item(false, b']')? {
+        scan.skip_value()?;
     }
     Ok(Trade {
         time_ns,
         price,
         volume,
-        id: None,
+        id: Some(id),
     })
 }
 
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+#[inline]
+fn column(scan: &mut Scanner<'_>, first: bool, field: &'static str) -> Scan<()> {
+    if scan.next_item(first, b']')? {
+        Ok(())
+    } else {
+        Err(Malformed::Missing(field))
+    }
 }
 
-impl<'a> Cursor<'a> {
-    fn expected(&self, expected: &'static str) -> Malformed {
-        Malformed {
-            at: self.at,
-            expected,
-        }
+/// A number, bare or in quotes.
+#[inline]
+fn decimal(scan: &mut Scanner<'_>, field: &'static str) -> Scan<Decimal> {
+    if scan.peek() == Some(b'"') {
+        return Decimal::parse(&scan.string()?).map_err(|_| Malformed::WrongType(field));
     }
+    scan.number(field)
+}
 
-    fn space(&mut self) {
-        while matches!(self.bytes.get(self.at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
+/// Unix seconds with any number of decimals, as nanoseconds; what is finer is cut off. None before
+/// 1970 and after 2262.
+#[inline]
+pub(crate) fn time_ns(seconds: Decimal) -> Option<i64> {
+    if seconds.is_negative() {
+        return None;
     }
-
-    /// Takes the byte when it is next, white space before it aside.
-    #[inline]
-    fn takes(&mut self, byte: u8) -> bool {
-        if self.bytes.get(self.at) != Some(&byte) {
-            self.space();
-        }
-        let found = self.bytes.get(self.at) == Some(&byte);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn comma(&mut self) -> Result<(), Malformed> {
-        if self.takes(b',') {
-            Ok(())
-        } else {
-            Err(self.expected("a comma"))
-        }
-    }
-
-    fn string(&mut self) -> Result<&'a [u8], Malformed> {
-        if !self.takes(b'"') {
-            return Err(self.expected("a string"));
-        }
-        let start = self.at;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            self.at += 1;
-            match byte {
-                b'"' => return Ok(&self.bytes[start..self.at - 1]),
-                b'\\' => self.at += 1,
-                _ => {}
-            }
-        }
-        Err(self.expected("the end of a string"))
-    }
-
-    fn object(
-        &mut self,
-        mut each: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
-        if !self.takes(b'{') {
-            return Err(self.expected("an object"));
-        }
-        if self.takes(b'}') {
-            return Ok(());
-        }
-        loop {
-            let key = self.string()?;
-            if !self.takes(b':') {
-                return Err(self.expected("a colon"));
-            }
-            each(self, key)?;
-            if self.takes(b'}') {
-                return Ok(());
-            }
-            self.comma()?;
-        }
-    }
-
-    fn array(
-        &mut self,
-        mut each: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
-        if !self.takes(b'[') {
-            return Err(self.expected("an array"));
-        }
-        if self.takes(b']') {
-            return Ok(());
-        }
-        loop {
-            each(self)?;
-            if self.takes(b']') {
-                return Ok(());
-            }
-            self.comma()?;
-        }
-    }
-
-    fn skip(&mut self, depth: usize) -> Result<(), Malformed> {
-        if depth > MAX_DEPTH {
-            return Err(self.expected("less nesting"));
-        }
-        self.space();
-        match self.bytes.get(self.at) {
-            Some(b'"') => self.string().map(drop),
-            Some(b'{') => self.object(|cursor, _| cursor.skip(depth + 1)),
-            Some(b'[') => self.array(|cursor| cursor.skip(depth + 1)),
-            Some(b'-' | b'0'..=b'9' | b'a'..=b'z') => {
-                while matches!(
-                    self.bytes.get(self.at),
-                    Some(b'-' | b'+' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')
-                ) {
-                    self.at += 1;
-                }
-                Ok(())
-            }
-            _ => Err(self.expected("a value")),
-        }
-    }
-
-    /// A number, bare or in quotes.
-    #[inline]
-    fn decimal(&mut self, expected: &'static str) -> Result<Decimal, Malformed> {
-        let quoted = self.takes(b'"');
-        let Ok((number, end)) = Decimal::scan(self.bytes, self.at) else {
-            return Err(self.expected(expected));
-        };
-        self.at = end;
-        if quoted && !self.takes(b'"') {
-            return Err(self.expected("the end of a string"));
-        }
-        Ok(number)
-    }
-
-    fn whole(&mut self, expected: &'static str) -> Result<u64, Malformed> {
-        let at = self.at;
-        self.decimal(expected)?
-            .to_u64()
-            .ok_or(Malformed { at, expected })
-    }
-
-    /// Unix seconds with any number of decimals, as nanoseconds; what is finer is cut off.
-    #[inline]
-    fn time_ns(&mut self) -> Result<i64, Malformed> {
-        let at = self.at;
-        let wrong = Malformed {
-            at,
-            expected: "a time in unix seconds",
-        };
-        let seconds = self.decimal("a time in unix seconds")?;
-        if seconds.is_negative() {
-            return Err(wrong);
-        }
-        let scale = u32::from(seconds.scale());
-        let ns = if scale <= 9 {
-            seconds
-                .magnitude()
-                .checked_mul(10_u128.pow(9 - scale))
-                .ok_or(wrong)?
-        } else {
-            10_u128
-                .checked_pow(scale - 9)
-                .map_or(0, |unit| seconds.magnitude() / unit)
-        };
-        i64::try_from(ns).map_err(|_| wrong)
-    }
-
-    fn row(&mut self) -> Result<Trade, Malformed> {
-        if !self.takes(b'[') {
-            return Err(self.expected("a row"));
-        }
-        let price = self.decimal("a price")?;
-        self.comma()?;
-        let volume = self.decimal("a volume")?;
-        self.comma()?;
-        let time_ns = self.time_ns()?;
-        for _ in 0..3 {
-            self.comma()?;
-            self.space();
-            self.skip(0)?;
-        }
-        self.comma()?;
-        let id = self.whole("a trade id")?;
-        while self.takes(b',') {
-            self.skip(0)?;
-        }
-        if !self.takes(b']') {
-            return Err(self.expected("the end of a row"));
-        }
-        Ok(Trade {
-            time_ns,
-            price,
-            volume,
-            id: Some(id),
-        })
+    let scale = u32::from(seconds.scale());
+    match u64::try_from(seconds.magnitude()) {
+        Ok(magnitude) if scale <= 9 => 10_u64
+            .pow(9 - scale)
+            .checked_mul(magnitude)
+            .and_then(|ns| i64::try_from(ns).ok()),
+        _ if scale > 9 => match 10_u128.checked_pow(scale - 9) {
+            Some(unit) => i64::try_from(seconds.magnitude() / unit).ok(),
+            None => Some(0),
+        },
+        _ => None,
     }
 }
 
@@ -276,7 +134,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(reply: &str) -> Result<(Vec<(i64, String, String, u64)>, Option<u64>), Malformed> {
+    type Row = (i64, String, String, u64);
+
+    fn read(reply: &str) -> Result<(Vec<Row>, Option<u64>), Malformed> {
         let mut rows = Vec::new();
         let last = read_reply(reply.as_bytes(), |t| {
             rows.push((
@@ -308,7 +168,7 @@ mod tests {
             ),
         ] {
             let (rows, last) = read(&reply).unwrap();
-            assert_eq!(rows, [wanted.clone()]);
+            assert_eq!(rows, std::slice::from_ref(&wanted));
             assert_eq!(last, Some(1_790_359_841_138_228_746));
         }
         assert_eq!(
@@ -339,19 +199,6 @@ mod tests {
         assert!(read(r#"{"result":7}"#).is_err());
     }
 
-    #[test]
-    fn a_line_of_the_archive() {
-        let trade = read_csv_line(b"1381095255.5,122.0,4E+2").unwrap();
-        assert_eq!(trade.time_ns, 1_381_095_255_500_000_000);
-        assert_eq!(
-            (trade.price.to_f64(), trade.volume.to_f64()),
-            (122.0, 400.0)
-        );
-        for line in ["", "1,2", "1,2,3,4", "a,2,3", "1,,3", "1,2,3 "] {
-            assert!(read_csv_line(line.as_bytes()).is_err(), "{line}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_bytes_break_it(
@@ -363,7 +210,6 @@ mod tests {
             let at = at.min(bytes.len());
             bytes.splice(at..at, noise);
             let _ = read_reply(&bytes, |_| {});
-            let _ = read_csv_line(&bytes);
         }
     }
 }

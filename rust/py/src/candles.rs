@@ -1,26 +1,27 @@
-//! `CandleBuilder` and `OhlcvtParser`: history from bytes to columns. Columns leave as little-endian
-//! int64 and float64 `bytes`, ready for Arrow or numpy.
+//! `CandleBuilder`: candles of one or several intervals, out of trades.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use krakked_core::candles::{self, Outcome, Trade, TradeError};
 use krakked_core::decimal::Decimal;
-use krakked_core::ohlcvt;
-use krakked_core::trades::{read_csv_line, read_reply};
+use krakked_core::trades::read_reply;
+use krakked_core::trades_csv::{LineProblem, TradesCsv};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
+
+use crate::columns::{float64, int64};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn trade_error(error: TradeError, at: &str) -> PyErr {
-    PyValueError::new_err(match error {
-        TradeError::Late => format!("{at}: the trade belongs to a candle that was taken already"),
-        TradeError::Negative => format!("{at}: a price, volume or time is negative"),
-        TradeError::TooWide => format!("{at}: the sums do not fit 128 bits"),
-    })
+fn refusal(error: TradeError) -> &'static str {
+    match error {
+        TradeError::Late => "the trade belongs to a candle that was taken already",
+        TradeError::Negative => "a price, volume or time is negative",
+        TradeError::TooWide => "the sums do not fit 128 bits",
+    }
 }
 
 /// Candles of one or several intervals, out of trades.
@@ -31,9 +32,7 @@ pub(crate) struct CandleBuilder {
 
 struct Tape {
     builder: candles::CandleBuilder,
-    /// The unfinished line at the end of the last piece of CSV.
-    rest: Vec<u8>,
-    lines: u64,
+    csv: TradesCsv,
 }
 
 /// What one page brought.
@@ -91,58 +90,30 @@ impl Tape {
                 Err(error) => failure = failure.or(Some(error)),
             }
         })
-        .map_err(|malformed| format!("byte {}: expected {}", malformed.at, malformed.expected))?;
+        .map_err(|malformed| malformed.to_string())?;
         match failure {
-            Some(error) => Err(trade_error(error, "page").to_string()),
+            Some(error) => Err(refusal(error).to_owned()),
             None => Ok((page, last)),
         }
     }
 
     fn add_csv(&mut self, piece: &[u8], is_last: bool) -> Result<u64, (String, u64)> {
-        let mut counted = 0;
-        let mut pieces = piece.split_inclusive(|&byte| byte == b'\n').peekable();
-        while let Some(part) = pieces.next() {
-            let ends = part.ends_with(b"\n") || (is_last && pieces.peek().is_none());
-            if !ends {
-                self.rest.extend_from_slice(part);
-                break;
-            }
-            if self.rest.is_empty() {
-                counted += self.add_line(part)?;
-            } else {
-                let mut line = std::mem::take(&mut self.rest);
-                line.extend_from_slice(part);
-                counted += self.add_line(&line)?;
-            }
-        }
-        if is_last && !self.rest.is_empty() {
-            let line = std::mem::take(&mut self.rest);
-            counted += self.add_line(&line)?;
-        }
-        Ok(counted)
-    }
-
-    #[inline]
-    fn add_line(&mut self, line: &[u8]) -> Result<u64, (String, u64)> {
-        self.lines += 1;
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            return Ok(0);
-        }
-        let trade = read_csv_line(line)
-            .map_err(|malformed| (format!("expected {}", malformed.expected), self.lines))?;
-        match self.builder.add(&trade) {
-            Ok(_) => Ok(1),
-            Err(TradeError::Late) => Err(("the time goes back too far".to_owned(), self.lines)),
-            Err(error) => Err((format!("{error:?}"), self.lines)),
-        }
+        let Self { builder, csv } = self;
+        csv.feed(piece, is_last, |trade| builder.add(trade).map(drop))
+            .map_err(|bad| {
+                let problem = match bad.problem {
+                    LineProblem::Expected(what) => format!("expected {what}"),
+                    LineProblem::Refused(error) => refusal(error).to_owned(),
+                };
+                (problem, bad.line)
+            })
     }
 }
 
 #[pymethods]
 impl CandleBuilder {
     #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "a list arrives by value")]
     fn new(intervals_minutes: Vec<u32>) -> PyResult<Self> {
         if intervals_minutes.is_empty() || intervals_minutes.contains(&0) {
             return Err(PyValueError::new_err("intervals_minutes must be positive"));
@@ -151,8 +122,7 @@ impl CandleBuilder {
         Ok(Self {
             inner: Mutex::new(Tape {
                 builder,
-                rest: Vec::new(),
-                lines: 0,
+                csv: TradesCsv::default(),
             }),
         })
     }
@@ -176,7 +146,7 @@ impl CandleBuilder {
         };
         match lock(&self.inner).builder.add(&trade) {
             Ok(outcome) => Ok(outcome == Outcome::Counted),
-            Err(error) => Err(trade_error(error, "trade")),
+            Err(error) => Err(PyValueError::new_err(refusal(error))),
         }
     }
 
@@ -246,86 +216,4 @@ impl CandleBuilder {
     fn last_id(&self) -> Option<u64> {
         lock(&self.inner).builder.last_id()
     }
-}
-
-/// One file of Kraken's OHLCVT archive.
-#[pyclass(frozen, module = "krakked._core")]
-pub(crate) struct OhlcvtParser {
-    inner: Mutex<ohlcvt::OhlcvtParser>,
-}
-
-#[pymethods]
-impl OhlcvtParser {
-    #[new]
-    fn new(interval_minutes: u32) -> PyResult<Self> {
-        if interval_minutes == 0 {
-            return Err(PyValueError::new_err("interval_minutes must be positive"));
-        }
-        Ok(Self {
-            inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes)),
-        })
-    }
-
-    #[pyo3(signature = (piece, *, is_last=false))]
-    fn feed(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<()> {
-        py.detach(|| {
-            let mut parser = lock(&self.inner);
-            parser.feed(piece)?;
-            if is_last { parser.finish() } else { Ok(()) }
-        })
-        .map_err(|bad: ohlcvt::BadLine| PyValueError::new_err((bad.problem, bad.line)))
-    }
-
-    #[pyo3(signature = (before_s=None))]
-    fn take<'py>(&self, py: Python<'py>, before_s: Option<i64>) -> PyResult<Bound<'py, PyDict>> {
-        let taken = py.detach(|| lock(&self.inner).take(before_s));
-        let columns = PyDict::new(py);
-        columns.set_item("time", int64(py, &taken.time, |&v| v)?)?;
-        columns.set_item("open", float64(py, &taken.open, |&v| v)?)?;
-        columns.set_item("high", float64(py, &taken.high, |&v| v)?)?;
-        columns.set_item("low", float64(py, &taken.low, |&v| v)?)?;
-        columns.set_item("close", float64(py, &taken.close, |&v| v)?)?;
-        columns.set_item("volume", float64(py, &taken.volume, |&v| v)?)?;
-        columns.set_item("count", int64(py, &taken.count, |&v| v)?)?;
-        Ok(columns)
-    }
-
-    #[getter]
-    fn rows(&self) -> usize {
-        lock(&self.inner).rows()
-    }
-
-    #[getter]
-    fn last_s(&self) -> Option<i64> {
-        lock(&self.inner).last_s()
-    }
-}
-
-fn int64<'py, T>(
-    py: Python<'py>,
-    rows: &[T],
-    value: impl Fn(&T) -> i64,
-) -> PyResult<Bound<'py, PyBytes>> {
-    eight_byte_column(py, rows, |row| value(row).to_le_bytes())
-}
-
-fn float64<'py, T>(
-    py: Python<'py>,
-    rows: &[T],
-    value: impl Fn(&T) -> f64,
-) -> PyResult<Bound<'py, PyBytes>> {
-    eight_byte_column(py, rows, |row| value(row).to_le_bytes())
-}
-
-fn eight_byte_column<'py, T>(
-    py: Python<'py>,
-    rows: &[T],
-    value: impl Fn(&T) -> [u8; 8],
-) -> PyResult<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, rows.len() * 8, |bytes| {
-        for (row, place) in rows.iter().zip(bytes.chunks_exact_mut(8)) {
-            place.copy_from_slice(&value(row));
-        }
-        Ok(())
-    })
 }

@@ -3,9 +3,11 @@
 mod buffer;
 mod cache;
 mod candles;
+mod columns;
 mod errors;
 mod events;
 mod nonce;
+mod ohlcvt;
 mod signer;
 mod tap;
 
@@ -15,9 +17,11 @@ mod _core {
     #[pymodule_export]
     use crate::cache::MarketCache;
     #[pymodule_export]
-    use crate::candles::{CandleBuilder, OhlcvtParser};
+    use crate::candles::CandleBuilder;
     #[pymodule_export]
     use crate::nonce::NonceSequence;
+    #[pymodule_export]
+    use crate::ohlcvt::OhlcvtParser;
     #[pymodule_export]
     use crate::signer::Signer;
     #[pymodule_export]

@@ -1,0 +1,67 @@
+//! `OhlcvtParser`: one file of Kraken's OHLCVT archive, from bytes to columns.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use krakked_core::ohlcvt;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::columns::{float64, int64};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One file of Kraken's OHLCVT archive.
+#[pyclass(frozen, module = "krakked._core")]
+pub(crate) struct OhlcvtParser {
+    inner: Mutex<ohlcvt::OhlcvtParser>,
+}
+
+#[pymethods]
+impl OhlcvtParser {
+    #[new]
+    fn new(interval_minutes: u32) -> PyResult<Self> {
+        if interval_minutes == 0 {
+            return Err(PyValueError::new_err("interval_minutes must be positive"));
+        }
+        Ok(Self {
+            inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes)),
+        })
+    }
+
+    #[pyo3(signature = (piece, *, is_last=false))]
+    fn feed(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<()> {
+        py.detach(|| {
+            let mut parser = lock(&self.inner);
+            parser.feed(piece)?;
+            if is_last { parser.finish() } else { Ok(()) }
+        })
+        .map_err(|bad: ohlcvt::BadLine| PyValueError::new_err((bad.problem, bad.line)))
+    }
+
+    #[pyo3(signature = (before_s=None))]
+    fn take<'py>(&self, py: Python<'py>, before_s: Option<i64>) -> PyResult<Bound<'py, PyDict>> {
+        let taken = py.detach(|| lock(&self.inner).take(before_s));
+        let columns = PyDict::new(py);
+        columns.set_item("time", int64(py, &taken.time, |&v| v)?)?;
+        columns.set_item("open", float64(py, &taken.open, |&v| v)?)?;
+        columns.set_item("high", float64(py, &taken.high, |&v| v)?)?;
+        columns.set_item("low", float64(py, &taken.low, |&v| v)?)?;
+        columns.set_item("close", float64(py, &taken.close, |&v| v)?)?;
+        columns.set_item("volume", float64(py, &taken.volume, |&v| v)?)?;
+        columns.set_item("count", int64(py, &taken.count, |&v| v)?)?;
+        Ok(columns)
+    }
+
+    #[getter]
+    fn rows(&self) -> usize {
+        lock(&self.inner).rows()
+    }
+
+    #[getter]
+    fn last_s(&self) -> Option<i64> {
+        lock(&self.inner).last_s()
+    }
+}
