@@ -163,7 +163,7 @@ def _read_text(path: Path) -> str | None:
 def _unified_region(table: Table, shape: Shape) -> Table:
     """Bring Phase 1's `region: "US_CA"` and top-level `capabilities:` into the nested shape.
 
-    Source: contract.md, Phase 1 section 5 and Phase 2 section 2.2.
+    Source: the design contract, Phase 1 section 5 and Phase 2 section 2.2.
     """
     entries = {entry.name: entry for entry in table.entries}
     region, outer = entries.get("region"), entries.get("capabilities")

@@ -151,7 +151,7 @@ class Accounts:
             raise ApiRefusedError("EAPI:Invalid signature")
         self._check_nonce(key, int(nonce_text))
         if key.otp is not None and call.text("otp") != key.otp:
-            # The text for a missing otp is not known (kraken-api.md 1.5): unverified.
+            # The text for a missing otp is in no public source: unverified.
             raise ApiRefusedError("EAuth:Failed")
         return call
 

@@ -6,7 +6,7 @@ from collections import deque
 
 
 class Counter:
-    """A counter that decays with time and may not go over its maximum (kraken-api.md 3)."""
+    """A counter that decays with time and may not go over its maximum."""
 
     def __init__(self, maximum: float, decay_per_s: float) -> None:
         self.maximum = maximum
@@ -51,4 +51,7 @@ class Window:
 
 
 TIERS = {"starter": (15.0, 0.33), "intermediate": (20.0, 0.5), "pro": (20.0, 1.0)}
-"""Private counter: maximum and decay a second by tier (kraken-api.md 3.1)."""
+"""Private counter: maximum and decay a second by tier.
+
+Source: Kraken guide "Spot REST rate limits".
+"""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NEW_NAMES = {"XBT": "BTC", "XDG": "DOGE"}
-"""Assets whose WebSocket v2 (and assetVersion=1) name differs (kraken-api.md 5.2)."""
+"""Assets whose WebSocket v2 (and assetVersion=1) name differs.
+
+Source: Kraken guide "Spot WebSocket introduction", FAQ.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,7 @@ class Directory:
     def rest(self, name: str) -> tuple[str, Pair] | None:
         """Give result key and pair for a name in a REST request.
 
-        `BTC/USD` is echoed as the key; the wsname `XBT/USD` is unknown (kraken-api.md 4.2).
+        `BTC/USD` is echoed as the key; the wsname `XBT/USD` is unknown (as recorded).
         """
         pair = self._by_symbol.get(name)
         if pair is not None:

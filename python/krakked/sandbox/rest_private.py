@@ -71,7 +71,7 @@ def trade_volume(venue: Venue, key: Key, call: Call) -> object:
 
 
 def api_key_info(venue: Venue, key: Key, call: Call) -> object:
-    """GetApiKeyInfo: both spellings of its fields were seen (kraken-api.md 1.6)."""
+    """GetApiKeyInfo: both spellings of its fields were seen."""
     del call
     created = str(key.created_s)
     snake = venue.settings.snake_case_key_info

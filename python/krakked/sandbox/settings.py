@@ -37,7 +37,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: bool = True
     """Whether REST and connect limits are enforced at all."""
     public_burst: float = 15.0
-    """Public calls of one IP: size of the counter (unpublished; kraken-api.md 3.2)."""
+    """Public calls of one IP: size of the counter (unpublished: a guess)."""
     public_decay_per_s: float = 1.0
     """Public calls of one IP: decay a second."""
     pair_burst: float = 15.0
