@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, leading_digits};
 use crate::message::{CandleRow, MAX_INTERVAL_MINUTES, Message, Rows, TickerRow};
 use crate::timestamp::minute_s;
 
@@ -205,30 +205,17 @@ impl Reader<'_> {
         else {
             return None;
         };
-        let (fraction_ns, length) =
-            if let Some((six, [b'Z', b'"', ..])) = fraction.split_first_chunk::<6>() {
-                (number_of(six)? * 1_000, 8)
-            } else if let Some((nine, [b'Z', b'"', ..])) = fraction.split_first_chunk::<9>() {
-                (number_of(nine)?, 11)
-            } else {
-                return None;
-            };
+        let (first, digits) = leading_digits(fraction.first_chunk()?);
+        let (fraction_ns, length) = match (digits, fraction.get(digits..)?) {
+            (6, [b'Z', b'"', ..]) => (first * 1_000, 8),
+            (8, [last @ b'0'..=b'9', b'Z', b'"', ..]) => (first * 10 + u64::from(last - b'0'), 11),
+            _ => return None,
+        };
+        let fraction_ns = i64::try_from(fraction_ns).ok()?;
         self.at += 20 + length;
         let second = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
         (minute.unix_s + second)
             .checked_mul(1_000_000_000)?
             .checked_add(fraction_ns)
     }
-}
-
-#[inline]
-fn number_of<const N: usize>(digits: &[u8; N]) -> Option<i64> {
-    let mut value = 0;
-    for digit in *digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value * 10 + i64::from(digit - b'0');
-    }
-    Some(value)
 }
