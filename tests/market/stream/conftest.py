@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -19,6 +21,10 @@ from krakked.market.timeframes import MINUTES
 from krakked.market.universe import build_universe
 from krakked.rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
+
+ROOT = Path(__file__).parents[3]
+if str(ROOT) not in sys.path:  # `python -m pytest` puts it there, bare `pytest` does not
+    sys.path.append(str(ROOT))
 
 PAIRS = ("XBTUSD", "ETHUSD", "SOLUSD", "XDGUSD")
 

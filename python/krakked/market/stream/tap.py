@@ -9,6 +9,7 @@ what a trio stream raises.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Final
 
 import trio
@@ -65,7 +66,7 @@ class TapStream(trio.abc.Stream):
             trio.BrokenResourceError: The connection broke.
             trio.ClosedResourceError: This side closed it.
         """
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._forward:
             await trio.lowlevel.checkpoint()

@@ -1,0 +1,134 @@
+"""Hours of virtual time: quiet markets, a thousand drops, servers that mean harm."""
+
+from __future__ import annotations
+
+import logging
+from itertools import pairwise
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from tests.market.stream.hostile import SERVERS, HostileNetwork, VirtualClock
+from trio.testing import MockClock
+
+from krakked.config.settings import WebSocketSettings
+from krakked.market.pairs import PairMetadata, PairTable
+from krakked.market.stream.feed import Feed
+from krakked.sandbox import SandboxSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.market.stream.conftest import OpenStage
+
+pytestmark = pytest.mark.slow
+
+SEEDS = 8
+"""Of each hostile server here; `tests/torture/stream_torture.py` takes 50."""
+QUIET = SandboxSettings(pair_count=60, activity=0.0, quote_activity=0.0)
+
+
+def pair(canonical: str, symbol: str) -> PairMetadata:
+    base, quote = symbol.split("/")
+    return PairMetadata(
+        canonical=canonical,
+        base=base,
+        quote=quote,
+        rest_symbol=canonical,
+        ws_symbol=symbol,
+        wsname=symbol,
+        raw_name=canonical,
+        price_decimals=1,
+        volume_decimals=8,
+        lot_size=1.0,
+        status="online",
+    )
+
+
+TABLE = PairTable([pair("ETHUSD", "ETH/USD"), pair("SOLUSD", "SOL/USD")])
+
+
+async def visit(server: str, seed: int, minutes: float) -> list[float]:
+    """Let a feed meet a hostile server for a while; give the times of its attempts."""
+    async with trio.open_nursery() as nursery:
+        random = Random(f"{server} {seed}")
+        network = HostileNetwork(SERVERS[server], random, nursery)
+        feed = Feed(
+            WebSocketSettings(timeframes=("1m", "5m")),
+            network=network,
+            clock=VirtualClock(),
+            table=lambda: TABLE,
+            pairs=["ETHUSD", "SOLUSD"],
+            random=random,
+        )
+        await nursery.start(feed.run)
+        await trio.sleep(minutes * 60)
+        nursery.cancel_scope.cancel()
+    return network.attempts
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_hostile_servers_never_make_us_connect_more_than_60_times_in_10_minutes(
+    server: str,
+) -> None:
+    logging.getLogger("krakked.stream").setLevel(logging.CRITICAL + 1)
+    try:
+        for seed in range(SEEDS):
+            clock = MockClock(autojump_threshold=0)
+            attempts = trio.run(visit, server, seed, 11, clock=clock)
+            assert attempts
+            for i in range(len(attempts) - 60):
+                assert attempts[i + 60] - attempts[i] >= 600 - 1e-6, (server, seed)
+    finally:
+        logging.getLogger("krakked.stream").setLevel(logging.NOTSET)
+
+
+async def test_24_quiet_hours_raise_no_alarm(stage: OpenStage, autojump_clock: MockClock) -> None:
+    async with stage(pairs=["XBTUSD"], timeframes=("1m",), settings=QUIET, with_rest=False) as s:
+        await trio.sleep(24 * 3600)
+        facts = s.feed.statistics()
+        assert facts.reconnects == 0
+        assert facts.connect_attempts == 0
+        assert facts.frames > 80_000
+        assert facts.pairs["XBTUSD"].state == "live"
+        assert facts.pairs["XBTUSD"].mute_timeframes == ()
+
+
+async def test_a_thousand_drops_at_random_bytes_lose_nothing(
+    stage: OpenStage, autojump_clock: MockClock, true_candles: Callable[..., int]
+) -> None:
+    pairs = ("XBTUSD", "ETHUSD", "XDGUSD")
+    settings = SandboxSettings(
+        pair_count=60, trade_rates=dict.fromkeys(pairs, 0.05), quote_activity=0.02
+    )
+    async with stage(pairs=pairs, timeframes=("1m", "5m"), settings=settings) as s:
+        events = []
+
+        async def listen() -> None:
+            async for change in s.feed.changes(kinds=["feed", "candle_closed"]):
+                events.append(change)
+
+        s.nursery.start_soon(listen)
+        s.exchange.faults.cut_randomly(15_000)
+        await s.exchange.faults.cut()
+        while s.exchange.ws_connects < 1002:  # noqa: ASYNC110 - time has to pass
+            await trio.sleep(60)
+        s.exchange.faults.clear()
+        await s.feed.wait_live(None, 60)
+        await trio.sleep(660)
+        checked = sum(true_candles(s, p, t) for p in pairs for t in s.feed.timeframes)
+        assert checked > 500
+        facts = s.feed.statistics()
+        assert (facts.open_holes, facts.unfilled_holes) == (0, 0)
+        told = [e for e in events if type(e).__name__ == "CandleClosed"]
+        assert told == s.closed
+        for p in pairs:
+            truth = s.exchange.truth.ticker(p)
+            assert s.reads.get_latest_price(p, exact=True).price == truth.last
+            quote = s.reads.get_best_bid_ask(p, exact=True)
+            assert (quote.bid, quote.ask) == (truth.bid, truth.ask)
+        times = [e for e in events if type(e).__name__ in {"Disconnected", "Reconnected"}]
+        for name in ("1m", "5m"):
+            mine = [type(e).__name__ for e in times if e.connection == name]
+            assert all(a != b for a, b in pairwise(mine)), "in turns"
