@@ -25,6 +25,7 @@ import mmap
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import struct
@@ -93,6 +94,13 @@ def forked(work: Callable[[], int]) -> int:
 def acknowledge(pipe: int, kind: int, end: int) -> None:
     """Tell the parent that a call has returned, and when."""
     os.write(pipe, _ACK.pack(time.monotonic_ns(), kind, end))
+
+
+def let_run(read: int, chance: random.Random, longest_s: float) -> None:
+    """Wait some time: mostly from the first acknowledgement on, else from the very start."""
+    if chance.random() < 0.8:
+        select.select([read], [], [], 5)
+    time.sleep(chance.uniform(0, longest_s))
 
 
 def drained(read: int) -> list[tuple[int, int, int]]:
@@ -174,7 +182,7 @@ def kills(count: int, seed: int) -> tuple[str, list[str]]:
             args = (root, write, seed + number, state[REST], state[JOURNAL])
             child = forked(lambda args=args: worker(*args))
             os.close(write)
-            time.sleep(chance.uniform(0.001, 0.03))
+            let_run(read, chance, 0.03)
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
@@ -319,7 +327,7 @@ def one_cut(
     root = mounted / "store"
     child = forked(lambda: worker(root, write, seed, state[REST], state[JOURNAL]))
     os.close(write)
-    time.sleep(random.Random(seed).uniform(0.005, 0.1))
+    let_run(read, random.Random(seed), 0.06)
     descriptor = os.open(mounted, os.O_RDONLY)
     cut_at = time.monotonic_ns()
     fcntl.ioctl(descriptor, SHUTDOWN_IOCTL, struct.pack("<I", flag))

@@ -70,13 +70,12 @@ else:
 
 def sync_directory(path: Path) -> None:
     """Make renames and new names in a directory survive a power cut."""
-    if sys.platform == "win32":  # directories can't be opened there; NTFS journals its names
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        sync_file(fd)
-    finally:
-        os.close(fd)
+    if sys.platform != "win32":  # directories can't be opened there; NTFS journals its names
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            sync_file(fd)
+        finally:
+            os.close(fd)
 
 
 def make_directories(path: Path) -> None:
