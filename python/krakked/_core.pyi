@@ -10,10 +10,12 @@ from typing import Final, NoReturn, final
 __all__ = [
     "CANDLE_FIELDS",
     "TICKER_FIELDS",
+    "CandleBuilder",
     "FrameSplitter",
     "FrameTap",
     "MarketCache",
     "NonceSequence",
+    "OhlcvtParser",
     "Signer",
 ]
 

@@ -10,7 +10,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use krakked_core::cache::Cache;
 use krakked_core::connection::Connection;
-use krakked_core::message::{Rows, decode};
+use krakked_core::message::decode;
+use krakked_core::rows::Rows;
 
 const CHUNK: usize = 65_536;
 const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";

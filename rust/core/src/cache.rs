@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::decimal::Decimal;
-use crate::message::{CandleRow, TICKER_VALUES, TickerRow};
+use crate::rows::{CandleRow, TICKER_VALUES, TickerRow};
 use crate::series::{Candle, Origin, Outcome, Series};
 
 /// How many symbols are kept. Kraken lists about 1,450; what comes beyond this is ignored.
@@ -22,7 +22,7 @@ const MAX_SYMBOL_BYTES: usize = 64;
 /// Newest ticker of one symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ticker {
-    /// Exact numbers by [`crate::message::TICKER_VALUE_NAMES`].
+    /// Exact numbers by [`crate::rows::TICKER_VALUE_NAMES`].
     pub values: [Option<Decimal>; TICKER_VALUES],
     /// Trades in 24 hours.
     pub trades: Option<u64>,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::frame::{FrameCounts, FrameTap};
-use crate::json::Malformed;
-use crate::message::{Message, Rows, Target, decode};
+use crate::malformed::Malformed;
+use crate::message::{Message, Target, decode};
+use crate::rows::Rows;
 use crate::series::{Origin, Outcome};
 
 /// How many events wait at most. A full resubscription of 1,500 symbols makes about 6,000.

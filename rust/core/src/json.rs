@@ -4,51 +4,11 @@
 use std::borrow::Cow;
 
 use crate::decimal::{Decimal, NumberError};
+use crate::malformed::Malformed;
 use crate::timestamp::{TimestampError, parse_rfc3339_ns};
 
 /// How deep values may nest. Kraken's own frames reach 5.
 pub const MAX_DEPTH: u32 = 32;
-
-/// Why a message was refused. Nothing of a refused message reaches the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// Not JSON, or something behind its end.
-    NotJson,
-    /// Not valid UTF-8.
-    NotUtf8,
-    /// Valid JSON, but no object at the top, or a field of the wrong type: which one.
-    WrongType(&'static str),
-    /// A field that the message cannot do without.
-    Missing(&'static str),
-    /// A number with more digits than are kept: of which field.
-    NumberTooWide(&'static str),
-    /// A time that is none, or out of range.
-    BadTimestamp,
-    /// Nested deeper than [`MAX_DEPTH`].
-    TooDeep,
-    /// More elements than a message may have.
-    TooManyElements,
-    /// Longer than a message may be.
-    TooLong,
-}
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotJson => out.write_str("not JSON"),
-            Self::NotUtf8 => out.write_str("not UTF-8"),
-            Self::WrongType(field) => write!(out, "wrong type: {field}"),
-            Self::Missing(field) => write!(out, "missing: {field}"),
-            Self::NumberTooWide(field) => write!(out, "number too wide: {field}"),
-            Self::BadTimestamp => out.write_str("not a time"),
-            Self::TooDeep => out.write_str("nested too deep"),
-            Self::TooManyElements => out.write_str("too many elements"),
-            Self::TooLong => out.write_str("message too long"),
-        }
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 /// Shorthand of the scanner.
 pub(crate) type Scan<T> = Result<T, Malformed>;
@@ -412,94 +372,4 @@ impl<'a> Scanner<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn skips(text: &str) -> Scan<&str> {
-        let mut scanner = Scanner::new(text);
-        let value = scanner.skip_value()?;
-        scanner.end()?;
-        Ok(value)
-    }
-
-    #[test]
-    fn takes_valid_json() {
-        for text in [
-            "0",
-            " [ ] ",
-            "{}",
-            "[1,[2,{\"a\":[]}],null,true,false]",
-            "{\"a\":{\"b\":\"\\u00e9\\ud83d\\ude00\"}}",
-            "123456789012345678901234567890123456789012345678901234567890",
-            "[1e999,0.0e-1,1E+99]",
-            "\"\"",
-        ] {
-            assert_eq!(skips(text), Ok(text.trim()), "{text}");
-        }
-    }
-
-    #[test]
-    fn refuses_everything_else() {
-        for text in [
-            "",
-            " ",
-            "[",
-            "]",
-            "{",
-            "[1,]",
-            "{\"a\":1,}",
-            "{\"a\"}",
-            "{1:2}",
-            "[1 2]",
-            "01",
-            "1.",
-            "nul",
-            "tru",
-            "'a'",
-            "\"\u{1}\"",
-            "\"\\x\"",
-            "\"\\u12\"",
-            "\"\\ud800\"",
-            "\"\\ud800\\u0041\"",
-            "\"\\udc00\"",
-            "NaN",
-            "[1],",
-            "{\"a\":1}}",
-            "\"abc",
-            "{\"a\" 1}",
-            "[}",
-            "{]",
-            "-",
-            "[,1]",
-            "{,}",
-            "1e",
-            "123456789012345678901234567890e",
-            "123456789012345678901234567890.",
-        ] {
-            assert_eq!(skips(text), Err(Malformed::NotJson), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn depth_is_limited() {
-        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(skips(&deep(32)).is_ok());
-        assert_eq!(skips(&deep(33)), Err(Malformed::TooDeep));
-        assert_eq!(skips(&"[".repeat(1_000_000)), Err(Malformed::TooDeep));
-    }
-
-    #[test]
-    fn escapes_are_undone() {
-        let mut scanner = Scanner::new(r#""a\/b\n\u00e9\ud83d\ude00\"""#);
-        assert_eq!(scanner.string().unwrap(), "a/b\né😀\"");
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_serde_json(text in "[-0-9.eE{}\\[\\],: \"a\\\\u]{0,24}") {
-            let known = serde_json::from_str::<serde_json::Value>(&text).is_ok();
-            prop_assert_eq!(skips(&text).is_ok(), known, "{}", text);
-        }
-    }
-}
+mod tests;

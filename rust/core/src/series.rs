@@ -9,7 +9,7 @@
 //!   is neither closed nor given out until a row of a new connection tells its state.
 
 use crate::decimal::Decimal;
-use crate::message::CandleRow;
+use crate::rows::CandleRow;
 
 /// A candle as it stands.
 #[derive(Clone, Copy, Debug, PartialEq)]

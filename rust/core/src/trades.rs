@@ -3,7 +3,8 @@
 
 use crate::candles::Trade;
 use crate::decimal::Decimal;
-use crate::json::{Malformed, Scan, Scanner};
+use crate::json::{Scan, Scanner};
+use crate::malformed::Malformed;
 
 /// Reads the trades of one `Trades` reply in order and gives its `last` (nanoseconds), if any.
 ///

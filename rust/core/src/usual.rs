@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use crate::decimal::{Decimal, leading_digits};
-use crate::message::{CandleRow, MAX_INTERVAL_MINUTES, Message, Rows, TickerRow};
+use crate::message::Message;
+use crate::rows::{CandleRow, MAX_INTERVAL_MINUTES, Rows, TickerRow};
 use crate::timestamp::minute_s;
 
 /// The minute of the newest time read, so that the next one need not work it out again.
@@ -205,7 +206,7 @@ impl Reader<'_> {
         else {
             return None;
         };
-        let (first, digits) = leading_digits(fraction.first_chunk()?);
+        let (first, digits) = leading_digits(*fraction.first_chunk()?);
         let (fraction_ns, length) = match (digits, fraction.get(digits..)?) {
             (6, [b'Z', b'"', ..]) => (first * 1_000, 8),
             (8, [last @ b'0'..=b'9', b'Z', b'"', ..]) => (first * 10 + u64::from(last - b'0'), 11),

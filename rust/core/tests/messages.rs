@@ -8,8 +8,9 @@
 
 mod plain;
 
-use krakked_core::json::Malformed;
-use krakked_core::message::{MAX_ELEMENTS, Message, Rows, TICKER_VALUE_NAMES, decode};
+use krakked_core::malformed::Malformed;
+use krakked_core::message::{Message, decode};
+use krakked_core::rows::{MAX_ELEMENTS, Rows, TICKER_VALUE_NAMES};
 use plain::{ohlc, ticker};
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value};

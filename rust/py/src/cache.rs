@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use krakked_core::cache;
 use krakked_core::decimal::Decimal;
-use krakked_core::message::TICKER_VALUE_NAMES;
+use krakked_core::rows::TICKER_VALUE_NAMES;
 use krakked_core::series::Candle;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyKeyError;
