@@ -8,7 +8,6 @@ left out keeps the first rule it failed and a sentence about it.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -16,15 +15,16 @@ from typing import Any, Final
 import msgspec
 
 from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
-from krakked.errors import MarketDataError
 from krakked.market.pairs import PairMetadata, PairTable
-
-V2_ASSET_NAMES: Final[dict[str, str]] = {"XBT": "BTC", "XDG": "DOGE"}
-"""The only two assets that WebSocket v2 names differently, on either side of the slash.
-
-Source: Kraken guide "Spot WebSocket introduction", FAQ (XBT/USD missing); an `instrument` snapshot
-wins where it disagrees.
-"""
+from krakked.market.universe_entries import (
+    V2_ASSET_NAMES,
+    parse_pair,
+    read_entries,
+    text_of,
+    ticker_of,
+    top_leverage,
+    volume_24h,
+)
 
 SPOT_CLASS: Final = "currency"
 """Asset class of spot pairs. Source: Kraken REST "Get Tradable Asset Pairs", `aclass_base`."""
@@ -109,12 +109,12 @@ def build_universe(
     """
     region = region or RegionProfile()
     settings = settings or UniverseSettings()
-    entries = _entries(asset_pairs, "AssetPairs")
-    tickers = None if ticker is None else _entries(ticker, "Ticker")
+    entries = read_entries(asset_pairs, "AssetPairs")
+    tickers = None if ticker is None else read_entries(ticker, "Ticker")
     warnings: list[str] = []
     known: dict[str, tuple[PairMetadata, dict[str, Any]]] = {}
     for key, entry in entries.items():
-        volume = None if tickers is None else volume_24h(_ticker_of(tickers, key, entry))
+        volume = None if tickers is None else volume_24h(ticker_of(tickers, key, entry))
         pair = parse_pair(key, entry, volume_24h=volume, instrument=instrument)
         if pair.canonical in known:
             warnings.append(
@@ -153,155 +153,8 @@ def build_universe(
         rules=rules,
         warnings=tuple(warnings),
         table=table,
-        leverage={c: _leverage(e) for c, (p, e) in known.items() if p.margin_eligible},
+        leverage={c: top_leverage(e) for c, (p, e) in known.items() if p.margin_eligible},
         settings=settings,
-    )
-
-
-# --- reading one entry -----------------------------------------------------------------------
-
-
-def parse_pair(
-    key: str,
-    entry: Mapping[str, Any],
-    *,
-    volume_24h: float | None = None,
-    instrument: Collection[str] | None = None,
-) -> PairMetadata:
-    """Read one entry of AssetPairs; everything but the key may be missing or odd."""
-    altname = _text(entry, "altname") or key
-    wsname = _text(entry, "wsname")
-    base, quote = _asset_names(altname, wsname, _text(entry, "base"), _text(entry, "quote"))
-    return PairMetadata(
-        canonical=altname,
-        base=base,
-        quote=quote,
-        rest_symbol=altname,
-        # Dark pools have no wsname and no live data: their own name takes no other's place.
-        ws_symbol=v2_symbol(base, quote, wsname=wsname, instrument=instrument)
-        if wsname
-        else altname,
-        wsname=wsname or altname,
-        raw_name=key,
-        price_decimals=_integer(entry, "pair_decimals"),
-        volume_decimals=_integer(entry, "lot_decimals"),
-        lot_size=_number(entry.get("lot_multiplier")) or 1.0,
-        status=_text(entry, "status"),
-        ordermin=_number(entry.get("ordermin")),
-        costmin=_number(entry.get("costmin")),
-        tick_size=_number(entry.get("tick_size")),
-        margin_eligible=_leverage(entry) > 0,
-        volume_24h_usd=volume_24h,
-    )
-
-
-def v2_symbol(
-    base: str, quote: str, *, wsname: str = "", instrument: Collection[str] | None = None
-) -> str:
-    """Give the name of a pair in WebSocket v2: the two-row table on either side.
-
-    Where an `instrument` snapshot is known and holds another spelling of the pair instead, the
-    snapshot wins.
-    """
-    new_base, new_quote = V2_ASSET_NAMES.get(base, base), V2_ASSET_NAMES.get(quote, quote)
-    symbol = f"{new_base}/{new_quote}"
-    if instrument is not None and symbol not in instrument:
-        for other in (wsname, f"{base}/{quote}", f"{new_base}/{quote}", f"{base}/{new_quote}"):
-            if other in instrument:
-                return other
-    return symbol
-
-
-def volume_24h(ticker: Mapping[str, Any] | None) -> float | None:
-    """Give the 24 h volume in quote units: base volume times vwap; None when not known.
-
-    Source: Kraken REST "Get Ticker Information", `v[1]` and `p[1]` (last 24 hours).
-    """
-    if ticker is None:
-        return None
-    try:
-        product = float(ticker["v"][1]) * float(ticker["p"][1])
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None
-    return product if math.isfinite(product) and product >= 0 else None
-
-
-def _entries(reply: bytes | str | Mapping[str, Any], what: str) -> dict[str, dict[str, Any]]:
-    """Take the entries out of a reply in any of its shapes; odd entries are passed over."""
-    if isinstance(reply, bytes | bytearray | memoryview | str):
-        try:
-            decoded: Any = msgspec.json.decode(reply)
-        except msgspec.DecodeError as error:
-            raise MarketDataError(f"Not a reply of {what}: not JSON.") from error
-    else:
-        decoded = reply
-    # A pair is never called "error": both keys together are the envelope.
-    if isinstance(decoded, Mapping) and isinstance(decoded.get("error"), list):
-        failures = [str(e) for e in decoded["error"] if str(e).startswith("E")]
-        if failures:
-            raise MarketDataError(f"The reply of {what} is an error: {failures[0]}.")
-        decoded = decoded.get("result")
-    if not isinstance(decoded, Mapping):
-        raise MarketDataError(f"Not a reply of {what}: no object of pairs in it.")
-    entries: dict[str, dict[str, Any]] = {}
-    for key, value in decoded.items():
-        entry = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
-        if isinstance(key, str) and key and isinstance(entry, Mapping):
-            entries[key] = dict(entry)
-    return entries
-
-
-def _ticker_of(
-    tickers: Mapping[str, dict[str, Any]], key: str, entry: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    # Ticker answers under the AssetPairs key; a decoded mapping may use the altname.
-    return tickers.get(key) or tickers.get(_text(entry, "altname"))
-
-
-def _asset_names(altname: str, wsname: str, base_id: str, quote_id: str) -> tuple[str, str]:
-    base, slash, quote = wsname.partition("/")
-    if slash and base and quote:
-        return base, quote
-    # No wsname (old dark pools): of the ids with and without Kraken's leading X or Z take the two
-    # that spell the altname. A comparison, not a parse: nothing is cut without that proof.
-    plain = altname.removesuffix(".d")
-    for short_base in (base_id, base_id[1:]):
-        for short_quote in (quote_id, quote_id[1:]):
-            if short_base and short_quote and short_base + short_quote == plain:
-                return short_base, short_quote
-    return base_id or altname, quote_id
-
-
-def _text(entry: Mapping[str, Any], field: str) -> str:
-    value = entry.get(field)
-    return value if isinstance(value, str) else ""
-
-
-def _integer(entry: Mapping[str, Any], field: str) -> int:
-    value = entry.get(field)
-    return value if isinstance(value, int) else 0
-
-
-def _number(value: object) -> float | None:
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _leverage(entry: Mapping[str, Any]) -> int:
-    """Highest leverage Kraken offers for the pair, 0 for none."""
-    steps = [
-        step
-        for field in ("leverage_buy", "leverage_sell")
-        if isinstance(entry.get(field), list | tuple)
-        for step in entry[field]
-    ]
-    return max(
-        (int(step) for step in steps if isinstance(step, int | float)), default=int(bool(steps))
     )
 
 
@@ -315,7 +168,7 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
     settings: UniverseSettings,
     bases: Collection[str],
 ) -> tuple[Rule, str] | None:
-    quote = _text(entry, "quote")
+    quote = text_of(entry, "quote")
     wanted = region.default_quote
     if quote not in {wanted, f"Z{wanted}"}:
         return Rule.QUOTE, f"it is quoted in {pair.quote or 'nothing known'}, not in {wanted}."
@@ -329,7 +182,7 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
     if pair.margin_eligible and settings.margin_eligible is MarginEligible.EXCLUDE:
         return Rule.MARGIN, (
             "Kraken offers it on margin (up to "
-            f"{_leverage(entry)}x), and universe.margin_eligible is exclude."
+            f"{top_leverage(entry)}x), and universe.margin_eligible is exclude."
         )
     floor = settings.min_24h_volume_usd
     if floor > 0 and pair.volume_24h_usd is None:
@@ -344,13 +197,13 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
 
 def _not_spot(pair: PairMetadata, entry: Mapping[str, Any]) -> str | None:
     for field in ("aclass_base", "aclass_quote"):
-        aclass = _text(entry, field) or SPOT_CLASS
+        aclass = text_of(entry, field) or SPOT_CLASS
         if aclass != SPOT_CLASS:
             return f"its {field} is {aclass}, not a spot currency."
     # Dark pools were listed until 2021 or so and may come back.
     if pair.raw_name.endswith(".d") or pair.canonical.endswith(".d"):
         return "it is a dark pool."
-    if not _text(entry, "wsname"):
+    if not text_of(entry, "wsname"):
         return "Kraken gives it no wsname, so it has no live data."
     return None
 
@@ -388,7 +241,11 @@ def _resolve_bases(
 ) -> set[str]:
     spellings: dict[str, str] = {}
     for pair, entry in known.values():
-        for spelling in (_text(entry, "base"), V2_ASSET_NAMES.get(pair.base, pair.base), pair.base):
+        for spelling in (
+            text_of(entry, "base"),
+            V2_ASSET_NAMES.get(pair.base, pair.base),
+            pair.base,
+        ):
             spellings[spelling] = pair.base
     resolved: set[str] = set()
     for name in names:

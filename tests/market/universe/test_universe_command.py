@@ -22,7 +22,7 @@ def served(own_config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("COLUMNS", "300")
 
     async def serve(arguments: list[str]) -> int:
-        settings = SandboxSettings(pair_count=60, public_burst=100)
+        settings = SandboxSettings(pair_count=130, public_burst=100)
         async with open_sandbox(settings=settings) as exchange:
             (own_config_dir / "config.yaml").write_text(
                 f"rest: {{base_url: {exchange.rest_url}, public_calls_per_second: 100}}\n"
