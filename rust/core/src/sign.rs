@@ -142,6 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn the_keyed_state_is_wiped_on_drop() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        // Hmac holds two of these cores and no other copy of the key; it carries no marker itself.
+        wiped::<Sha512>();
+        wiped::<sha2::block_api::Sha512VarCore>();
+    }
+
+    #[test]
     fn forms_are_encoded_like_urlencode() {
         let mut form = Form::new("7");
         form.push("pair", "XBT/USD");
