@@ -308,7 +308,10 @@ class BackfillTooLargeError(MarketDataError):
 
 
 class ImportFormatError(MarketDataError):
-    """A file offered for import is not what it should be; nothing of it was stored.
+    """A file offered for import is not what it should be.
+
+    The line named and what follows it were not stored; of a long file, whole partitions before it
+    may be. Importing the mended file again completes it.
 
     Attributes:
         path: The file, with the member inside an archive.

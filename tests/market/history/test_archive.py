@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import random
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -255,3 +258,26 @@ def test_the_recorded_daily_file(store: Any, captures: Path, tmp_path: Path) -> 
     assert [
         (b.time, b.open, b.high, b.low, b.close, b.volume, b.count, b.vwap) for b in traded
     ] == [(int(r[0]), *map(float, r[1:6]), int(r[6]), None) for r in rows]
+
+
+@pytest.mark.slow
+def test_an_import_that_is_killed_goes_on_and_loses_nothing(tmp_path: Path, store: Any) -> None:
+    names = ("XBTUSD", "ETHUSD", "SOLUSD", "ADAUSD")
+    members = [(f"m/{name}_1.csv", candles(1_600_000_020, 250_000)) for name in names]
+    path = make_zip(tmp_path / "Kraken_OHLCVT.zip", members)
+    command = [sys.executable, "-m", "krakked.cli.main", "import", str(path), "--root", store.root]
+    draw = random.Random(2)
+    for _ in range(4):
+        worker = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(1.0 + draw.random())
+        worker.kill()
+        worker.wait()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "of " in done.stdout
+    assert store.verify() == []
+    for name in names:
+        bars = store.get_columns(name, "1m")
+        assert bars.num_rows == 250_000
+        assert {(k.start_s, k.end_s) for k in store.coverage(name, "1m")} == {
+            (1_600_000_020, 1_600_000_020 + 250_000 * 60)
+        }

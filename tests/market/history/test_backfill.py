@@ -91,6 +91,18 @@ async def test_from_the_listing_every_closed_bar(
     assert len(old.calls) - before <= 3
 
 
+async def test_continuing_after_a_long_absence_leaves_no_hole(
+    old: Any, history: Any, store: Any
+) -> None:
+    now_s, old.now_s = old.now_s, LISTED_S + 50 * HOUR + 5.0
+    await history(old).backfill_ohlc("XBTUSD", "1h")
+    old.now_s = now_s  # 950 hours later: OHLC reaches back 720 of them
+    report = await history(old).backfill_ohlc("XBTUSD", "1h")
+    assert report.missing == ()
+    assert report.trades > 0
+    check_hours(store.get_bars("XBTUSD", "1h"), old, LISTED_S, LISTED_S + 1000 * HOUR)
+
+
 async def test_the_plan_says_what_will_be_done(old: Any, history: Any) -> None:
     job = history(old)
     plan = await job.plan_backfill("XBTUSD", "1h", since=0)

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+import trio
 
 from krakked.errors import (
     ConnectFailedError,
@@ -190,3 +191,18 @@ async def test_columns_without_a_loop(exchange: Any, history: Any, form: str) ->
     )
     since = await reader.get_ohlc_since("XBTUSD", "1m", bars[0].time, as_=form)
     assert len(since["time"]) == 7
+
+
+async def test_readers_at_the_same_time_share_one_call(exchange: Any, history: Any) -> None:
+    rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
+    reader = history(rest)
+    counts: list[int] = []
+
+    async def read() -> None:
+        counts.append(len(await reader.get_ohlc("XBTUSD", "1m", 30)))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(read)
+    assert counts == [30] * 5
+    assert len(rest.calls) == 1

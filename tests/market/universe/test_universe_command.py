@@ -19,10 +19,11 @@ from krakked.sandbox import SandboxSettings, open_sandbox
 def served(own_config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the command while a sandbox serves; None asks for the copy."""
     monkeypatch.setattr("krakked.cli.main.COMMANDS", ("universe",))
+    monkeypatch.setattr("krakked.cli.universe.ROWS_SHOWN", 1)
     monkeypatch.setenv("COLUMNS", "300")
 
     async def serve(arguments: list[str]) -> int:
-        settings = SandboxSettings(pair_count=130, public_burst=100)
+        settings = SandboxSettings(pair_count=60, public_burst=100)
         async with open_sandbox(settings=settings) as exchange:
             (own_config_dir / "config.yaml").write_text(
                 f"rest: {{base_url: {exchange.rest_url}, public_calls_per_second: 100}}\n"
