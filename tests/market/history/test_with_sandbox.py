@@ -77,6 +77,16 @@ async def test_contract_8_3_get_ohlc_equals_the_truth_over_virtual_hours(
         assert exchange.rest_refusals == {}
 
 
+async def test_typed_replies_give_the_same_universe_as_bytes(autojump_clock: Any) -> None:
+    settings = SandboxSettings(pair_count=60)
+    async with open_sandbox(memory=True, settings=settings) as exchange, connect(exchange) as rest:
+        from_bytes = build_universe(await rest.asset_pairs_bytes())
+        typed = build_universe(await rest.asset_pairs(), ticker=await rest.ticker())
+    assert typed.pairs == from_bytes.pairs
+    assert typed.excluded == from_bytes.excluded
+    assert all(pair.volume_24h_usd for pair in typed.metadata.values())
+
+
 @pytest.mark.slow
 async def test_a_full_universe_backfill_of_592_calls_without_a_refusal(
     autojump_clock: Any, store: OHLCStore
