@@ -1,4 +1,6 @@
 //! What the cache promises of tickers and candles, over drops, duplicates and late rows.
+//!
+//! Long because one script of frames is replayed under every kind of drop, side by side.
 
 #![allow(
     clippy::unwrap_used,

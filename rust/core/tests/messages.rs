@@ -1,4 +1,6 @@
 //! Every message shape, any layout, and what is refused.
+//!
+//! Long because every shape on record stands here in full, beside what is made of it.
 
 #![allow(
     clippy::unwrap_used,
