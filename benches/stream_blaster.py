@@ -63,9 +63,8 @@ def digits(ticks: int, decimals: int) -> str:
 
 
 def quote_ticks(index: int, turn: int) -> tuple[int, int]:
-    """Give a symbol's bid in ticks and its decimals in one turn of the buffer."""
-    decimals = 1 + index % 5
-    return 10_000 + 7_919 * (index + 1) % 800_000 + turn * 31 % 997, decimals
+    """Give a symbol's bid in ticks (five digits) and its decimals in one turn of the buffer."""
+    return 11_000 + 7_919 * (index + 1) % 87_000 + turn * 31 % 997, 1 + index % 4
 
 
 FINAL_TURN = 1_000_003
@@ -88,33 +87,34 @@ def v2_payload(symbol: str, index: int, turn: int, stamp: str, kind: str = "upda
         f'{{"channel":"ticker","type":"{kind}","data":[{{"symbol":"{symbol}",'
         f'"bid":{digits(bid, d)},"bid_qty":{digits(56_251_979 + turn, 8)},'
         f'"ask":{digits(bid + 3, d)},"ask_qty":{digits(44_780 + index, 8)},'
-        f'"last":{digits(bid + 1, d)},'
-        '"volume":%s,'
-        f'"vwap":{digits(bid + 40, d)},"low":{digits(bid - 81, d)},'
-        f'"high":{digits(bid + 93, d)},"change":-{digits(29, d)},"change_pct":-0.51,'
-        f'"timestamp":"{stamp}{V2_TAIL}'
+        f'"last":{digits(bid + 1, d)},"volume":%s,"vwap":{digits(bid + 40, d)},'
+        f'"low":{digits(bid - 81, d)},"high":{digits(bid + 93, d)},"change":-{digits(29, d)},'
+        f'"change_pct":-0.51,"trades":%s,"timestamp":"{stamp}{V2_TAIL}'
     )
-    return fixed % filler(PAYLOAD_BYTES - (len(fixed) - 2), turn)
+    left = PAYLOAD_BYTES - (len(fixed) - 4)
+    trades = "1352627"[: max(1, min(7, left - 11))]
+    return fixed % (volume(left - len(trades), turn), trades)
 
 
-def filler(length: int, turn: int) -> str:
-    """Write a volume with so many characters."""
-    if length < 4:
-        raise ValueError(f"{length} characters are too few for a volume")
-    whole = str(315_684_782_110_934_627 + turn)[: max(1, min(length - 9, 9))]
-    return f"{whole}.{(str(78_211_034 + turn) * 9)[: length - len(whole) - 1]}"
+def volume(length: int, turn: int) -> str:
+    """Write a volume with so many characters, eight of them decimals if there is room."""
+    if not 4 <= length <= 19:
+        raise ValueError(f"no volume has {length} characters")
+    decimals = min(8, length - 2)
+    whole = str(3_156_847_825 + turn)[: length - 1 - decimals]
+    return f"{whole}.{78_211_034 + turn * 3}"[:length]
 
 
 def v1_payload(name: str, index: int, turn: int) -> str:
     bid, d = quote_ticks(index, turn)
-    p = [digits(bid + step, d) for step in (0, 3, 1, 40, -81, 93, 7)]
+    p = [digits(bid + step, d) + "0" * (5 - d) for step in (0, 3, 1, 40, -81, 93, 7)]
     fixed = (
         f'[{100_000 + index},{{"a":["{p[1]}",4,"4.12345678"],"b":["{p[0]}",3,"3.56251979"],'
-        f'"c":["{p[2]}","0.00044780"],"v":["%s","3156.84782110"],"p":["{p[3]}","{p[3]}"],'
-        f'"t":[1352,2704],"l":["{p[4]}","{p[4]}"],"h":["{p[5]}","{p[5]}"],'
+        f'"c":["{p[2]}","0.00044780"],"v":["315.84782110","%s"],"p":["{p[3]}","{p[3]}"],'
+        f'"t":[135,270],"l":["{p[4]}","{p[4]}"],"h":["{p[5]}","{p[5]}"],'
         f'"o":["{p[6]}","{p[6]}"]}},"ticker","{name}"]'
     )
-    return fixed % filler(PAYLOAD_BYTES - (len(fixed) - 2), turn)
+    return fixed % volume(PAYLOAD_BYTES - (len(fixed) - 2), turn)
 
 
 def framed(text: str, opcode: int = 1) -> bytes:
