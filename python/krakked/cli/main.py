@@ -20,6 +20,7 @@ COMMANDS = (
     "vault",
     "config",
     "universe",
+    "backfill",
     "import_",
     "store",
     "status",

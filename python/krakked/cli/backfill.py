@@ -1,0 +1,118 @@
+"""`krakked backfill`: closed candles into the store, with a plan, a progress bar and an ETA."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+
+import trio
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+import krakked
+from krakked.market.history.progress import BackfillProgress
+from krakked.market.timeframes import MINUTES
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "backfill",
+        help="fill the store with closed candles over REST",
+        description="Continues from the last stored bar, or takes the newest 720; --since goes "
+        "further back with the trades themselves. What is stored is not fetched again: after "
+        "Ctrl-C or a kill, run it again and it goes on where it stopped.",
+    )
+    parser.add_argument("pairs", nargs="*", metavar="PAIR", help="default: the universe")
+    parser.add_argument(
+        "--timeframe",
+        action="append",
+        choices=list(MINUTES),
+        help="repeatable (default: 1h)",
+    )
+    parser.add_argument(
+        "--since", type=parse_since, metavar="WHEN", help="2024-01-31, unix seconds, or 0 = listing"
+    )
+    parser.add_argument("--plan", action="store_true", help="say what it would take, fetch nothing")
+    parser.add_argument(
+        "--allow-long", action="store_true", help="permit plans of more than 2,000 calls"
+    )
+    parser.set_defaults(run=run)
+
+
+def parse_since(text: str) -> float:
+    """Read a date (UTC) or unix seconds."""
+    try:
+        return float(text)
+    except ValueError:
+        when = datetime.fromisoformat(text)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Back-fill; 0 when everything that Kraken has is stored."""
+    return trio.run(backfill, arguments, Console())
+
+
+async def backfill(arguments: argparse.Namespace, console: Console) -> int:
+    """Do one pair and timeframe after the other and print what came of each."""
+    timeframes = arguments.timeframe or ["1h"]
+    async with krakked.open_kraken(live=False) as kraken:
+        pairs = arguments.pairs or kraken.get_universe()
+        jobs = [(kraken.get_pair_metadata(p).canonical, t) for p in pairs for t in timeframes]
+        if arguments.plan:
+            for pair, timeframe in jobs:
+                plan = await kraken.plan_backfill(pair, timeframe, arguments.since)
+                console.print(escape(plan.text()), highlight=False, soft_wrap=True)
+            return 0
+        bars = holes = 0
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %  {task.fields[eta]}"),
+            console=console,
+            transient=True,
+        ) as display:
+            task = display.add_task("", total=len(jobs), eta="")
+            for number, (pair, timeframe) in enumerate(jobs):
+                report = await kraken.backfill_ohlc(
+                    pair,
+                    timeframe,
+                    arguments.since,
+                    allow_long=arguments.allow_long,
+                    progress=_Meter(display, task, number, len(jobs)),
+                )
+                bars += report.bars
+                for gap in report.missing:
+                    holes += 1
+                    first, end = (
+                        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+                        for at in (gap.start_s, gap.end_s)
+                    )
+                    console.print(
+                        f"{pair} {timeframe}: missing {first} to {end}: {escape(gap.why)}",
+                        soft_wrap=True,
+                    )
+        console.print(f"{bars:,} bars stored in {len(jobs)} series; {holes} stretches missing.")
+    return 0 if not holes else 1
+
+
+class _Meter:
+    """Turns the progress of one job into the bar over all of them."""
+
+    def __init__(self, display: Progress, task: TaskID, number: int, jobs: int) -> None:
+        self._display = display
+        self._task = task
+        self._number = number
+        self._jobs = jobs
+
+    def __call__(self, step: BackfillProgress) -> None:
+        eta = "" if step.eta_s is None or self._jobs > 1 else f"{step.eta_s:,.0f} s left"
+        self._display.update(
+            self._task,
+            completed=self._number + step.fraction,
+            description=f"{step.pair} {step.timeframe} ({self._number + 1} of {self._jobs}), "
+            f"{step.bars:,} bars",
+            eta=eta,
+        )

@@ -1,0 +1,99 @@
+"""The commands that talk to the exchange, against the sandbox on loopback, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from krakked.cli.backfill import parse_since
+from krakked.sandbox import Exchange, Recording, SandboxSettings, open_sandbox
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def exchange(own_config_dir: Path, tmp_path: Path) -> AsyncIterator[Exchange]:
+    async with open_sandbox(seed=5, settings=SandboxSettings(pair_count=60)) as running:
+        (own_config_dir / "config.yaml").write_text(
+            f"rest:\n  base_url: {running.rest_url}\n"
+            "universe:\n  margin_eligible: include\n"
+            f"market_data:\n  ws:\n    url: {running.ws_url}\n    timeframes: [1m]\n"
+            f"  ohlc_store:\n    root_dir: {tmp_path / 'ohlc'}\n",
+            encoding="utf-8",
+        )
+        yield running
+
+
+async def krakked(*words: str) -> tuple[int, str]:
+    with trio.fail_after(60):
+        done = await trio.run_process(
+            [sys.executable, "-m", "krakked.cli.main", *words],
+            env={**os.environ, "COLUMNS": "120"},
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    return done.returncode, done.stdout.decode()
+
+
+async def test_backfill_says_its_plan_then_fills_the_store(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    status, text = await krakked("backfill", "BTC/USD", "--timeframe", "1h", "--plan")
+    assert status == 0, text
+    assert "XBTUSD 1h: 1 calls" in text
+    status, text = await krakked("backfill", "BTC/USD", "ETHUSD", "--timeframe", "1h")
+    assert status == 0, text
+    assert "1,440 bars stored in 2 series; 0 stretches missing." in text
+    assert (tmp_path / "ohlc" / "bars" / "timeframe=1h" / "pair=XBTUSD").is_dir()
+
+
+async def test_status_prints_the_report_and_its_verdict(exchange: Exchange) -> None:
+    status, text = await krakked("status", "XBTUSD", "ETHUSD")
+    assert status == 0, text
+    assert "2 of 2 pairs with a fresh ticker" in text
+    status, text = await krakked("status", "XBTUSD", "--json")
+    assert json.loads(text)["verdict"] == "ok"
+
+
+async def test_watch_shows_prices(exchange: Exchange) -> None:
+    status, text = await krakked("watch", "BTC/USD", "--seconds", "3")
+    assert status == 0, text
+    assert "XBTUSD" in text
+    assert " to " in text  # a candle is shown
+
+
+async def test_record_writes_what_the_sandbox_can_replay(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    file = tmp_path / "frames.ndjson"
+    status, text = await krakked("record", str(file), "XBTUSD", "ETHUSD", "--seconds", "6")
+    assert status == 0, text
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    channels = {json.loads(line["frame"]).get("channel") for line in lines}
+    assert {"status", "ticker", "ohlc"} <= channels
+    assert all(line["url"] == exchange.ws_url for line in lines)
+    assert Recording.load(file).connections
+
+
+async def test_an_unknown_pair_is_a_sentence(exchange: Exchange) -> None:
+    status, text = await krakked("backfill", "XBTUDS")
+    assert status == 1
+    assert "UnknownPairError" in text
+    assert "XBTUSD" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0.0), ("1700000000", 1.7e9), ("2024-01-31", 1706659200.0)],
+)
+def test_since_is_a_date_or_seconds(text: str, seconds: float) -> None:
+    assert parse_since(text) == seconds
