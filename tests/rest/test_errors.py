@@ -274,3 +274,44 @@ async def test_an_oversized_body_is_dropped_and_not_asked_for_again(
         with pytest.raises(ServiceError, match="more than 16 MiB"):
             await client.public("Assets")
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ('{"error":["something went wrong"]}', "something went wrong"),
+        ('{"error":["  "," no prefix "]}', "no prefix"),
+        ('{"error":"internal error"}', "internal error"),
+        ('{"error":["WDatabase:No change"]}', "WDatabase:No change"),
+    ],
+)
+async def test_texts_without_a_result_are_never_a_success(
+    autojump_clock, server, open_client, content, code
+) -> None:
+    server.answer = lambda _: httpx.Response(
+        200, text=content, headers={"content-type": "application/json"}
+    )
+    async with open_client() as client:
+        for call in (client.public, client.private):
+            with pytest.raises(ServiceError) as caught:
+                await call("Balance")
+            assert caught.value.code == code
+            assert caught.value.retryable
+        with pytest.raises(ServiceError) as caught:
+            await client.private("AddOrder")
+        assert (caught.value.retryable, caught.value.action) == (False, Action.LOOK_UP_OUTCOME)
+    assert len(server.requests) == 7
+
+
+@pytest.mark.parametrize("result", ["{}", "null", "[]", '"done"'])
+async def test_warnings_beside_a_result_are_kept_and_not_raised(
+    autojump_clock, server, open_client, result
+) -> None:
+    text = '{"error":["WDatabase:No change","odd text"],"result":' + result + "}"
+    server.answer = lambda _: httpx.Response(
+        200, text=text, headers={"content-type": "application/json"}
+    )
+    async with open_client() as client:
+        await client.private("Balance")
+        kept = [(each.endpoint, each.text) for each in client.reachability().warnings]
+    assert kept == [("Balance", "WDatabase:No change"), ("Balance", "odd text")]

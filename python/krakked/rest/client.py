@@ -29,15 +29,22 @@ from krakked.rest.limits import (
     MICRO,
     PAIR_ENDPOINTS,
     SECOND_NS,
-    CounterRule,
-    PublicRule,
     Reason,
+    counter_rule,
     decay,
+    public_rule,
 )
 from krakked.rest.nonces import may_overlap
 from krakked.rest.private_gate import PrivateGate
 from krakked.rest.public_gate import PublicGate
-from krakked.rest.reply import classify, classify_http, decode_result, decode_untyped, read_envelope
+from krakked.rest.reply import (
+    classify,
+    classify_http,
+    decode_result,
+    decode_untyped,
+    read_envelope,
+    without_result,
+)
 from krakked.rest.request import PrivateCall, Value, encode_value, public_target
 from krakked.rest.retries import RetryBudget, pause_s, worth_retrying
 from krakked.rest.signing import Credentials
@@ -79,10 +86,10 @@ class RestClient(TypedEndpoints):
         self._public_gate = PublicGate(
             state_dir and state_dir / f"host-{_host_name(settings.base_url)}.state",
             clock,
-            _public_rule(settings),
+            public_rule(settings),
             self._board,
         )
-        self._counter = _counter_rule(settings)
+        self._counter = counter_rule(settings)
         self._private_gate = credentials and PrivateGate(
             state_dir and state_dir / f"key-{credentials.fingerprint}.state",
             clock,
@@ -161,9 +168,11 @@ class RestClient(TypedEndpoints):
             ApiError: Kraken refused the call; `LockoutError` and a repeated `AuthError` come
                 without anything being sent.
         """
-        call = PrivateCall(endpoint, data, otp=otp, json=json)
-        once = otp is not None
-        data = otp = None  # not in the frames of an error raised below
+        try:
+            call = PrivateCall(endpoint, data, otp=otp, json=json)
+        finally:
+            once = otp is not None
+            data = otp = None  # not in the frames of an error
         return decode_untyped((await self._fetch(call, once=once)).envelope, endpoint)
 
     async def fetch_public(
@@ -187,19 +196,27 @@ class RestClient(TypedEndpoints):
 
     async def fetch_private(self, endpoint: str, data: Mapping[str, Value] | None = None) -> Answer:
         """Call a private endpoint; see `private`."""
-        return await self._fetch(PrivateCall(endpoint, data), once=False)
+        try:
+            call = PrivateCall(endpoint, data)
+        finally:
+            data = None  # not in the frames of an error
+        return await self._fetch(call, once=False)
 
     async def _fetch(self, call: PrivateCall, *, once: bool) -> Answer:
+        """Send a call, perhaps several times; it is empty afterwards."""
         attempt = 1
-        while True:
-            try:
-                return await self._post(call)
-            except KrakkedError as error:
-                seconds = self._pause(error, attempt, read=call.is_read and not once)
-                if seconds is None:
-                    raise
-            await self._sleep(call.endpoint, seconds)
-            attempt += 1
+        try:
+            while True:
+                try:
+                    return await self._post(call)
+                except KrakkedError as error:
+                    seconds = self._pause(error, attempt, read=call.is_read and not once)
+                    if seconds is None:
+                        raise
+                await self._sleep(call.endpoint, seconds)
+                attempt += 1
+        finally:
+            call.drop()
 
     async def _get(self, endpoint: str, target: str, pair: str | None) -> Answer:
         await self._public_gate.admit(endpoint, pair)
@@ -208,6 +225,7 @@ class RestClient(TypedEndpoints):
         answer = self._judge(endpoint, outcome, sent_ns, read=True)
         if isinstance(answer, Answer):
             return answer
+        del outcome  # it holds the body
         if isinstance(answer, RateLimitError):
             await self._public_gate.refused(answer.retry_after_s)
         raise answer
@@ -221,13 +239,17 @@ class RestClient(TypedEndpoints):
         async with self._private_gate.passage(call.endpoint, overlap=overlap) as passage:
             signed = call.sign(self._credentials, passage.ticket.nonce)
             sent_ns = self._clock.elapsed_ns()
-            outcome = await self._exchange.post(signed, call.endpoint)
+            try:
+                outcome = await self._exchange.post(signed, call.endpoint)
+            finally:
+                signed.drop()
             answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read)
             if isinstance(outcome, Received):
                 error = answer if isinstance(answer, ApiError) else None
                 passage.answered(error, accepted=isinstance(answer, Answer))
             elif not outcome.sent:
                 passage.not_sent()
+            del outcome  # it holds the body
         if isinstance(answer, Answer):
             return answer
         raise answer
@@ -277,6 +299,9 @@ class RestClient(TypedEndpoints):
         if envelope.errors:
             server_s = self.server_wall_ns() / SECOND_NS
             return classify(envelope.errors, endpoint, read=read, server_s=server_s)
+        unanswered = without_result(envelope, endpoint, read=read)
+        if unanswered is not None:
+            return unanswered
         return Answer(
             envelope=envelope, body=outcome.body, sent_ns=sent_ns, received_ns=received_ns
         )
@@ -365,17 +390,3 @@ def _host_name(base_url: str) -> str:
     parts = urlsplit(base_url)
     host = "".join(char if char.isalnum() or char in "-." else "_" for char in parts.hostname or "")
     return f"{host}_{parts.port}" if parts.port else host
-
-
-def _public_rule(settings: RestSettings) -> PublicRule:
-    return PublicRule(
-        spacing_ns=int(SECOND_NS / settings.public_calls_per_second),
-        pair_spacing_ns=int(SECOND_NS / settings.public_pair_calls_per_second),
-    )
-
-
-def _counter_rule(settings: RestSettings) -> CounterRule:
-    return CounterRule(
-        max_micro=int(settings.private_counter_max * MICRO),
-        decay_micro_per_s=int(settings.private_counter_decay_per_s * MICRO),
-    )

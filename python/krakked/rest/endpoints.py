@@ -132,24 +132,33 @@ class TypedEndpoints(ABC):
 
     async def balance(self) -> dict[str, str]:
         """Ask for the balances: asset id -> decimal text."""
-        answer = await self.fetch_private("Balance")
-        return decode_result(answer.envelope, dict[str, str], "Balance")
+        # no local name for answers to private calls: they would show in tracebacks with locals
+        return decode_result(
+            (await self.fetch_private("Balance")).envelope, dict[str, str], "Balance"
+        )
 
     async def balance_ex(self) -> dict[str, ExtendedBalance]:
         """Ask for the balances with credit and holds, by asset id."""
-        answer = await self.fetch_private("BalanceEx")
-        return decode_result(answer.envelope, dict[str, ExtendedBalance], "BalanceEx")
+        return decode_result(
+            (await self.fetch_private("BalanceEx")).envelope,
+            dict[str, ExtendedBalance],
+            "BalanceEx",
+        )
 
     async def api_key_info(self) -> ApiKeyInfo:
         """Ask what the key may do; needs no permission."""
-        answer = await self.fetch_private("GetApiKeyInfo")
-        fields: dict[str, Any] = decode_result(answer.envelope, dict[str, Any], "GetApiKeyInfo")
+        fields: dict[str, Any] = decode_result(
+            (await self.fetch_private("GetApiKeyInfo")).envelope, dict[str, Any], "GetApiKeyInfo"
+        )
         return parse_api_key_info(fields)
 
     async def websockets_token(self) -> WebSocketsToken:
         """Ask for a token for the private WebSocket channels."""
-        answer = await self.fetch_private("GetWebSocketsToken")
-        return decode_result(answer.envelope, WebSocketsToken, "GetWebSocketsToken")
+        return decode_result(
+            (await self.fetch_private("GetWebSocketsToken")).envelope,
+            WebSocketsToken,
+            "GetWebSocketsToken",
+        )
 
 
 def _trades_params(pair: str, since_ns: int, count: int) -> dict[str, Value]:

@@ -8,6 +8,9 @@ are capped, and neither proxies nor .netrc of the environment are looked at.
 from __future__ import annotations
 
 import contextlib
+import logging
+import ssl
+import traceback
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from types import TracebackType
@@ -27,6 +30,8 @@ from krakked.errors import (
     NetworkTimeoutError,
 )
 from krakked.network import Network
+from krakked.rest.body import ACCEPTED, BodyReader
+from krakked.rest.progress import Progress
 from krakked.rest.reply import clean_text, unreadable
 from krakked.rest.request import SignedRequest
 
@@ -36,6 +41,10 @@ CONNECT_TIMEOUT_S = 10.0
 """Name resolution, TCP and TLS."""
 WRITE_TIMEOUT_S = 10.0
 """Between two parts of a request; ours fit into one."""
+CLOSE_TIMEOUT_S = 2.0
+"""For closing what a cancelled call leaves; nobody can cut that short."""
+
+log = logging.getLogger("krakked.rest")
 
 
 def _user_agent() -> str:
@@ -110,7 +119,11 @@ class Exchange:
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             transport=network.http_transport(),
-            headers={"User-Agent": _user_agent(), "Accept": "application/json"},
+            headers={
+                "User-Agent": _user_agent(),
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPTED,
+            },
             timeout=httpx.Timeout(
                 timeout_s,
                 connect=min(CONNECT_TIMEOUT_S, timeout_s),
@@ -144,50 +157,56 @@ class Exchange:
         self, endpoint: str, target: str, signed: SignedRequest | None
     ) -> Received | Failed:
         outcome: Received | Failed | None = None
+        progress = Progress()
         with trio.move_on_after(self._timeout_s):
             try:
-                request = self._build(target, signed)
+                request = self._build(target, signed, progress)
                 response = await self._client.send(request, stream=True)
                 try:
                     outcome = await self._receive(response, endpoint)
                 finally:
-                    await response.aclose()
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as e:
-                outcome = self._translate(e, endpoint)
-        if outcome is None:
-            outcome = Failed(error=self._timed_out(endpoint), sent=True)
-        return outcome
+                    with trio.CancelScope(shield=True, deadline=_soon()):
+                        await response.aclose()
+            # everything, because whatever comes from in there has frames that hold the request
+            except Exception as error:
+                outcome = self._translate(error, endpoint)
+        if outcome is None and progress.connecting:
+            outcome = self._not_connected(endpoint, f"no connection within {self._timeout_s:g} s")
+        return outcome or Failed(error=self._timed_out(endpoint), sent=True)
 
-    def _build(self, target: str, signed: SignedRequest | None) -> httpx.Request:
-        url = self._base_url + target
+    def _build(
+        self, target: str, signed: SignedRequest | None, progress: Progress
+    ) -> httpx.Request:
+        url, extensions = self._base_url + target, {"trace": progress}
         if signed is None:
-            return self._client.build_request("GET", url)
+            return self._client.build_request("GET", url, extensions=extensions)
         return self._client.build_request(
-            "POST", url, content=signed.body(), headers=signed.headers()
+            "POST", url, content=signed.body(), headers=signed.headers(), extensions=extensions
         )
 
     async def _receive(self, response: httpx.Response, endpoint: str) -> Received | Failed:
-        chunks: list[bytes] = []
-        size = 0
-        with trio.CancelScope() as scope:
-            if response.status_code == 200:
-                async for chunk in response.aiter_bytes():
-                    size += len(chunk)
-                    if size <= MAX_BODY_BYTES:
-                        chunks.append(chunk)
-                    else:
+        reader = BodyReader(response.headers.get("content-encoding", ""), MAX_BODY_BYTES)
+        if response.status_code != 200:
+            body = b""
+        elif response.is_stream_consumed:  # a transport for tests that gives whole answers
+            body = response.content
+        else:
+            with trio.CancelScope() as scope:
+                async for chunk in response.aiter_raw():
+                    if not reader.feed(chunk):
                         # ends the next read from within; leaving the loop here would abandon
                         # httpx's generators half-way
                         scope.cancel()
-        if size > MAX_BODY_BYTES:
-            error = unreadable(endpoint, f"more than {MAX_BODY_BYTES >> 20} MiB")
-            error.retryable = False  # it would be as large again
+            body = reader.body()
+        if reader.problem is not None and response.status_code == 200:
+            error = unreadable(endpoint, reader.problem)
+            error.retryable = not reader.too_large  # it would be as large again
             return Failed(error=error, sent=True)
         return Received(
             status=response.status_code,
             content_type=response.headers.get("content-type", ""),
             retry_after=response.headers.get("retry-after"),
-            body=b"".join(chunks),
+            body=body,
         )
 
     def _timed_out(self, endpoint: str) -> NetworkTimeoutError:
@@ -197,21 +216,23 @@ class Exchange:
             endpoint=endpoint,
         )
 
+    def _not_connected(self, endpoint: str, told: str) -> Failed:
+        untrusted = "CERTIFICATE_VERIFY_FAILED" in told
+        return Failed(
+            error=ConnectFailedError(
+                f"Could not connect to {self.host}: {told}. Check the network"
+                f"{', the system clock and any proxy in between' if untrusted else ''}.",
+                endpoint=endpoint,
+                retryable=not untrusted,
+            ),
+            sent=False,
+        )
+
     def _translate(self, error: Exception, endpoint: str) -> Failed:
         """Say in our words what httpx met. Texts are used only where nothing was sent yet."""
         name = type(error).__name__
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            told = clean_text(str(error)) or "timed out"
-            untrusted = "CERTIFICATE_VERIFY_FAILED" in told
-            return Failed(
-                error=ConnectFailedError(
-                    f"Could not connect to {self.host}: {told}. Check the network"
-                    f"{', the system clock and any proxy in between' if untrusted else ''}.",
-                    endpoint=endpoint,
-                    retryable=not untrusted,
-                ),
-                sent=False,
-            )
+            return self._not_connected(endpoint, _reason(error))
         if isinstance(error, httpx.TimeoutException):
             return Failed(error=self._timed_out(endpoint), sent=True)
         if isinstance(error, httpx.DecodingError):
@@ -225,12 +246,40 @@ class Exchange:
                 ),
                 sent=True,
             )
+        if not isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
+            log.error("%s: unexpected %s in %s", endpoint, name, _place(error))
         # LocalProtocolError and the like: their texts may quote header values
         return Failed(
             error=NetworkError(
-                f"{endpoint} could not be sent: the HTTP library refused the request ({name}).",
+                f"{endpoint} failed in the HTTP library ({name}).",
                 endpoint=endpoint,
                 retryable=False,
             ),
             sent=not isinstance(error, httpx.LocalProtocolError | httpx.InvalidURL),
         )
+
+
+def _soon() -> float:
+    return trio.current_time() + CLOSE_TIMEOUT_S
+
+
+def _reason(error: BaseException | None) -> str:
+    """Say why there is no connection: what the system or TLS said below httpx, which hides it.
+
+    Nothing was sent yet, so these texts hold addresses and reasons only.
+    """
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return clean_text(str(error))
+        if isinstance(error, httpx.TimeoutException | trio.TooSlowError):
+            return "it took too long"
+        told, error = clean_text(str(error)), error.__cause__
+        if error is None and told:
+            return told
+    return "the connection broke while it was made"
+
+
+def _place(error: Exception) -> str:
+    """Say where an error that is not kept came from: code only, no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else "?"

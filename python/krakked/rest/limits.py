@@ -16,6 +16,8 @@ from enum import StrEnum
 
 import msgspec
 
+from krakked.config.settings import RestSettings
+
 SECOND_NS = 1_000_000_000
 MICRO = 1_000_000
 """Micro-units in one unit of Kraken's counter."""
@@ -78,6 +80,14 @@ class PublicState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the last news was a refusal."""
     held: bool = False
     """Whether `next_ns` is a pause Kraken asked for."""
+
+
+def public_rule(settings: RestSettings) -> PublicRule:
+    """Take the spacings from the configuration."""
+    return PublicRule(
+        spacing_ns=int(SECOND_NS / settings.public_calls_per_second),
+        pair_spacing_ns=int(SECOND_NS / settings.public_pair_calls_per_second),
+    )
 
 
 def plan_public(state: PublicState, pair: str | None, now_ns: int) -> Plan:
@@ -152,6 +162,14 @@ class CounterRule(msgspec.Struct, frozen=True, kw_only=True):
     def ceiling_micro(self, cost_micro: int) -> int:
         """Give the highest counter a call may lead to (a dear call may always go from zero)."""
         return max(self.max_micro - self.slack_micro, cost_micro)
+
+
+def counter_rule(settings: RestSettings) -> CounterRule:
+    """Take the counter of the account's tier from the configuration."""
+    return CounterRule(
+        max_micro=int(settings.private_counter_max * MICRO),
+        decay_micro_per_s=int(settings.private_counter_decay_per_s * MICRO),
+    )
 
 
 _COSTS = {

@@ -141,8 +141,9 @@ def read_envelope(body: bytes, endpoint: str) -> Envelope:
     # raised below, outside the handler: these exceptions hold the body
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         wire = msgspec.json.decode(body, type=_Wire)
+    size, body = len(body), b""  # not in the frame of an error
     if wire is None:
-        raise unreadable(endpoint, f"{len(body)} bytes that are not Kraken's JSON")
+        raise unreadable(endpoint, f"{size} bytes that are not Kraken's JSON")
     if wire.error is None:
         texts: Sequence[str] = ()
     else:
@@ -152,6 +153,24 @@ def read_envelope(body: bytes, endpoint: str) -> Envelope:
         result=bytes(wire.result),
         errors=tuple(text for text in cleaned if text.startswith("E")),
         warnings=tuple(text for text in cleaned if not text.startswith("E")),
+    )
+
+
+def without_result(envelope: Envelope, endpoint: str, *, read: bool = True) -> ServiceError | None:
+    """Judge an answer without errors; None when it holds a result.
+
+    Kraken's warnings (``W...``) come beside a result. Texts alone, whatever they begin with, say
+    that something was not done.
+    """
+    if envelope.result or not envelope.warnings:
+        return None  # neither is left to the decoding, which knows what was asked for
+    told = "; ".join(envelope.warnings)[: 2 * MAX_CODE_CHARS]
+    return ServiceError(
+        f"Kraken's answer to {endpoint} has no result, only the text: {told}.",
+        code=envelope.warnings[0],
+        endpoint=endpoint,
+        retryable=read,
+        action=Action.RETRY if read else Action.LOOK_UP_OUTCOME,
     )
 
 
@@ -206,9 +225,11 @@ def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T: 
         ServiceError: The result is absent or does not have the documented shape.
     """
     where = "no result"
-    if envelope.result:
+    result = envelope.result
+    del envelope  # it is not to be in the frame of an error, nor is its content
+    if result:
         try:
-            decoded: T = msgspec.json.decode(envelope.result, type=kind)
+            decoded: T = msgspec.json.decode(result, type=kind)
         except msgspec.ValidationError as error:
             # the text names types and a path such as `$[...].a[0]`, never a value
             where = clean_text(str(error))
@@ -216,21 +237,22 @@ def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T: 
             where = "its result is not valid JSON"
         else:
             return decoded
+        finally:
+            del result
     raise unreadable(endpoint, where)
 
 
 def decode_untyped(envelope: Envelope, endpoint: str) -> Any:  # noqa: ANN401 -- any JSON value
     """Decode the result of a successful answer into plain Python values.
 
-    An absent result is None when Kraken sent a warning instead, otherwise an error.
-
     Raises:
         ServiceError: The result is absent or not valid JSON.
     """
-    if not envelope.result:
-        if envelope.warnings:
-            return None
+    result = envelope.result
+    del envelope  # it is not to be in the frame of an error, nor is its content
+    if not result:
         raise unreadable(endpoint, "neither an error nor a result")
     with contextlib.suppress(orjson.JSONDecodeError):  # it holds the document
-        return orjson.loads(envelope.result)
+        return orjson.loads(result)
+    del result
     raise unreadable(endpoint, "its result is not valid JSON")

@@ -133,6 +133,10 @@ class SignedRequest:
         """Give API-Key, API-Sign and Content-Type."""
         return self._headers
 
+    def drop(self) -> None:
+        """Forget body and headers, so that no frame of a traceback leads to them."""
+        self._body, self._headers = b"", {}
+
     def __repr__(self) -> str:
         return f"SignedRequest({self.path!r}, ***)"
 
@@ -152,9 +156,11 @@ class PrivateCall:
 
     Raises:
         RequestError: Not an endpoint name, or `data` holds a nonce.
+        TypeError: A parameter is of a type that cannot be sent.
+        ValueError: A parameter cannot be written, such as infinity or a lone surrogate.
     """
 
-    __slots__ = ("_fields", "_json", "_pairs", "endpoint", "path")
+    __slots__ = ("_json", "_pairs", "endpoint", "path")
 
     def __init__(
         self,
@@ -164,20 +170,16 @@ class PrivateCall:
         otp: str | None = None,
         json: bool = False,
     ) -> None:
-        self.endpoint = check_endpoint(endpoint)
-        self.path = f"/0/private/{endpoint}"
-        fields = dict(data or {})
-        if "nonce" in fields:
-            raise RequestError(
-                "krakked gives the nonce itself; leave it out.",
-                code="nonce given",
-                endpoint=endpoint,
-            )
-        if otp is not None:
-            fields["otp"] = otp
-        self._json = json
-        self._fields = fields
-        self._pairs = [] if json else encode_params(fields)  # type: ignore[arg-type] # checked by encode_value
+        try:
+            self.endpoint: str = check_endpoint(endpoint)
+            self.path: str = f"/0/private/{endpoint}"
+            prepared = _prepared(endpoint, data, otp, json=json)
+        finally:
+            data = otp = None  # whatever is wrong with them, no traceback shows them
+        if isinstance(prepared, Exception):
+            raise prepared
+        self._json: bytes | None = prepared if isinstance(prepared, bytes) else None
+        self._pairs: list[tuple[str, str]] = [] if isinstance(prepared, bytes) else prepared
 
     @property
     def is_read(self) -> bool:
@@ -186,9 +188,10 @@ class PrivateCall:
 
     def sign(self, credentials: Credentials, nonce: int) -> SignedRequest:
         """Encode with this nonce and sign exactly the encoded bytes."""
-        if self._json:
+        if self._json is not None:
             # the nonce goes as text: both forms are in use, text survives every JSON reader
-            body = orjson.dumps({"nonce": str(nonce), **self._fields}, default=_plain)
+            rest = self._json[1:] if self._json == b"{}" else b"," + self._json[1:]
+            body = b'{"nonce":"%d"' % nonce + rest
             headers = credentials.sign_body(self.path, nonce, body)
             headers["Content-Type"] = JSON
             return SignedRequest(self.path, body, headers)
@@ -196,11 +199,57 @@ class PrivateCall:
         headers["Content-Type"] = FORM
         return SignedRequest(self.path, body, headers)
 
+    def drop(self) -> None:
+        """Forget the parameters, so that no frame of a traceback leads to them."""
+        self._json = None
+        self._pairs = []
+
     def __repr__(self) -> str:
-        return f"PrivateCall({self.endpoint!r}, ***)"
+        return f"PrivateCall({getattr(self, 'endpoint', '?')!r}, ***)"  # also when half built
 
     def __reduce_ex__(self, protocol: object) -> Never:
         raise TypeError("a private call cannot be pickled or copied")
+
+
+def _prepared(
+    endpoint: str, data: Mapping[str, object] | None, otp: str | None, *, json: bool
+) -> list[tuple[str, str]] | bytes | Exception:
+    """Write the parameters of a private call, without the nonce; give an error, do not raise it.
+
+    The error is a new one: the frames of the one that was met hold the parameters.
+    """
+    fields = dict(data or {})
+    if "nonce" in fields:
+        return RequestError(
+            "krakked gives the nonce itself; leave it out.", code="nonce given", endpoint=endpoint
+        )
+    if otp is not None:
+        fields["otp"] = otp
+    try:
+        if json:
+            _check_finite(fields)
+            return orjson.dumps(fields, default=_plain)
+        pairs = encode_params(fields)  # type: ignore[arg-type] # checked by encode_value
+        for name, value in pairs:
+            _ = (name + value).encode()
+    except UnicodeEncodeError:
+        return ValueError("a parameter has characters that cannot be sent")
+    except TypeError as error:
+        return TypeError(str(error))
+    except ValueError as error:
+        return ValueError(str(error))
+    return pairs
+
+
+def _check_finite(value: object) -> None:
+    """Refuse what orjson would quietly write as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a parameter must be a finite number")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_finite(item)
 
 
 def _plain(value: object) -> str:
