@@ -268,15 +268,15 @@ def _reason(error: BaseException | None) -> str:
 
     Nothing was sent yet, so these texts hold addresses and reasons only.
     """
+    told = ""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return clean_text(str(error))
         if isinstance(error, httpx.TimeoutException | trio.TooSlowError):
             return "it took too long"
-        told, error = clean_text(str(error)), error.__cause__
-        if error is None and told:
-            return told
-    return "the connection broke while it was made"
+        told = told or clean_text(str(error))
+        error = error.__cause__ or error.__context__
+    return told or "the connection broke while it was made"
 
 
 def _place(error: Exception) -> str:
