@@ -41,15 +41,16 @@ class Stage:
     closed: list[CandleClosed] = field(default_factory=list)
 
 
-_tables: list[PairTable] = []
+_tables: dict[int | None, PairTable] = {}
 
 
-async def table_of(rest: RestClient) -> PairTable:
+async def table_of(rest: RestClient, pair_count: int | None) -> PairTable:
     """Give the sandbox's pairs; they are the same for every seed."""
-    if not _tables:
+    if pair_count not in _tables:
         settings = UniverseSettings(margin_eligible="include")
-        _tables.append(build_universe(await rest.asset_pairs_bytes(), settings=settings).table)
-    return _tables[0]
+        universe = build_universe(await rest.asset_pairs_bytes(), settings=settings)
+        _tables[pair_count] = universe.table
+    return _tables[pair_count]
 
 
 OpenStage = Callable[..., AbstractAsyncContextManager[Stage]]
@@ -67,15 +68,16 @@ async def open_stage(
     wait: bool = True,
     settings: SandboxSettings | None = None,
     symbols_per_connection: int = 800,
+    random: Random | None = None,
     before: Callable[[Exchange], Awaitable[None] | None] | None = None,
 ) -> AsyncIterator[Stage]:
-    chosen = settings or SandboxSettings(pair_count=60)
+    chosen = settings or SandboxSettings(pair_count=60, activity=0.5, quote_activity=0.2)
     async with open_sandbox(seed=seed, memory=memory, settings=chosen) as exchange:
         rest_settings = RestSettings(base_url=exchange.rest_url)
         async with RestClient(
             rest_settings, network=exchange.network, clock=exchange.clock
         ) as rest:
-            table = await table_of(rest)
+            table = await table_of(rest, chosen.pair_count)
             stage: Stage
 
             async def on_closed(batch: list[CandleClosed]) -> None:
@@ -93,7 +95,7 @@ async def open_stage(
                 rest=rest if with_rest else None,
                 on_closed=on_closed,
                 pairs=pairs,
-                random=Random(seed),
+                random=random or Random(seed),
                 symbols_per_connection=symbols_per_connection,
             )
             async with trio.open_nursery() as nursery:

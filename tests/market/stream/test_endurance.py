@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
 from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 import trio
 from tests.market.stream.hostile import SERVERS, HostileNetwork, VirtualClock
@@ -132,3 +135,66 @@ async def test_a_thousand_drops_at_random_bytes_lose_nothing(
         for name in ("1m", "5m"):
             mine = [type(e).__name__ for e in times if e.connection == name]
             assert all(a != b for a, b in pairwise(mine)), "in turns"
+
+
+class NoChance(Random):
+    """Every jittered wait is 0: fifty drops in seconds rather than in a quarter of an hour."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return 0.0
+
+
+async def test_fifty_drops_on_real_sockets_lose_nothing_and_leak_nothing(
+    stage: OpenStage, true_candles: Callable[..., int]
+) -> None:
+    process = psutil.Process()
+
+    def counts() -> tuple[int, int, int]:
+        gc.collect()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        return tasks, process.num_fds(), threading.active_count()
+
+    pairs = ("XBTUSD", "ETHUSD")
+    settings = SandboxSettings(
+        pair_count=60, trade_rates=dict.fromkeys(pairs, 0.2), real_time_factor=30.0
+    )
+    how = {"pairs": pairs, "timeframes": ("1m",), "settings": settings, "memory": False}
+    async with stage(**how, random=NoChance()):
+        await trio.sleep(1)  # whatever is made once is made now
+    before = counts()
+    async with stage(**how, random=NoChance()) as s:
+        random = Random(5)
+        inside = None
+        for _ in range(50):
+            await s.exchange.faults.cut()
+            await trio.sleep(random.uniform(0.05, 0.4))
+            s.exchange.faults.cut_after(random.randrange(1, 3000))
+            inside = inside or counts()
+        while s.feed.statistics().reconnects < 50:
+            await s.exchange.faults.cut()
+            await trio.sleep(0.2)
+        s.exchange.faults.clear()
+        await s.feed.wait_live(None, 10)
+        await trio.sleep(5)
+        assert counts()[1:] <= (inside[1] + 2, inside[2])
+        assert sum(true_candles(s, pair, "1m") for pair in pairs) > 10
+        for pair in pairs:
+            s.reads.get_best_bid_ask(pair)
+        assert s.feed.statistics().unfilled_holes == 0
+    assert counts() == before
+
+
+async def test_the_whole_universe_streams_and_answers(
+    stage: OpenStage, autojump_clock: MockClock
+) -> None:
+    settings = SandboxSettings()
+    async with stage(pairs=[], timeframes=("1m",), settings=settings, wait=False) as s:
+        online = [s.exchange.truth.pair(symbol).altname for symbol in s.exchange.truth.symbols()]
+        assert len(online) == 592
+        s.feed.set_pairs(online)
+        await s.feed.wait_live(None, 60)
+        await trio.sleep(90)
+        for name in online:
+            truth, quote = s.exchange.truth.ticker(name), s.reads.get_best_bid_ask(name, exact=True)
+            assert (quote.bid, quote.ask) == (truth.bid, truth.ask)
+        assert sum(c.timeframe == "1m" for c in s.closed) > 100

@@ -183,6 +183,20 @@ def test_unanswered_requests_are_sent_again_and_then_the_connection_is_worthless
     assert not table.worthless
 
 
+def test_reference_data_that_is_never_answered_costs_no_connection() -> None:
+    key = SubscriptionKey("instrument")
+    table = table_of(BTC, key)
+    send_all(table)
+    ack(table, BTC)
+    table.data(BTC)
+    for now in (10.0, 20.0, 30.0, 40.0):
+        table.tick(now)
+        send_all(table, now)
+    assert not table.worthless
+    assert table.state(key)[0] is S.REFUSED
+    assert table.settled
+
+
 def test_a_ticker_without_data_is_mute_and_asked_for_again() -> None:
     table = table_of(BTC, ETH, BTC_1M)
     send_all(table)

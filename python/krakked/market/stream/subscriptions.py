@@ -18,6 +18,7 @@ from itertools import count
 from typing import Final
 
 from krakked.market.stream.requests import (
+    INSTRUMENT,
     SUBSCRIBE,
     TICKER,
     UNSUBSCRIBE,
@@ -305,8 +306,14 @@ class SubscriptionTable:
     def tick(self, now_s: float) -> list[SubscriptionKey]:
         """Let time pass; give the subscriptions that turned mute just now."""
         for key in self._in_flight.expired(now_s, ACK_TIMEOUT_S):
-            self.worthless |= self._entries[key].tries >= MAX_TRIES
-            self._back_to_unsent(key)
+            entry = self._entries[key]
+            if entry.tries < MAX_TRIES:
+                self._back_to_unsent(key)
+            elif key.channel == INSTRUMENT:  # good to have; not worth the prices
+                entry.phase, entry.reason = _Phase.IDLE, "The exchange never answered"
+            else:
+                self.worthless = True
+                self._back_to_unsent(key)
         due = [
             key
             for key in self._awaiting_data
