@@ -19,7 +19,9 @@ from krakked.market.changes import (
     Resubscribed,
 )
 from krakked.market.stream.facts import ConnectionState
+from krakked.market.stream.gate import budget_for
 from krakked.market.stream.reasons import DisconnectReason
+from krakked.network import SystemClock
 from krakked.sandbox import SandboxSettings
 
 if TYPE_CHECKING:
@@ -183,6 +185,35 @@ async def test_a_stepped_wall_clock_changes_nothing(
         true_candles(s, "XBTUSD", "1m")
         now = s.exchange.clock.wall_ns() / 1e9
         assert s.reads.get_latest_price("XBTUSD").last_update_ts == pytest.approx(now, abs=5)
+
+
+@pytest.mark.parametrize("wrong_s", [3600.0, -3600.0])
+async def test_a_wall_clock_that_is_wrong_from_the_start_closes_no_candle_early(
+    stage: OpenStage, autojump_clock: MockClock, true_candles: Check, wrong_s: float
+) -> None:
+    def before(exchange) -> None:
+        exchange.clock.step_wall(wrong_s)
+
+    async with stage(timeframes=("1m",), pairs=["XBTUSD", "ETHUSD"], before=before) as s:
+        await trio.sleep(300)
+        for pair in s.feed.pairs:
+            assert true_candles(s, pair, "1m") >= 4
+
+
+async def test_all_feeds_of_a_process_share_one_budget() -> None:
+    class Still:
+        virtual = True
+
+        def elapsed_ns(self) -> int:
+            return 0
+
+        wall_ns = elapsed_ns
+
+    clock, real = Still(), SystemClock()
+    assert budget_for(clock, "a:1") is budget_for(clock, "a:1")
+    assert budget_for(clock, "a:1") is not budget_for(clock, "b:1")
+    assert budget_for(clock, "a:1") is not budget_for(Still(), "a:1")
+    assert budget_for(real, "a:1") is budget_for(SystemClock(), "a:1")
 
 
 async def test_closed_candles_survive_a_short_and_a_long_outage(

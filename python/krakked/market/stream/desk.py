@@ -28,6 +28,8 @@ GRACE_S: Final = 5.0
 """After its end a candle waits so long for late trades before the clock closes it."""
 SNAPSHOT_MISSING_S: Final = 30.0
 """A candle series without snapshot so long after a reconnect is asked of REST."""
+TRUST_WALL_S: Final = 60.0
+"""So long nothing is closed by the wall clock alone: it may be wrong from the start."""
 STAMPS_A_TICK: Final = 16
 """Tickers looked at in one tick to learn the exchange's time."""
 LAST_WRITE_S: Final = 5.0
@@ -38,8 +40,21 @@ OnClosed = Callable[[list[CandleClosed]], Awaitable[None]]
 log = logging.getLogger("krakked.stream")
 
 
+class ServerTimeLike(Protocol):
+    """REST's answer to Time."""
+
+    @property
+    def unixtime(self) -> int:
+        """Unix seconds."""
+        ...
+
+
 class MarketSource(OHLCSource, TickerSource, Protocol):
     """What the stream asks of REST; `krakked.rest.client.RestClient` is one."""
+
+    async def time(self) -> ServerTimeLike:
+        """Give the exchange's time."""
+        ...
 
 
 class CandleDesk:
@@ -61,13 +76,14 @@ class CandleDesk:
         clock: Clock,
         names: SymbolNames,
         hub: ChangeHub,
-        rest: OHLCSource | None,
+        rest: MarketSource | None,
         on_closed: OnClosed | None,
     ) -> None:
         self._cache = cache
         self._clock = clock
         self._names = names
         self._hub = hub
+        self._rest = rest
         self._on_closed = on_closed
         self._ledger = CandleLedger()
         self._filler = GapFiller(
@@ -78,6 +94,8 @@ class CandleDesk:
             out=self._give_out,
         )
         self._time = ExchangeTime(clock.wall_ns(), clock.elapsed_ns())
+        self._started_ns = clock.elapsed_ns()
+        self._stamps: dict[str, int] = {}
         self._without_snapshot: dict[Series, float] = {}
         self._unwritten: list[CandleClosed] = []
         self._more = trio.Event()
@@ -151,7 +169,8 @@ class CandleDesk:
         self._learn_time(changed)
         now_ns = self._clock.elapsed_ns()
         now_s = self._time.now_ns(now_ns) / 1e9
-        if self._cache.close_due(now_s, GRACE_S, now_ns):
+        trusted = self._time.learned or now_ns - self._started_ns >= TRUST_WALL_S * 1e9
+        if trusted and self._cache.close_due(now_s, GRACE_S, now_ns):
             self._hub.touch()
         self.collect()
         for series, since_s in list(self._without_snapshot.items()):
@@ -167,8 +186,13 @@ class CandleDesk:
     def _learn_time(self, changed: Iterable[str]) -> None:
         for _, symbol in zip(range(STAMPS_A_TICK), changed, strict=False):
             row = self._cache.ticker(symbol)
-            if row is not None and row[12] is not None and row[13] is not None:
-                self._time.sample(int(row[12]), int(row[13]))
+            if row is None or row[12] is None or row[13] is None:
+                continue
+            # The first stamp of a quiet pair may be hours old; one that moved is not.
+            stamp = int(row[12])
+            if self._stamps.setdefault(symbol, stamp) < stamp:
+                self._stamps[symbol] = stamp
+                self._time.sample(stamp, int(row[13]))
         self._time.settle()
 
     # --- tasks ---
@@ -177,10 +201,25 @@ class CandleDesk:
         """Fill holes and hand closed candles to the journal, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._filler.run)
+            nursery.start_soon(self._ask_time)
             while True:
                 self._more = trio.Event()
                 await self._write_batch()
                 await self._more.wait()
+
+    async def _ask_time(self) -> None:
+        """Ask REST for the time once: a quiet market tells none for long."""
+        if self._rest is None:
+            return
+        before_ns = self._clock.elapsed_ns()
+        try:
+            told = await self._rest.time()
+        except KrakkedError as error:
+            log.info("the exchange's time could not be asked for: %s", type(error).__name__)
+            return
+        after_ns = self._clock.elapsed_ns()
+        # Whole seconds, cut off: half a second is the best guess.
+        self._time.sample(told.unixtime * 10**9 + 5 * 10**8, (before_ns + after_ns) // 2)
 
     async def finish(self) -> None:
         """Write what is left; for the end, when `run` is cancelled."""

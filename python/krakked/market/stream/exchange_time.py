@@ -23,6 +23,11 @@ class ExchangeTime:
         self._offset_ns = wall_ns - elapsed_ns
         self._samples: deque[int] = deque(maxlen=SAMPLES)
 
+    @property
+    def learned(self) -> bool:
+        """Whether the exchange itself has told the time."""
+        return bool(self._samples)
+
     def sample(self, exchange_ns: int, elapsed_ns: int) -> None:
         """Note a stamp of the exchange and the elapsed time of its arrival."""
         self._samples.append(exchange_ns - elapsed_ns)
