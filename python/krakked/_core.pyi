@@ -189,7 +189,7 @@ class FrameTap:
         ("ticker_snapshot", symbol)          a snapshot, or the first ticker data of a symbol on
                                              this connection
         ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s)
-                                             a snapshot of candles arrived, and the range of its rows
+                                             a snapshot of candles came, the range of its rows
         ("instrument", type, raw_json)       type: "snapshot" or "update"; raw_json: `data` as sent
         ("malformed", reason, sample)        sample: at most 200 characters, printable ASCII
         ("other", channel | method)          of no use here; each name is told once
@@ -232,9 +232,9 @@ class CandleBuilder:
     """Candles of one or several intervals out of trades, exactly.
 
     A trade's id decides, not the order of arrival: an id counts once, the lowest id of an interval
-    opens it, the highest closes it. Trades without id (CSV) count in the order of arrival. Volume and
-    turnover are summed as integers and rounded once, to the nearest double. Memory is bounded by the
-    candles not taken yet, never by the length of the tape.
+    opens it, the highest closes it. Trades without id (CSV) count in the order of arrival. Volume
+    and turnover are summed as integers and rounded once, to the nearest double. Memory is bounded by
+    the candles not taken yet, never by the length of the tape.
     """
 
     def __new__(cls, intervals_minutes: list[int]) -> CandleBuilder: ...
@@ -252,8 +252,8 @@ class CandleBuilder:
         Trades outside only leave their id, so that they are no holes.
 
         Returns:
-            (rows, rows counted, lowest id, highest id, time_ns of the lowest, time_ns of the highest,
-            Kraken's `last` in nanoseconds).
+            (rows, rows counted, lowest id, highest id, time_ns of the lowest, time_ns of the
+            highest, Kraken's `last` in nanoseconds).
 
         Raises:
             ValueError: The reply is malformed (what and where), or a trade came too late.
@@ -268,8 +268,8 @@ class CandleBuilder:
         """Take the candles that open before `before_s` (all with None), oldest first, as columns.
 
         Little-endian int64 `time` (open, unix seconds) and `count`; float64 `open`, `high`, `low`,
-        `close`, `vwap` (NaN when the volume is 0), `volume`. Only candles with trades. Trades before
-        `before_s` are too late from now on.
+        `close`, `vwap` (NaN when the volume is 0), `volume`. Only candles with trades. Trades
+        before `before_s` are too late from now on.
         """
     def pending(self, interval_minutes: int) -> int:
         """How many candles of an interval have not been taken."""
@@ -293,8 +293,10 @@ class OhlcvtParser:
             ValueError: (what is wrong, 1-based number of the line). The parser is spent then.
         """
     def take(self, before_s: int | None = None) -> dict[str, bytes]:
-        """Take the rows that open before `before_s` (all with None) as columns, like
-        `CandleBuilder.take`, without `vwap`: the archive has none."""
+        """Take the rows that open before `before_s` (all with None) as columns.
+
+        Like `CandleBuilder.take`, but without `vwap`: the archive has none.
+        """
     @property
     def rows(self) -> int:
         """How many rows wait to be taken."""
