@@ -233,8 +233,8 @@ class CandleBuilder:
 
     A trade's id decides, not the order of arrival: an id counts once, the lowest id of an interval
     opens it, the highest closes it. Trades without id (CSV) count in the order of arrival. Volume
-    and turnover are summed as integers and rounded once, to the nearest double. Memory is bounded by
-    the candles not taken yet, never by the length of the tape.
+    and turnover are summed as integers and rounded once, to the nearest double. Memory is bounded
+    by the candles not taken yet, never by the length of the tape.
     """
 
     def __new__(cls, intervals_minutes: list[int]) -> CandleBuilder: ...
