@@ -24,6 +24,8 @@ AFTER_REJECTION_S: Final = 20.0
 """Least wait after the server in front answered with 403, 429 or an error page."""
 BUDGET_ATTEMPTS: Final = 60
 BUDGET_WINDOW_S: Final = 600.0
+MARGIN_S: Final = 2.0
+"""An attempt is counted where it arrives: the way there takes its time, now more, now less."""
 
 
 class Backoff:
@@ -60,7 +62,7 @@ class ConnectBudget:
         """Give the seconds until an attempt is allowed; 0 when it is allowed now."""
         if len(self._times) < (self._times.maxlen or 0):
             return 0.0
-        return max(0.0, self._times[0] + self._window_s - now_s)
+        return max(0.0, self._times[0] + self._window_s + MARGIN_S - now_s)
 
     def spend(self, now_s: float) -> None:
         """Note an attempt."""
