@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from krakked.errors import StoreError, UnknownTimeframeError
+from krakked.market.bars import OHLCBar
 from krakked.market.store import layout
 from krakked.market.store.filesystem import file_system_of
 from krakked.market.store.layout import Series
@@ -45,6 +46,18 @@ def test_any_name_makes_one_safe_path_component_and_reads_back(pair: str) -> Non
     series = Series(pair, "1m")
     assert layout.series_of_stem(series.file_stem + "~2026-11.tmp") == series
     assert layout.series_of_directories("timeframe=1m", f"pair={quoted}") == series
+
+
+def test_names_that_differ_in_case_alone_are_two_on_every_file_system(tmp_path) -> None:
+    names = ["AAPLxUSD", "AAPLXUSD", "aaplxusd", "AAPL%78USD"]
+    assert len({layout.quote_pair(name).lower() for name in names}) == len(names)
+    store = OHLCStore(tmp_path)
+    for close, name in enumerate(names, start=1):
+        store.append_bars(name, "1m", [OHLCBar(0, *[float(close)] * 4, None, 0.0, 0)])
+    assert sorted(store.series()) == sorted((name, "1m") for name in names)
+    for close, name in enumerate(names, start=1):
+        assert store.get_bars(name, "1m")[0].close == close
+    assert store.verify() == []
 
 
 def test_names_that_are_none_are_refused() -> None:

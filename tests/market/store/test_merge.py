@@ -37,7 +37,10 @@ class Model:
             before = self.rows.get(moment - STEP)
             if claim is None or before is None:
                 continue
-            if row is None or (row[0].count == 0 and row[1] < Source.REST and row[1] <= claim):
+            if before[1] is Source.WEBSOCKET and claim is not Source.WEBSOCKET:
+                continue  # what only the stream has said proves nothing to a stronger source
+            made = row and row[0].count == 0 and row[1] < Source.REST and row[1] <= claim
+            if row is None or made or (row[1] is Source.WEBSOCKET and claim > row[1]):
                 close = before[0].close
                 bar = OHLCBar(moment, close, close, close, close, None, 0.0, 0)
                 self.rows[moment] = (bar, claim)

@@ -59,6 +59,7 @@ def store(tmp_path: Path, make_bars: Make) -> OHLCStore:
     store = OHLCStore(tmp_path / "store")
     store.append_bars("XBTUSD", "1m", make_bars(1500, start=1_793_491_200 - 600 * 60))
     store.append_bars("1INCHUSD", "1m", make_bars(20))
+    store.append_bars("AAPLxUSD", "1m", make_bars(20))
     store.append_bars("ETHXBT.d", "1h", make_bars(20, 3600))
     store.append_provisional("1m", [("XBTUSD", make_bars(1, start=1_793_481_180)[0])])
     return store
@@ -67,7 +68,7 @@ def store(tmp_path: Path, make_bars: Make) -> OHLCStore:
 @pytest.mark.parametrize("read", READERS)
 def test_they_agree_with_the_store_when_no_writer_runs(store: OHLCStore, read) -> None:
     store.close()
-    for pair in ("XBTUSD", "1INCHUSD"):
+    for pair in ("XBTUSD", "1INCHUSD", "AAPLxUSD"):
         expected = rows(store.get_bars(pair, "1m", provisional=True))
         assert read(store.root / "bars", pair) == expected
 
@@ -90,7 +91,7 @@ def test_a_snapshot_beside_a_live_writer(
     try:
         for round_ in range(2):
             copy = tmp_path / f"copy{round_}"
-            assert store.snapshot(copy) == 4
+            assert store.snapshot(copy) == 5
             frozen = OHLCStore(copy)
             expected = rows(frozen.get_bars("XBTUSD", "1m"))
             for _ in range(2):

@@ -71,6 +71,24 @@ def test_nothing_is_filled_where_the_close_before_is_unknown(tmp_path: Path) -> 
     assert first == [bar(-1, 7.0), bar(0, 7.0, 0), bar(1, 7.0, 0)]
 
 
+def test_a_provisional_close_is_not_carried_into_confirmed_bars(tmp_path: Path) -> None:
+    # Twice the same calls in another order: confirmed bars do not depend on what the stream said.
+    told = [bar(1, 9.0), bar(3, 9.5)]
+    covered = (START, START + 300)
+    for order in (0, 1):
+        store = OHLCStore(tmp_path / str(order))
+        if order == 0:
+            store.append_bars("XBTUSD", "1m", told, source=Source.WEBSOCKET)
+        store.append_bars("XBTUSD", "1m", [bar(0)], source=Source.TRADES, covered=covered)
+        if order == 1:
+            store.append_bars("XBTUSD", "1m", told, source=Source.WEBSOCKET)
+        assert store.get_bars("XBTUSD", "1m") == [bar(0), *(bar(n, count=0) for n in range(1, 5))]
+    store = OHLCStore(tmp_path / "unknown")
+    store.append_bars("XBTUSD", "1m", [bar(-1, 9.0)], source=Source.WEBSOCKET)
+    store.append_bars("XBTUSD", "1m", [bar(2)], source=Source.TRADES, covered=covered)
+    assert [b.close for b in store.get_bars("XBTUSD", "1m")] == [bar(2).close] * 3
+
+
 def test_a_covered_stretch_without_any_trade(tmp_path: Path) -> None:
     store = OHLCStore(tmp_path)
     store.append_bars("XBTUSD", "1m", [bar(0)], covered=(START, START + 60))

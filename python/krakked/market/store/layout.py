@@ -24,6 +24,7 @@ FAR_S: Final = 253_402_300_800
 _MONTHLY: Final = frozenset({"1m"})
 _YEARLY: Final = frozenset({"5m", "15m", "30m"})
 _SINGLE: Final = "all"
+_SMALL: Final = re.compile("[a-z]")
 _NAME: Final = re.compile(r"(?:(?P<year>\d{4})(?:-(?P<month>0[1-9]|1[0-2]))?|all)")
 
 
@@ -52,10 +53,14 @@ class Series(NamedTuple):
 
 
 def quote_pair(pair: str) -> str:
-    """Make a pair's name safe as one path component, readable back by hive readers."""
+    """Make a pair's name safe as one path component, readable back by hive readers.
+
+    Small letters are written as ``%78`` too: ``AAPLxUSD`` and ``AAPLXUSD`` are two pairs, and macOS
+    and Windows would give them one directory.
+    """
     if not pair or len(pair) > 100:
         raise StoreError(f"Not a pair's name: {pair[:100]!r}.")
-    return quote(pair, safe="").replace("~", "%7E")
+    return _SMALL.sub(lambda m: f"%{ord(m[0]):02X}", quote(pair, safe="").replace("~", "%7E"))
 
 
 def series_of_stem(stem: str) -> Series | None:

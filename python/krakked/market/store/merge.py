@@ -33,6 +33,8 @@ class Close(NamedTuple):
 
     time_s: int
     close: float
+    source: int
+    """Rank of the row it comes from."""
 
 
 def in_order(table: pa.Table) -> bool:
@@ -108,7 +110,8 @@ def fill(
     A row is made only where the close before it is known: from a stored or made row of the
     interval just before. After a hole nothing is made up; `gaps` still tells those intervals from
     missing ones. Rows made earlier are made anew, with the close and the rank that hold by now; a
-    row without trades from REST, or of a higher rank than the claim, stands as it is.
+    row without trades from REST, or of a higher rank than the claim, stands as it is. To a claim of
+    a stronger source a WebSocket row is no row: it gives way, and its close is not carried on.
 
     Args:
         table: Rows of one partition, in order.
@@ -145,41 +148,54 @@ def _holes(
     step_s: int,
     before: Close | None,
 ) -> tuple[list[tuple[int, int, Source]], list[int]]:
-    """Find the covered stretches to fill, and the rows of earlier fills that lie in them."""
+    """Find the covered stretches to fill, and the rows in them that give way."""
     present, sources = times(table), view(table.column("source"), "b")
-    untraded = _fillable(table)
+    counts = view(table.column("count"), "q")
+    yielding = _yielding(table)
     holes: list[tuple[int, int, Source]] = []
     dropped: list[int] = []
     known_to = None if before is None else before.time_s + step_s
+    known_by = 0 if before is None else before.source
     for start, end, source in covered:
         low, high = bisect_left(present, start), bisect_left(present, end)
         if low and present[low - 1] == start - step_s:
-            known_to = start
-        if high - low == (end - start) // step_s and untraded.isdisjoint(range(low, high)):
-            known_to = end
+            known_to, known_by = start, sources[low - 1]
+        if high - low == (end - start) // step_s and yielding.isdisjoint(range(low, high)):
+            known_to, known_by = end, int(source)
             continue
-        at = start if known_to == start else None  # from here on there is nothing but a close
+        # From `at` on there is nothing but a close.
+        at = start if known_to == start and _proves(known_by, source) else None
         for index in range(low, high):
             moment = present[index]
-            if at is not None and index in untraded and sources[index] <= source:
+            weaker = sources[index] < source or (counts[index] == 0 and sources[index] == source)
+            if at is not None and index in yielding and weaker:
                 dropped.append(index)
                 continue
             if at is not None and moment > at:
                 holes.append((at, moment, source))
-            at = moment + step_s
+            at = moment + step_s if _proves(sources[index], source) else None
         if at is not None and at < end:
             holes.append((at, end, source))
-        known_to = None if at is None else end
+        known_to, known_by = (None, 0) if at is None else (end, int(source))
     return holes, dropped
 
 
-def _fillable(table: pa.Table) -> set[int]:
-    """Index the rows without trades that may come from `fill`: REST reports its own."""
-    counts = table.column("count")
-    if table.num_rows == 0 or pc.min(counts).as_py() > 0:
+def _proves(row: int, claim: Source) -> bool:
+    """Whether the close of a row may be carried on under a claim: not from provisional to firm."""
+    return row > Source.WEBSOCKET or claim is Source.WEBSOCKET
+
+
+def _yielding(table: pa.Table) -> set[int]:
+    """Index the rows that may give way: provisional ones, and those that `fill` may have made."""
+    counts, sources = table.column("count"), table.column("source")
+    if table.num_rows == 0:
         return set()
-    untraded = pc.and_(pc.equal(counts, 0), pc.less(table.column("source"), int(Source.REST)))
-    return set(pc.indices_nonzero(untraded).to_pylist())
+    provisional = pc.less_equal(sources, int(Source.WEBSOCKET))
+    if pc.min(counts).as_py() > 0 and not pc.any(provisional).as_py():
+        return set()
+    # REST reports intervals without trades itself: those rows are no fills.
+    untraded = pc.and_(pc.equal(counts, 0), pc.less(sources, int(Source.REST)))
+    return set(pc.indices_nonzero(pc.or_(untraded, provisional)).to_pylist())
 
 
 def _rows(moments: array[int], sources: array[int]) -> pa.Table:
@@ -198,7 +214,8 @@ def _rows(moments: array[int], sources: array[int]) -> pa.Table:
 
 def _anchor(before: Close) -> pa.Table:
     row = {name: [before.close] for name in ("open", "high", "low", "close")}
-    rest = {"time": [before.time_s], "vwap": [None], "volume": [0.0], "count": [0], "source": [1]}
+    rest = {"time": [before.time_s], "vwap": [None], "volume": [0.0], "count": [0]}
+    rest["source"] = [before.source]
     return pa.Table.from_pydict({**row, **rest}, schema=SCHEMA)
 
 

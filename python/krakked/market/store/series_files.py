@@ -106,7 +106,7 @@ class SeriesFiles:
         table = self.read(None, before_s, 1, provisional=True)
         if table.num_rows == 0:
             return None
-        return Close(times(table)[-1], view(table.column("close"), "d")[-1])
+        return _close_of(table)
 
     def changes(
         self, new: pa.Table, covered: Range | None, coverage: Coverage
@@ -139,7 +139,7 @@ class SeriesFiles:
                     before = self.last_close(tail_start)
                 merged = merge.fill(merged, ranges, step_s, before)
             if merged.num_rows:
-                before = Close(times(merged)[-1], view(merged.column("close"), "d")[-1])
+                before = _close_of(merged)
             if merged.num_rows == 0 or (stored == 0 and merged.equals(opened.tail)):
                 yield None, stored
                 continue
@@ -201,8 +201,18 @@ def _window(new: pa.Table, covered: Range | None, step_s: int) -> tuple[int, int
     return (min(ends), max(ends)) if ends else None
 
 
+def _close_of(table: pa.Table) -> Close:
+    """Give the close of a table's last row."""
+    return Close(
+        times(table)[-1],
+        view(table.column("close"), "d")[-1],
+        view(table.column("source"), "b")[-1],
+    )
+
+
 def _starts_untraded(table: pa.Table, ranges: list[tuple[int, int, Source]]) -> bool:
-    """Whether the first covered interval did not trade: then the close before it is wanted."""
+    """Whether the first covered interval may not have traded: then the close before is wanted."""
     if table.num_rows == 0 or times(table)[0] > ranges[0][0]:
         return True
-    return view(table.column("count"), "q")[0] == 0
+    provisional = view(table.column("source"), "b")[0] <= Source.WEBSOCKET
+    return provisional or view(table.column("count"), "q")[0] == 0
