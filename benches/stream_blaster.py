@@ -1,6 +1,6 @@
 """A server that can send ticker frames faster than anybody reads them; a process of its own.
 
-    python benches/stream_blaster.py '{"symbols": ["BTC/USD"], ...}'     (see `Orders`)
+    python benches/stream_blaster.py ORDERS.json     (see `Orders`)
 
 Speaks just enough of RFC 6455 and of Kraken's WebSocket v2 (and v1, for cryptofeed): the upgrade,
 status, one acknowledgement and one snapshot per symbol, pongs. After that, told so on a second
@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 PAYLOAD_BYTES = 300
@@ -31,6 +32,8 @@ WRITE_FRAMES = 864
 BUFFER_FRAMES = 25_600
 """Different frames built beforehand: 7.8 MB, more than a cache of the processor holds."""
 DAY = "2026-11-02T"
+FINAL_TURN = 1_000_003
+"""The turn of the last frames; its quotes occur in no other."""
 STAMP = len("2026-11-02T00:00:00.000000Z")
 V2_TAIL = '"}]}'
 """What follows the time stamp of a v2 frame; fixed, so that the stamp can be changed in place."""
@@ -38,7 +41,7 @@ V2_TAIL = '"}]}'
 
 @dataclass
 class Orders:
-    """What to do; every field may be given on the command line."""
+    """What to do; the fields of the orders' JSON."""
 
     symbols: list[str] = field(default_factory=list)
     """v2 symbols, or v1 names for ``wire = v1``."""
@@ -53,7 +56,7 @@ class Orders:
     key: str = ""
 
 
-# --- frames -------------------------------------------------------------------------------------
+# --- frames ---------------------------------------------------------------------------------------
 
 
 def digits(ticks: int, decimals: int) -> str:
@@ -64,10 +67,8 @@ def digits(ticks: int, decimals: int) -> str:
 
 def quote_ticks(index: int, turn: int) -> tuple[int, int]:
     """Give a symbol's bid in ticks (five digits) and its decimals in one turn of the buffer."""
-    return 11_000 + 7_919 * (index + 1) % 87_000 + turn * 31 % 997, 1 + index % 4
-
-
-FINAL_TURN = 1_000_003
+    step = 1_500 if turn == FINAL_TURN else turn * 31 % 997
+    return 11_000 + 7_919 * (index + 1) % 87_000 + step, 1 + index % 4
 
 
 def final_quote(index: int) -> tuple[str, str]:
@@ -110,11 +111,12 @@ def v1_payload(name: str, index: int, turn: int) -> str:
     p = [digits(bid + step, d) + "0" * (5 - d) for step in (0, 3, 1, 40, -81, 93, 7)]
     fixed = (
         f'[{100_000 + index},{{"a":["{p[1]}",4,"4.12345678"],"b":["{p[0]}",3,"3.56251979"],'
-        f'"c":["{p[2]}","0.00044780"],"v":["315.84782110","%s"],"p":["{p[3]}","{p[3]}"],'
+        f'"c":["{p[2]}","0.00044780"],"v":["315.8478","%s"],"p":["{p[3]}","{p[3]}"],'
         f'"t":[135,270],"l":["{p[4]}","{p[4]}"],"h":["{p[5]}","{p[5]}"],'
         f'"o":["{p[6]}","{p[6]}"]}},"ticker","{name}"]'
     )
-    return fixed % volume(PAYLOAD_BYTES - (len(fixed) - 2), turn)
+    left = PAYLOAD_BYTES - (len(fixed) - 2)
+    return fixed % volume(min(left, 19), turn).ljust(left, "0")
 
 
 def framed(text: str, opcode: int = 1) -> bytes:
@@ -160,7 +162,7 @@ class Buffer:
                 self.bytes[first + at :: FRAME_BYTES] = now[at].encode() * self.frames
 
 
-# --- one connection -----------------------------------------------------------------------------
+# --- one connection -------------------------------------------------------------------------------
 
 
 class Gone(Exception):
@@ -181,10 +183,8 @@ class Client:
             self.receive()
         head, _, rest = bytes(self.inbox).partition(b"\r\n\r\n")
         self.inbox = bytearray(rest)
-        headers = dict(
-            (name.strip().lower(), value.strip())
-            for name, _, value in (line.partition(":") for line in head.decode().split("\r\n")[1:])
-        )
+        lines = (line.partition(":") for line in head.decode().split("\r\n")[1:])
+        headers = {name.strip().lower(): value.strip() for name, _, value in lines}
         key = headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
         self.sock.sendall(
@@ -265,9 +265,7 @@ class Client:
             result = {k: v for k, v in params.items() if k != "symbol"}
             if symbol is not None:
                 result["symbol"] = symbol
-            self.say(
-                {"method": "subscribe", "result": result, "success": True} | stamps | number
-            )
+            self.say({"method": "subscribe", "result": result, "success": True} | stamps | number)
             if channel == "ticker" and params.get("snapshot", True):
                 payload = self.buffer.payload(self.numbers[symbol], 0, "update")
                 self.sock.sendall(framed(payload.replace('"update"', '"snapshot"', 1)))
@@ -284,7 +282,7 @@ class Client:
             self.sock.sendall(framed(self.buffer.payload(number, 0)))
 
 
-# --- blasting -----------------------------------------------------------------------------------
+# --- blasting -------------------------------------------------------------------------------------
 
 
 def blast(client: Client, buffer: Buffer, frames: int) -> None:
@@ -388,7 +386,7 @@ def linger(client: Client, told: socket.socket) -> None:
 
 def main() -> int:
     try:
-        serve(Orders(**json.loads(sys.argv[1])))
+        serve(Orders(**json.loads(Path(sys.argv[1]).read_text())))
     except (Gone, ConnectionError) as error:
         print(json.dumps({"error": repr(error)}), flush=True)
         return 1
