@@ -71,7 +71,7 @@ CASES = [
     ("{[a]: 1}\n", 1, None, "a key must be a plain name"),
     ("a: *b\n", 1, None, "aliases"),
     ("rest: " + "{a: " * 20 + "1" + "}" * 20 + "\n", 1, "rest" + ".a" * 12, "nested too deeply"),
-    ("[" * 20_000, None, None, "nested too deeply"),
+    ("\n" + "[" * 20_000, 2, None, "nested too deeply"),
 ]  # fmt: skip
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -75,8 +78,9 @@ def password_fd(text: str) -> str:
     return str(read)
 
 
-def test_setup_then_status_passwd_remove(directory, type_in, monkeypatch, known, capfd) -> None:
-    assert main(["vault", "status"]) == 1
+@pytest.fixture
+def sealed(directory, type_in, monkeypatch, known, capfd) -> VaultFile:
+    """A vault as `krakked setup` makes it; whatever a test prints holds no secret."""
     kraken(monkeypatch, Outcome.VALID)
     type_in(hidden=(known.key, known.secret, PASSWORD, "other", PASSWORD, PASSWORD))
     assert main(["setup"]) == 0
@@ -84,26 +88,104 @@ def test_setup_then_status_passwd_remove(directory, type_in, monkeypatch, known,
     assert "The two entries differ" in out
     assert "56 characters" in out
     assert "468 pairs" in out
-    assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 0
+    assert known.key not in out
+    assert known.secret not in out
+    return VaultFile(directory)
+
+
+def test_vault_status_without_a_vault_says_what_to_do(directory, capfd) -> None:
+    assert main(["vault", "status"]) == 1
+    assert "Run `krakked setup`" in capfd.readouterr().out
+
+
+def test_vault_status_tells_the_facts_without_a_password(sealed, capfd) -> None:
+    assert main(["vault", "status"]) == 0
     out = capfd.readouterr().out
     assert "256 MiB, 3 passes, 4 lanes" in out
+    assert "fingerprint" not in out
+
+
+def test_vault_status_opens_when_asked(sealed, known, capfd) -> None:
+    assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 0
+    out = capfd.readouterr().out
+    assert hashlib.sha256(known.key.encode()).hexdigest()[:16] in out
     assert "validated" in out
     assert "never" not in out
+    assert known.key not in out
+    assert main(["vault", "status", "--open", "--password-fd", password_fd("wrong")]) == 1
+    assert "Wrong password or corrupted secrets file" in capfd.readouterr().err
+
+
+def test_vault_status_refuses_an_unsafe_file(sealed, capfd) -> None:
+    sealed.path.chmod(0o644)
+    assert main(["vault", "status"]) == 1
+    assert "chmod 600" in capfd.readouterr().err
+
+
+def test_vault_passwd_changes_the_password_and_the_profile(sealed, capfd) -> None:
     arguments = ["--password-fd", password_fd(PASSWORD), "--new-password-fd", password_fd("next")]
     assert main(["vault", "passwd", "--profile", "small", *arguments]) == 0
+    assert "sealed with the new password" in capfd.readouterr().out
     assert main(["vault", "status", "--open", "--password-fd", password_fd("next")]) == 0
     assert "64 MiB" in capfd.readouterr().out
     assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 1
+
+
+def test_vault_passwd_with_a_wrong_password_changes_nothing(sealed, capfd) -> None:
+    before = sealed.path.read_bytes()
+    arguments = ["--password-fd", password_fd("wrong"), "--new-password-fd", password_fd("next")]
+    assert main(["vault", "passwd", *arguments]) == 1
     assert "Wrong password or corrupted secrets file" in capfd.readouterr().err
+    assert sealed.path.read_bytes() == before
+
+
+def test_vault_passwd_asks_on_the_terminal(sealed, type_in) -> None:
+    type_in(hidden=(PASSWORD, "one", "another"))
+    assert main(["vault", "passwd"]) == 1  # the two entries differ
+    type_in(hidden=(PASSWORD, "the new one", "the new one"))
+    assert main(["vault", "passwd"]) == 0
+    assert main(["vault", "status", "--open", "--password-fd", password_fd("the new one")]) == 0
+
+
+def test_vault_passwd_fills_the_keyring_after_the_vault_only(sealed, monkeypatch, capfd) -> None:
+    stored: list[str] = []
+    keyring = types.ModuleType("keyring")
+    keyring.set_password = lambda *args: stored.append(args[2])  # type: ignore[attr-defined]
+    keyring.get_password = lambda *_: stored[-1] if stored else None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    passwd = ["vault", "passwd", "--store-in-keyring"]
+    new = ["--new-password-fd", password_fd("kept in the keyring")]
+    assert main([*passwd, "--password-fd", password_fd("wrong"), *new]) == 1
+    assert stored == []
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+        new = ["--new-password-fd", password_fd("kept in the keyring")]
+        assert main([*passwd, "--password-fd", password_fd(PASSWORD), *new]) == 1
+    assert stored == []
+    new = ["--new-password-fd", password_fd("kept in the keyring")]
+    assert main([*passwd, "--password-fd", password_fd(PASSWORD), *new]) == 0
+    assert stored == ["kept in the keyring"]
+    assert main(["vault", "status", "--open", "--keyring"]) == 0
+    assert "kept in the keyring" not in "".join(capfd.readouterr())
+
+
+def test_vault_remove_asks_first(sealed, type_in, capfd) -> None:
     type_in(answers=("no",))
     assert main(["vault", "remove"]) == 1
-    assert VaultFile(directory).exists()
-    assert main(["vault", "remove", "--yes"]) == 0
-    assert not VaultFile(directory).exists()
+    assert "Nothing was deleted" in capfd.readouterr().out
+    assert sealed.exists()
+    type_in(answers=("remove",))
+    assert main(["vault", "remove"]) == 0
+    assert not sealed.exists()
     assert main(["vault", "remove", "--yes"]) == 1
-    shown = "".join(capfd.readouterr())
-    assert known.key not in shown
-    assert known.secret not in shown
+
+
+def test_vault_remove_takes_the_backup_along(sealed) -> None:
+    sealed.write(sealed.read(), keep_backup=True)
+    assert sealed.backup_path.exists()
+    assert main(["vault", "remove", "--yes"]) == 0
+    assert not sealed.exists()
+    assert not sealed.backup_path.exists()
 
 
 def test_setup_refuses_a_rejected_key_and_writes_nothing(

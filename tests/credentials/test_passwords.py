@@ -138,7 +138,7 @@ def test_the_keyring_is_an_extra_and_its_errors_are_ours(monkeypatch) -> None:
     keyring.get_password = lambda *name: entries.get(name)  # type: ignore[attr-defined]
     keyring.set_password = lambda *args: entries.update({args[:2]: args[2]})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "keyring", keyring)
-    with pytest.raises(NoPasswordError, match="no entry"):
+    with pytest.raises(NoPasswordError, match="--store-in-keyring"):
         password_from_keyring()
     store_in_keyring(MasterPassword("kept there"))
     assert text_of(password_from_keyring()) == "kept there"

@@ -93,7 +93,7 @@ def show_in_every_way(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("number", range(len(FAILURES)))
-async def test_errors_of_signed_calls_show_nothing(
+async def test_logs_and_exception_messages_hold_neither_api_key_nor_secret(
     autojump_clock, server, clock, caplog, number
 ) -> None:
     caplog.set_level(logging.DEBUG)

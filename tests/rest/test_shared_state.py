@@ -170,7 +170,7 @@ async def test_a_killed_holder_frees_the_lock_in_under_a_second(tmp_path, holder
     path = tmp_path / "x.state"
     state: SharedState[Count] = SharedState(path, Count, SystemClock())
     with pytest.raises(LockTimeoutError) as caught:
-        await state.update(add, timeout_s=0.2)
+        await state.update(add, timeout_s=0.05)
     assert caught.value.holder_pid == holder.pid
     async with trio.open_nursery() as nursery:
         done: list[float] = []
@@ -180,7 +180,7 @@ async def test_a_killed_holder_frees_the_lock_in_under_a_second(tmp_path, holder
             done.append(time.monotonic())
 
         nursery.start_soon(wait)
-        await trio.sleep(0.3)
+        await trio.sleep(0.1)
         assert not done
         killed = time.monotonic()
         holder.send_signal(signal.SIGKILL)

@@ -46,4 +46,18 @@ async def test_the_client_learns_the_skew_and_says_so_once(
         assert abs(client.server_wall_ns() - expected) <= S
         clock.step_ns = -3600 * S  # stepped again, unnoticed by Time
         assert abs(client.server_wall_ns() - expected) <= S
-    assert "ahead of Kraken's" in caplog.text
+        await client.time()
+        assert [r.getMessage() for r in caplog.records if "behind Kraken's" in r.getMessage()] == []
+        clock.step_ns = 0
+        await client.time()
+        clock.step_ns = -3600 * S
+        server.answer = lambda _: {
+            "error": [],
+            "result": {"unixtime": (clock.wall_ns() - clock.step_ns) // S},
+        }
+        await client.time()
+    warned = [record.getMessage() for record in caplog.records]
+    assert len(warned) == 2  # once for every time the clock went wrong
+    assert "ahead of Kraken's" in warned[0]
+    assert "behind Kraken's" in warned[1]
+    assert "Set the clock (NTP)" in warned[1]

@@ -26,6 +26,6 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - the command tak
     table.add_column("value", overflow="fold")
     table.add_column("from", overflow="fold")
     for setting in explain_config():
-        table.add_row(setting.key, escape(setting.value), setting.origin)
+        table.add_row(setting.key, escape(setting.value), escape(setting.origin))
     Console().print(table)
     return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from krakked.cli.prompts import add_password_options, chosen_password, typed_twice
@@ -62,18 +62,18 @@ def show_status(arguments: argparse.Namespace) -> int:
     console = Console()
     vault = _vault()
     if not vault.exists():
-        console.print(f"There is no {vault.path}. Run `krakked setup`.", soft_wrap=True)
+        console.print(escape(f"There is no {vault.path}. Run `krakked setup`."), soft_wrap=True)
         return 1
     facts = vault.facts()
     cost = parse_header(vault.read()).cost
     table = Table(show_header=False, box=None)
-    table.add_row("file", facts.path)
+    table.add_row("file", escape(facts.path))
     table.add_row("size", f"{facts.size_bytes} bytes, readable by you alone")
     table.add_row("changed", _local_time(facts.modified_s))
     weight = f"{cost.memory_kib // 1024} MiB, {cost.passes} passes, {cost.lanes} lanes"
     hint = "" if cost == DEFAULT_COST else "  (`krakked vault passwd` renews it to the default)"
     table.add_row("one guess costs", weight + hint)
-    table.add_row("older vault", facts.backup or "none")
+    table.add_row("older vault", escape(facts.backup or "none"))
     if arguments.open:
         opened = open_vault(vault, chosen_password(arguments))
         at = opened.validated_at_s
@@ -86,15 +86,25 @@ def show_status(arguments: argparse.Namespace) -> int:
 def change(arguments: argparse.Namespace) -> int:
     """Change the master password."""
     console = Console()
-    saved = change_password(
-        chosen_password(arguments), _new_password(arguments), profile=arguments.profile
-    )
-    console.print(f"{saved.path} is sealed with the new password.", soft_wrap=True)
+    chosen: list[MasterPassword] = []
+
+    def ask_new() -> MasterPassword:
+        descriptor: int | None = arguments.new_password_fd
+        chosen.append(typed_twice() if descriptor is None else password_from_fd(descriptor))
+        return chosen[0]
+
+    saved = change_password(chosen_password(arguments), ask_new, profile=arguments.profile)
+    console.print(escape(f"{saved.path} is sealed with the new password."), soft_wrap=True)
+    if arguments.store_in_keyring:  # only now: the keyring must not run ahead of the vault
+        store_in_keyring(chosen[0])
+        console.print("The operating system's keyring holds it as well.")
     vault = _vault()
     if vault.backup_path.exists():
         console.print(
-            f"{vault.backup_path} is an older vault and keeps its own password; delete it when it "
-            "is not needed.",
+            escape(
+                f"{vault.backup_path} is an older vault and keeps its own password; delete it when "
+                "it is not needed."
+            ),
             soft_wrap=True,
         )
     console.print(
@@ -105,24 +115,12 @@ def change(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _new_password(arguments: argparse.Namespace) -> Callable[[], MasterPassword]:
-    descriptor: int | None = arguments.new_password_fd
-
-    def ask() -> MasterPassword:
-        password = typed_twice() if descriptor is None else password_from_fd(descriptor)
-        if arguments.store_in_keyring:
-            store_in_keyring(password)
-        return password
-
-    return ask
-
-
 def remove_vault(arguments: argparse.Namespace) -> int:
     """Delete the vault after asking."""
     console = Console()
     vault = _vault()
     if not arguments.yes:
-        console.print(f"This deletes {vault.path} and its backup.", soft_wrap=True)
+        console.print(escape(f"This deletes {vault.path} and its backup."), soft_wrap=True)
         if console.input("Type 'remove' to go on: ").strip() != "remove":
             console.print("Nothing was deleted.")
             return 1

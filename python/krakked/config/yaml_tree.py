@@ -17,6 +17,9 @@ from krakked.errors import ConfigError
 MAX_DEPTH = 12
 """Deepest nesting read; the deepest setting stands at 3."""
 
+_SANE_DEPTH = 100
+"""Up to here the error about too deep a nesting can name the key."""
+
 _PROBLEMS = {
     "\\t": "a tab where spaces are needed",
     "mapping values are not allowed": (
@@ -91,6 +94,7 @@ def parse_yaml(text: str, *, path: str) -> Table:
     problem: str
     line: int | None
     try:
+        _check_depth(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:  # its text and mark hold pieces of the file: not chained
         mark = error.problem_mark or error.context_mark
@@ -98,8 +102,8 @@ def parse_yaml(text: str, *, path: str) -> Table:
     except yaml.reader.ReaderError as error:
         problem = "it contains a character that YAML does not allow"
         line = text.count("\n", 0, error.position) + 1
-    except RecursionError:
-        problem, line = "it is nested too deeply", None
+    except RecursionError as error:
+        problem, line = "it is nested too deeply", error.args[0]
     else:
         if node is None:
             return Table(entries=(), line=1)
@@ -111,6 +115,18 @@ def parse_yaml(text: str, *, path: str) -> Table:
         problem, line = "expected `key: value` lines at the top", tree.line
     where = f"{path}:{line}" if line else path
     raise ConfigError(f"{where}: not readable as YAML: {problem}.", path=path, line=line)
+
+
+def _check_depth(text: str) -> None:
+    """Raise RecursionError(line) long before PyYAML, which gets slow and then raises it as well."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _SANE_DEPTH:
+                raise RecursionError(event.start_mark.line + 1 if event.start_mark else None)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _is_null(scalar: Scalar) -> bool:

@@ -239,7 +239,7 @@ def password_from_keyring() -> MasterPassword:
         raise NoPasswordError(
             "The keyring needs an extra: pip install 'krakked[keyring]'."
         ) from error
-    problem = "has no entry for krakked; `krakked vault passwd --keyring` makes one"
+    problem = "has no entry for krakked; `krakked vault passwd --store-in-keyring` makes one"
     try:
         text = keyring.get_password(KEYRING_SERVICE, KEYRING_ENTRY)
     except Exception as error:  # every backend has its own errors, and they are not ours to show
@@ -257,13 +257,16 @@ def store_in_keyring(password: MasterPassword) -> None:
         NoPasswordError: No keyring can be used.
     """
     problem: str | None = None
+    buffer = password.reveal()
     try:
         keyring = importlib.import_module("keyring")
-        keyring.set_password(KEYRING_SERVICE, KEYRING_ENTRY, password.reveal().decode())
+        keyring.set_password(KEYRING_SERVICE, KEYRING_ENTRY, buffer.decode())
     except ImportError:
         problem = "needs an extra: pip install 'krakked[keyring]'"
     except Exception as error:  # as above
         problem = f"cannot be used ({type(error).__name__})"
+    finally:
+        wipe(buffer)
     if problem:
         raise NoPasswordError(f"The operating system's keyring {problem}.")
 

@@ -99,6 +99,7 @@ class RestClient(TypedEndpoints):
         )
         self._nonce_window: int | None = None
         self._skew: SkewMeasure | None = None
+        self._skew_told = False
         self._reachable: bool | None = None
         self._last_error: str | None = None
         self._last_ok_ns: int | None = None
@@ -327,7 +328,9 @@ class RestClient(TypedEndpoints):
         told: ServerTime = decode_result(answer.envelope, ServerTime, "Time")
         self._skew = measure_skew(told.unixtime, answer.sent_ns, answer.received_ns)
         ahead_s = self._clock_ahead_s() or 0.0
-        if abs(ahead_s) >= WARN_S:
+        wrong, told_before = abs(ahead_s) >= WARN_S, self._skew_told
+        self._skew_told = wrong
+        if wrong and not told_before:
             log.warning(
                 "The system clock is %.1f s %s Kraken's; candles are closed by Kraken's clock. "
                 "Set the clock (NTP).",
