@@ -156,11 +156,11 @@ def _print_finding(console: Console, finding: Finding) -> None:
 def _repair_files(console: Console, store: OHLCStore) -> int:
     report = store.repair()
     for part in report.partitions:
-        console.print(
-            f"{escape(part.pair)} {part.timeframe} {_time(part.start_s)} to {_time(part.end_s)}: "
-            f"{part.kept} sound bars kept, the damaged file is {escape(part.moved_to)}",
-            soft_wrap=True,
-        )
+        found = "its file was removed by somebody"
+        if part.moved_to is not None:
+            found = f"{part.kept} sound bars kept, the damaged file is {part.moved_to}"
+        where = f"{part.pair} {part.timeframe} {_time(part.start_s)} to {_time(part.end_s)}"
+        console.print(escape(f"{where}: {found}"), soft_wrap=True)
     for finding in report.left:
         _print_finding(console, finding)
     if not report.partitions and not report.left:

@@ -248,6 +248,18 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
     assert store.series() == []
 
 
+@pytest.mark.parametrize(("first", "then"), [("parquet", "csv"), ("csv", "parquet")])
+def test_two_formats_never_share_a_root(
+    tmp_path: Path, make_bars: Make, first: str, then: str
+) -> None:
+    bars = make_bars(3)
+    OHLCStore(tmp_path, backend=then)  # nothing is there yet
+    OHLCStore(tmp_path, backend=first).append_bars("XBTUSD", "1m", bars)
+    with pytest.raises(StoreError, match=f"holds {first} files.*ohlc_store.backend to {first}"):
+        OHLCStore(tmp_path, backend=then)
+    assert OHLCStore(tmp_path, backend=first).get_bars("XBTUSD", "1m") == bars
+
+
 def test_a_file_in_the_way_is_a_typed_error(tmp_path: Path, make_bars: Make) -> None:
     (tmp_path / "file").touch()
     store = OHLCStore(tmp_path / "file")

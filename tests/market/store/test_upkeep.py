@@ -151,3 +151,32 @@ def test_compact_folds_and_changes_nothing_that_is_right(tmp_path: Path, make_ba
     assert (report.series, report.rewritten) == (1, 0)
     assert store.get_bars("XBTUSD", "1m", provisional=True) == bars
     assert store.series() == [("XBTUSD", "1m")]
+
+
+@pytest.mark.parametrize("backend", ["parquet", "csv"])
+@pytest.mark.parametrize("next_step", ["append", "compact", "repair", "nothing"])
+def test_a_file_that_somebody_removed_is_missing_and_nothing_is_made_up_for_it(
+    tmp_path: Path, make_bars: Make, backend: str, next_step: str
+) -> None:
+    bars = make_bars(1500, start=START - 700 * 60)
+    end = bars[-1].time + 60
+    store = OHLCStore(tmp_path, backend=backend)
+    store.append_bars("XBTUSD", "1m", bars, covered=(bars[0].time, end))
+    path = tmp_path / "bars" / "timeframe=1m" / "pair=XBTUSD" / f"2026-11.{backend}"
+    path.unlink()
+    assert [(f.partition, f.path) for f in store.verify()] == [("2026-11", str(path))]
+    if next_step == "append":
+        store.append_bars("XBTUSD", "1m", bars[-1:], covered=(end - 60, end))
+        end -= 60
+    elif next_step == "compact":
+        store.compact()
+    elif next_step == "repair":
+        report = store.repair()
+        assert [(p.kept, p.moved_to, p.start_s) for p in report.partitions] == [(0, None, START)]
+        assert store.verify() == []
+    assert store.coverage("XBTUSD", "1m")[0] == CoverageRange(bars[0].time, START, Source.REST)
+    assert Gap(START, end, GapKind.MISSING) in store.gaps("XBTUSD", "1m", until=end)
+    assert store.get_bars("XBTUSD", "1m", until=end) == bars[:700]
+    store.append_bars("XBTUSD", "1m", bars, covered=(bars[0].time, bars[-1].time + 60))
+    assert store.get_bars("XBTUSD", "1m") == bars
+    assert store.verify() == []

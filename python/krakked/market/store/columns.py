@@ -140,6 +140,18 @@ def check(table: pa.Table, series: Series) -> None:
             raise StoreError(f"{series}: column {name} holds a value that is not a finite number.")
 
 
+def check_range(series: Series, covered: tuple[int, int]) -> None:
+    """Refuse what can be no covered range of the series.
+
+    Raises:
+        StoreError: It begins before 1970 or after its end, or lies off the interval's grid.
+    """
+    start, end = covered
+    step_s = series.step_s
+    if start > end or start < 0 or (series.aligned and (start % step_s or end % step_s)):
+        raise StoreError(f"{series}: not a range on the grid of {step_s} s: {covered}.")
+
+
 def bars_of_table(table: pa.Table) -> list[OHLCBar]:
     """Make typed bars of a table; columns leave Arrow whole, no row is touched in Python."""
     vwap = table.column("vwap")

@@ -91,6 +91,9 @@ class Coverage(msgspec.Struct, frozen=True):
 
     by_source: dict[Source, list[Range]] = {}
     """Disjoint sorted ranges of each source."""
+    files: tuple[str, ...] = ()
+    """Partitions that were there when this was written: one that is not any more takes its claims
+    with it."""
 
     def with_range(self, source: Source, covered: Range) -> Coverage:
         """Add a range; gives `self` when it was known already."""
@@ -98,12 +101,16 @@ class Coverage(msgspec.Struct, frozen=True):
         joined = union([*known, covered])
         if joined == known:
             return self
-        return Coverage({**self.by_source, source: joined})
+        return Coverage({**self.by_source, source: joined}, self.files)
 
     def without(self, lost: Range) -> Coverage:
         """Take a range away from every source."""
         remaining = {s: subtract(r, [lost]) for s, r in self.by_source.items()}
-        return Coverage({s: r for s, r in remaining.items() if r})
+        return Coverage({s: r for s, r in remaining.items() if r}, self.files)
+
+    def with_files(self, files: Iterable[str]) -> Coverage:
+        """Name the partitions that are there."""
+        return Coverage(self.by_source, tuple(sorted(files)))
 
     def all(self) -> list[Range]:
         """Ranges that any source has answered for."""
@@ -135,11 +142,14 @@ class Coverage(msgspec.Struct, frozen=True):
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     version: int
     ranges: dict[str, list[Range]]
+    files: tuple[str, ...] = ()
 
 
 def encode(coverage: Coverage) -> bytes:
     """Give the file's bytes: one line of JSON, one line with its CRC-32."""
-    document = _Document(1, {s.name: r for s, r in sorted(coverage.by_source.items())})
+    document = _Document(
+        1, {s.name: r for s, r in sorted(coverage.by_source.items())}, coverage.files
+    )
     body = msgspec.json.encode(document)
     return body + b"\n%08x\n" % zlib.crc32(body)
 
@@ -159,4 +169,4 @@ def decode(data: bytes) -> Coverage:
         raise ValueError("it is no coverage document") from error
     if document.version != 1:
         raise ValueError(f"version {document.version} is newer than this krakked")
-    return Coverage({Source[name]: union(r) for name, r in document.ranges.items()})
+    return Coverage({Source[name]: union(r) for name, r in document.ranges.items()}, document.files)

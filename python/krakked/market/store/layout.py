@@ -90,6 +90,12 @@ def partition_of(timeframe: str, time_s: int) -> str:
     return _SINGLE
 
 
+def is_partition(name: str) -> bool:
+    """Whether this is a name that `partition_of` gives."""
+    match = _NAME.fullmatch(name)
+    return match is not None and match["year"] != "0000"
+
+
 def partition_bounds(name: str) -> tuple[int, int]:
     """Give the first second of a partition and the first one after it.
 

@@ -29,6 +29,7 @@ from krakked.market.store.folding import FoldReport
 from krakked.market.store.journal import Journal
 from krakked.market.store.layout import Series, StorePaths, quote_pair
 from krakked.market.store.locks import locked
+from krakked.market.store.one_format import refuse_other_format
 from krakked.market.store.parquet_files import ParquetFiles
 from krakked.market.store.partition_files import PartitionFiles
 from krakked.market.store.series_files import SeriesFiles
@@ -50,7 +51,8 @@ class OHLCStore:
         lock_timeout_s: Longest wait for another writer of the same series, in seconds.
 
     Raises:
-        StoreError: Unknown backend, or the directory cannot be used.
+        StoreError: Unknown backend, the directory cannot be used, or it holds files of the other
+            backend.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class OHLCStore:
             label: Journal(self._paths, label, lock_timeout_s=lock_timeout_s) for label in MINUTES
         }
         self._wrote_journal = False
+        refuse_other_format(self._paths, self.backend, set(StoreBackend) - {self.backend})
         warn_if_remote(self.root)
         sweep.sweep_temps(self._paths)
 
@@ -134,16 +137,16 @@ class OHLCStore:
     ) -> int:
         columns.check(table, series)
         if covered is not None:
-            _check_range(series, covered)
+            columns.check_range(series, covered)
         new = merge.unique(table)
         files = self._series_files(series)
         with self._locked(series):
-            known = self._coverage(series)
+            known = upkeep.coverage_to_write(self._paths, self._files, series)
             grown = known if covered is None else known.with_range(source, covered)
             stored = files.apply(new, covered, grown)
             if grown is not known:
                 # After the bars: a range is claimed only once everything in it is durable.
-                self._write_coverage(series, grown)
+                upkeep.write_coverage(self._paths, self._files, series, grown)
         return stored
 
     # --- reading -----------------------------------------------------------------------------
@@ -386,14 +389,4 @@ class OHLCStore:
         )
 
     def _coverage(self, series: Series) -> Coverage:
-        return upkeep.read_coverage(self._paths, series)
-
-    def _write_coverage(self, series: Series, known: Coverage) -> None:
-        upkeep.write_coverage(self._paths, series, known)
-
-
-def _check_range(series: Series, covered: tuple[int, int]) -> None:
-    start, end = covered
-    step_s = series.step_s
-    if start > end or start < 0 or (series.aligned and (start % step_s or end % step_s)):
-        raise StoreError(f"{series}: not a range on the grid of {step_s} s: {covered}.")
+        return upkeep.credible_coverage(self._paths, self._files, series)

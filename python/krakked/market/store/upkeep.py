@@ -28,6 +28,7 @@ from krakked.market.store.journal import read as read_journal
 from krakked.market.store.layout import (
     Series,
     StorePaths,
+    is_partition,
     partition_bounds,
     series_of_directories,
     series_of_stem,
@@ -54,7 +55,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RepairedPartition(msgspec.Struct, frozen=True, kw_only=True):
-    """One file that was set aside."""
+    """One file that was set aside, or whose removal was noted."""
 
     pair: str
     """Pair."""
@@ -66,8 +67,8 @@ class RepairedPartition(msgspec.Struct, frozen=True, kw_only=True):
     """First second after it."""
     kept: int
     """Rows that were sound and are still stored."""
-    moved_to: str
-    """Where the damaged file lies now."""
+    moved_to: str | None
+    """Where the damaged file lies now; None when it was gone."""
 
 
 class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +109,46 @@ def read_coverage(paths: StorePaths, series: Series) -> Coverage:
         ) from error
 
 
-def write_coverage(paths: StorePaths, series: Series, known: Coverage) -> None:
+def write_coverage(
+    paths: StorePaths, files: PartitionFiles, series: Series, known: Coverage
+) -> None:
     """Replace a series' coverage, durably; the caller holds the series' lock."""
-    data = memoryview(coverage_format.encode(known))
+    there = [n for n in SeriesFiles(paths, series, files).partitions() if is_partition(n)]
+    data = memoryview(coverage_format.encode(known.with_files(there)))
     replace(paths.coverage_of(series), data, temp_dir=paths.tmp, label=series.file_stem)
+
+
+def credible_coverage(paths: StorePaths, files: PartitionFiles, series: Series) -> Coverage:
+    """Read a series' coverage without the claims about partitions that somebody removed.
+
+    Raises:
+        StoreCorruptError: The file is damaged.
+    """
+    known = read_coverage(paths, series)
+    for name in _removed(paths, files, series, known):
+        known = known.without(partition_bounds(name))
+    return known
+
+
+def coverage_to_write(paths: StorePaths, files: PartitionFiles, series: Series) -> Coverage:
+    """Give the credible coverage and forget the rest for good; the caller holds the series' lock.
+
+    Before the first write, that is: a partition that is made anew must not bring old claims back.
+    """
+    known = read_coverage(paths, series)
+    removed = _removed(paths, files, series, known)
+    for name in removed:
+        known = known.without(partition_bounds(name))
+    if removed:
+        write_coverage(paths, files, series, known)
+    return known
+
+
+def _removed(
+    paths: StorePaths, files: PartitionFiles, series: Series, known: Coverage
+) -> list[str]:
+    there = SeriesFiles(paths, series, files).partitions() if known.files else []
+    return sorted(set(known.files).difference(there))
 
 
 def all_series(paths: StorePaths) -> list[Series]:
@@ -142,7 +179,7 @@ def verify(paths: StorePaths, files: PartitionFiles) -> list[Finding]:
     found = list(_strangers(paths, files.suffix))
     for series in all_series(paths):
         found += _series_findings(paths, files, series)
-    found += _coverage_findings(paths)
+    found += _coverage_findings(paths, files)
     for path in _listed(paths.journal):
         found += _journal_findings(path)
     return found
@@ -168,26 +205,30 @@ def _strangers(paths: StorePaths, suffix: str) -> Iterator[Finding]:
         series = series_of_directories(at.parent.name, at.name)
         for name in names:
             known = series is not None and series.timeframe in MINUTES and name.endswith(suffix)
-            if known:
-                try:
-                    partition_bounds(name.removesuffix(suffix))
-                except StoreError:
-                    known = False
-            if not known:
+            if not known or not is_partition(name.removesuffix(suffix)):
                 yield Finding(path=str(at / name), problem="not a file of this store")
 
 
-def _coverage_findings(paths: StorePaths) -> Iterator[Finding]:
+def _coverage_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[Finding]:
     for path in _listed(paths.coverage):
         series = series_of_stem(path.name.removesuffix(".json"))
         if series is None:
             yield Finding(path=str(path), problem="not a file of this store")
             continue
         try:
-            read_coverage(paths, series)
+            removed = _removed(paths, files, series, read_coverage(paths, series))
         except StoreCorruptError as error:
             yield Finding(
                 path=str(path), problem=str(error), pair=series.pair, timeframe=series.timeframe
+            )
+            continue
+        for name in removed:
+            yield Finding(
+                path=str(SeriesFiles(paths, series, files).path(name)),
+                problem="the file was removed, and its bars with it",
+                pair=series.pair,
+                timeframe=series.timeframe,
+                partition=name,
             )
 
 
@@ -232,9 +273,21 @@ def _mend(
 ) -> list[RepairedPartition]:
     own = SeriesFiles(paths, series, files)
     path = own.path(name)
+    start, end = partition_bounds(name)
+    if not path.exists():
+        coverage_to_write(paths, files, series)
+        return [
+            RepairedPartition(
+                pair=series.pair,
+                timeframe=series.timeframe,
+                start_s=start,
+                end_s=end,
+                kept=0,
+                moved_to=None,
+            )
+        ]
     if not files.problems(path, series, name):
         return []  # somebody else was faster
-    start, end = partition_bounds(name)
     sound = _sound_rows(files.salvage(path), name)
     try:
         known = read_coverage(paths, series)
@@ -242,10 +295,12 @@ def _mend(
         _set_aside(paths, paths.coverage_of(series), series)
         known = Coverage()
     # Coverage first: rows may be lost only where nothing claims that all are there.
-    write_coverage(paths, series, known.without((start, end)))
+    write_coverage(paths, files, series, known.without((start, end)))
     moved = _set_aside(paths, path, series)
     if sound.num_rows:
         own.write(Change(name, sound))
+    else:
+        coverage_to_write(paths, files, series)  # it names the file no longer
     return [
         RepairedPartition(
             pair=series.pair,
@@ -286,7 +341,7 @@ def compact(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Co
         own = SeriesFiles(paths, series, files)
         what = f"{series.pair} {series.timeframe}"
         with locked(paths.lock(series), timeout_s=timeout_s, what=what):
-            known = read_coverage(paths, series)
+            known = coverage_to_write(paths, files, series)
             for start, end in known.all():
                 for change, _ in own.changes(EMPTY, (start, end), known):
                     if change is not None:
