@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -191,6 +192,12 @@ class VirtualClock:
 
     def elapsed_ns(self) -> int:
         return int(trio.current_time() * 1e9)
+
+
+@pytest.fixture(autouse=True)
+def instant_disk(monkeypatch) -> None:
+    """What must be forced to the disk is shown in test_vault_file.py."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
