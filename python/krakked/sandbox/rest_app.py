@@ -20,6 +20,7 @@ from krakked.sandbox.rest_public import PER_PAIR, PUBLIC
 from krakked.sandbox.venue import Venue
 
 _FORM = "application/x-www-form-urlencoded"
+_NEVER_KEPT = frozenset({"Time", "SystemStatus"})
 
 
 class RestApp:
@@ -30,6 +31,7 @@ class RestApp:
         self._faults = faults
         self._per_client: dict[str, Counter] = {}
         self._per_pair: dict[tuple[str, str], Counter] = {}
+        self._kept: dict[str, tuple[float, object]] = {}
         self.calls: dict[str, int] = {}
         """Calls that arrived, by endpoint."""
         self.refusals: dict[str, int] = {}
@@ -64,12 +66,23 @@ class RestApp:
             if endpoint not in PUBLIC:
                 raise ApiRefusedError("EGeneral:Unknown method")
             self._limit_public(request, endpoint, params)
-            if self._venue.system == "maintenance" and endpoint not in ("Time", "SystemStatus"):
+            if self._venue.system == "maintenance" and endpoint not in _NEVER_KEPT:
                 raise ApiRefusedError("EService:Unavailable")
-            result = PUBLIC[endpoint](self._venue, params, self._venue.clock.now_ns())
+            result = self._result(endpoint, params)
         except ApiRefusedError as refused:
             return self._refusal(refused.text)
         return _reply({"error": self._faults.warnings(endpoint), "result": result})
+
+    def _result(self, endpoint: str, params: dict[str, str]) -> object:
+        """Answer, or give the answer out again that was given a moment ago."""
+        kept_s, now = self._venue.settings.public_cache_s, trio.current_time()
+        name = f"{endpoint} {sorted(params.items())}"
+        at, result = self._kept.get(name, (-kept_s, None))
+        if not kept_s or endpoint in _NEVER_KEPT or now - at >= kept_s:
+            result = PUBLIC[endpoint](self._venue, params, self._venue.clock.now_ns())
+            self._kept[name] = (now, result)
+            self._kept = {k: v for k, v in self._kept.items() if now - v[0] < kept_s}
+        return self._faults.spoiled(endpoint, result)
 
     def _limit_public(self, request: Request, endpoint: str, params: dict[str, str]) -> None:
         settings = self._venue.settings

@@ -94,6 +94,10 @@ class RestFaults:
         """Answer 200 with something that is no JSON."""
         self._armed.append(_Armed("garbage", endpoint, times, 0.0, chance))
 
+    def short_last(self, *, times: int = 1, chance: float = 1.0) -> None:
+        """Give Trades a `last` that is too short to be a time in ns, as other clients have met."""
+        self._armed.append(_Armed("short_last", "Trades", times, 0.0, chance))
+
     def drop(self, *, endpoint: str | None = None, times: int = 1, chance: float = 1.0) -> None:
         """Close the connection without an answer; the call still counts (in memory only)."""
         self._armed.append(_Armed("drop", endpoint, times, 0.0, chance))
@@ -137,6 +141,12 @@ class RestFaults:
         if self._take("garbage", endpoint) is not None:
             return Response(b"\xff\xfe{]", media_type="application/json")
         return response
+
+    def spoiled(self, endpoint: str, result: object) -> object:
+        """Apply faults that put something wrong into a good result."""
+        if isinstance(result, dict) and self._take("short_last", endpoint) is not None:
+            return result | {"last": str(result.get("last"))[:12]}
+        return result
 
     def warnings(self, endpoint: str) -> list[str]:
         """Give the warnings that go with an answer."""

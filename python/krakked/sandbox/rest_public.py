@@ -23,6 +23,8 @@ Endpoint = Callable[[Venue, Params, int], object]
 
 OHLC_INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 MOST_COMMITTED = 720
+_MOST_SECONDS = 10**11
+_LEAST_NS = 10**18
 _LEAST_DECIMALS = 5  # Ticker and Trades pad prices to five digits
 
 
@@ -238,8 +240,10 @@ def ohlc(venue: Venue, params: Params, now_ns: int) -> object:
         raise ApiRefusedError("EGeneral:Invalid arguments")
     rows = ohlc_rows(venue.market.of(pair), interval * 60, now_ns)
     last = rows[-2][0] if len(rows) > 1 else rows[-1][0]
-    since = _integer(params, "since", 0)
-    kept = [row for row in rows[:-1] if row[0] >= since]  # inclusive; the running one always stays
+    settings = venue.settings
+    since = _integer(params, "since", 0) + (not settings.ohlc_since_inclusive)
+    rows = rows[-settings.ohlc_rows :]
+    kept = [row for row in rows[:-1] if row[0] >= since]  # the running one always stays
     return {key: [*kept, rows[-1]], "last": last}
 
 
@@ -294,7 +298,7 @@ def trades(venue: Venue, params: Params, now_ns: int) -> object:
     tape = venue.market.of(pair).tape
     newest = tape.count_at(now_ns)
     if "since" in params:
-        since_ns = _since_ns(params)
+        since_ns = _since_ns(params, now_ns)
         first = tape.count_at(since_ns) + 1
     else:
         since_ns = 0
@@ -324,8 +328,11 @@ def trades(venue: Venue, params: Params, now_ns: int) -> object:
     return {key: rows, "last": str(last)}
 
 
-def _since_ns(params: Params) -> int:
-    """Read `since`: ns, or seconds (whole or with a point) when it has few digits."""
+def _since_ns(params: Params, now_ns: int) -> int:
+    """Read `since`: ns, or seconds (whole or with a point) when it has few digits.
+
+    Anything between, up to 18 digits, is misread. How is not known; here as the present.
+    """
     text = params["since"]
     try:
         if "." in text:
@@ -333,7 +340,9 @@ def _since_ns(params: Params) -> int:
         value = int(text)
     except ValueError:
         raise ApiRefusedError("EGeneral:Invalid arguments:since") from None
-    return value * NS if 0 < value < 10**11 else value
+    if _MOST_SECONDS <= value < _LEAST_NS:
+        return now_ns
+    return value * NS if value < _MOST_SECONDS else value
 
 
 PUBLIC: dict[str, Endpoint] = {

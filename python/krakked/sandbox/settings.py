@@ -34,6 +34,13 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     listed_s: Mapping[str, int] = msgspec.field(default_factory=dict)
     """Unix second of listing by altname; in the future: listed while running."""
 
+    ohlc_rows: int = 721
+    """Most rows of OHLC, the running one included; 720 was recorded as well."""
+    ohlc_since_inclusive: bool = True
+    """Whether OHLC answers from the very open time asked for; sources differ."""
+    public_cache_s: float = 0.0
+    """Public answers but Time are given out again for so long, as the servers in front do (2 s)."""
+
     limits: bool = True
     """Whether REST and connect limits are enforced at all."""
     public_burst: float = 15.0
@@ -71,3 +78,10 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """GetApiKeyInfo in snake_case instead of camelCase (both were seen)."""
     require_user_agent: bool = True
     """Refuse REST calls without User-Agent with a Cloudflare page."""
+    require_stream_user_agent: bool = False
+    """Refuse WebSocket handshakes without User-Agent likewise."""
+    refusals_echo_req_id: bool = True
+    """Whether refusals of WebSocket requests carry the req_id (documented, but not recorded)."""
+    lean_frames: bool = False
+    """WebSocket frames without what came only in 2026: stamp and trades of tickers, maintenance
+    fields and connection_id of status, the outer stamp of ohlc."""

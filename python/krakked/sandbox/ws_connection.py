@@ -88,6 +88,8 @@ class Connection:
 
     def push_data(self, channel: str, symbol: str, text: str) -> None:
         """Queue a data frame, unless a fault says otherwise; faults may repeat or spoil it."""
+        if self._venue.settings.lean_frames:
+            text = frames.lean(channel, text)
         for frame in self._faults.data_frames(self.number, channel, symbol, text):
             self.last_data = trio.current_time()
             self.push(frame)
@@ -108,7 +110,8 @@ class Connection:
         """Queue a status frame."""
         maintenance = json.dumps(self._venue.upcoming_maintenance, separators=(",", ":"))
         system = self._venue.system
-        self.push(frames.status(self.connection_id, system, maintenance, self.variant))
+        text = frames.status(self.connection_id, system, maintenance, self.variant)
+        self.push(frames.lean("status", text) if self._venue.settings.lean_frames else text)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -277,6 +280,8 @@ class Connection:
         self.push(frames.data_frame(channel, "snapshot", "", self.variant))
 
     def _refuse(self, asked: Asked, error: str, symbol: str | None = None) -> None:
+        if not self._venue.settings.refusals_echo_req_id:
+            asked = Asked(asked.method, "", asked.time_in)
         self.push(frames.refusal(asked, error, self._now_ns(), symbol))
 
     def _now_ns(self) -> int:

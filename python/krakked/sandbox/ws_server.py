@@ -76,7 +76,10 @@ class WsServer:
             )
         if request is None:
             return
+        headers_in = dict(request.headers)
         status = self._verdict(request.path)
+        if self.venue.settings.require_stream_user_agent and not headers_in.get(b"user-agent"):
+            status = 403
         if status:
             body = page(status).encode()
             headers = [(b"Content-Type", b"text/html"), (b"Server", b"cloudflare")]
@@ -93,7 +96,7 @@ class WsServer:
         if self._recording is not None:
             await self._recording.play(websocket, self.accepted - 1)
             return
-        named = dict(request.headers).get(b"host", b"").decode("ascii", "replace")
+        named = headers_in.get(b"host", b"").decode("ascii", "replace")
         private = "auth" in host or "ws-auth" in named or request.path.startswith("/v2/auth")
         connection = self._connection(stream, number, private)
         await self._run(websocket, connection)
