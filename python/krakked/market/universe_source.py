@@ -133,10 +133,11 @@ class UniverseSource:
         Raises:
             NetworkError: Kraken could not be reached and there is no copy; likewise `ServiceError`
                 and `RateLimitError`.
+            MarketDataError: The reply is no list of pairs, or an empty one, and there is no copy.
         """
         try:
             return await self.refresh()
-        except (NetworkError, ApiError) as error:
+        except (NetworkError, ApiError, MarketDataError) as error:
             if isinstance(error, AuthError | RequestError):
                 raise
             copy = await run_blocking(self._clock, self._read_copy)

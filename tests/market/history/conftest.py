@@ -56,6 +56,7 @@ class TapeExchange:
         self.inclusive_since = False
         self.page_rows = 1000
         self.withheld: set[int] = set()
+        self.short_last = False
         self.calls: list[tuple[Any, ...]] = []
         self.failures: dict[int, Exception] = {}
 
@@ -164,7 +165,7 @@ class TapeExchange:
         self._called("Trades", pair, since_ns, count)
         page = self._page(since_ns, count)
         rows = [[str(p), str(v), t / NS, "b", "m", "", n] for n, (t, p, v) in page]
-        last = str(page[-1][1][0] if page else since_ns)
+        last = str(page[-1][1][0] if page else since_ns)[: 12 if self.short_last else None]
         return msgspec.json.encode({"error": [], "result": {"XXBTZUSD": rows, "last": last}})
 
 

@@ -158,6 +158,19 @@ async def test_a_copy_that_is_none_changes_nothing(tmp_path: Path, content: byte
         await source(rest, tmp_path).start()
 
 
+async def test_an_empty_list_of_pairs_is_an_outage_too(tmp_path: Path) -> None:
+    rest = FakeRest("AAAUSD", "BBBUSD")
+    await source(rest, state_dir=tmp_path).refresh()
+    rest.names = []
+    later = source(rest, state_dir=tmp_path)
+    assert (await later.start()).listed == ("AAAUSD", "BBBUSD")
+    assert later.from_copy
+    with pytest.raises(MarketDataError):
+        await later.refresh()
+    with pytest.raises(MarketDataError):
+        await source(rest, state_dir=tmp_path / "elsewhere").start()
+
+
 async def test_a_refusal_of_the_call_itself_is_no_outage(tmp_path: Path) -> None:
     rest = FakeRest("AAAUSD")
     await source(rest, tmp_path).start()

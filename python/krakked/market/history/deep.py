@@ -28,6 +28,9 @@ NS: Final = 1_000_000_000
 SLACK_NS: Final = 1_000
 """Kraken sends times as doubles of seconds, good to 0.3 us: a border is taken that much earlier."""
 
+LEAST_SINCE_NS: Final = 10**18
+"""A `since` of fewer than 19 digits is misread by Kraken. It lies before the first trade: 2001."""
+
 FLUSH_PAGES: Final = 20
 """Pages after which complete candles are stored: at most so many calls are lost to a kill."""
 
@@ -117,7 +120,7 @@ async def count_trades(
 
     Source: Kraken REST "Get Recent Trades"; recorded pages have consecutive ids.
     """
-    first = await rest.trades(target.rest_symbol, max(0, start_s * NS - 1), 1)
+    first = await rest.trades(target.rest_symbol, since_of(start_s * NS - 1), 1)
     if not first.rows or first.rows[0].time >= end_s:
         return 0, 1
     first_id = _id_of(first.rows[0])
@@ -133,8 +136,23 @@ async def count_trades(
         if page.rows:
             return max(0, _id_of(page.rows[-1]) - first_id + 1), calls
         back_s *= 2
-    page = await rest.trades(target.rest_symbol, max(0, start_s * NS - 1), PAGE_ROWS)
+    page = await rest.trades(target.rest_symbol, since_of(start_s * NS - 1), PAGE_ROWS)
     return len(page.rows), calls + 1
+
+
+def since_of(ns: int) -> int:
+    """Give the `since` to ask for: 0, the beginning, instead of what would be misread."""
+    return ns if ns >= LEAST_SINCE_NS else 0
+
+
+def believed_last(last: int | None, last_row_ns: int | None) -> int | None:
+    """Give a page's `last` when it is the time of the page's last trade, else None.
+
+    Now and then it is something else, of fewer than 19 digits; other clients met that, too.
+    """
+    if last is None or last_row_ns is None or abs(last - last_row_ns) > SLACK_NS:
+        return None
+    return last
 
 
 def _id_of(row: TradeRow) -> int:
@@ -205,7 +223,7 @@ class TapeWalk:
             ApiError: Kraken refused, or answered something unreadable.
             StoreError: A candle could not be stored.
         """
-        since_ns = max(0, self._start_s * NS - SLACK_NS)
+        since_ns = since_of(self._start_s * NS - SLACK_NS)
         pages, flushed_at = 0, trio.current_time()
         tries = 0
         while True:
@@ -214,7 +232,7 @@ class TapeWalk:
             pages += 1
             if self._builder.holes()[self._holes :] and tries < HOLE_TRIES:
                 tries += 1
-                since_ns = max(0, self._last_ns - SLACK_NS)
+                since_ns = since_of(self._last_ns - SLACK_NS)
                 continue
             tries = 0
             if self._builder.holes()[self._holes :]:
@@ -267,11 +285,12 @@ class TapeWalk:
         return not page.fresh and page.rows < PAGE_ROWS
 
     def _next_since(self, page: _Page, since_ns: int) -> int:
-        last = page.last if page.last is not None else self._last_ns
-        if page.fresh and last - 1 > since_ns:
-            return last - 1
+        last = believed_last(page.last, page.last_ns)
+        border_ns = last - 1 if last is not None else self._last_ns - SLACK_NS
+        if page.fresh and border_ns > since_ns:
+            return since_of(border_ns)
         # A whole page of trades at one instant: only `last` itself leads beyond it.
-        return max(last, since_ns + 1)
+        return max(last if last is not None else self._last_ns + SLACK_NS, since_ns + 1)
 
     def _complete_until_s(self) -> int:
         step_ns = self._target.step_s * NS

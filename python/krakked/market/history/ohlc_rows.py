@@ -21,11 +21,14 @@ REACH: Final = 720
 Source: Kraken REST "Get OHLC Data": up to 720 of the most recent entries.
 """
 
-CLOCK_BLIND_S: Final = 0.5
-"""What is not known of Kraken's clock: its Time endpoint speaks in whole seconds.
+NEWEST_WAITS_S: Final = 3.0
+"""So long after its end the newest row of a reply is not yet taken for closed.
 
-A row with a newer row behind it is over by Kraken's own account. The newest row alone needs this
-much more, or a clock half a second ahead would take a running candle for a closed one.
+A row with a newer row behind it is over by Kraken's own account. The newest one may be a candle
+that was still running when the reply was written: our knowledge of Kraken's clock is good to half a
+second (its Time endpoint speaks in whole ones), and the servers in front hand out replies that are
+up to 2 s old (measured: ``cache-control: public, max-age=2``). Such a candle would be kept without
+its last trades for ever.
 """
 
 
@@ -58,7 +61,7 @@ def read_closed(rows: Iterable[OHLCRow], step_s: int, server_now_s: float) -> Cl
     bars = tuple(
         _bar(by_time[time])
         for time in times
-        if time + step_s + (CLOCK_BLIND_S if time == newest else 0.0) <= server_now_s
+        if time + step_s + (NEWEST_WAITS_S if time == newest else 0.0) <= server_now_s
     )
     covered = (bars[0].time, bars[-1].time + step_s) if bars else None
     return ClosedRows(bars=bars, covered=covered)
