@@ -75,6 +75,7 @@ bench: bench-env ## ratios beside peers: signing, vault, store, import, candles 
 	$(BENCH_VENV)/bin/python benches/bench_store.py
 	$(BENCH_VENV)/bin/python benches/bench_import.py
 	$(BENCH_VENV)/bin/python benches/bench_candles.py
+	cargo bench --locked -q -p krakked-core --bench decode
 
 bench-stream: bench-env ## ratios beside peers: the live stream, from socket to cache
 	$(BENCH_VENV)/bin/python benches/bench_stream.py
@@ -82,6 +83,8 @@ bench-stream: bench-env ## ratios beside peers: the live stream, from socket to 
 torture: build ## kills, failing calls, power cuts, bit flips; RFC 6455 (about 15 min, wants root)
 	$(BIN)/python tests/torture/vault_torture.py
 	$(BIN)/python tests/torture/store_torture.py
+	$(BIN)/python tests/torture/stream_torture.py
+	cargo test --locked --release -q -p krakked-core --test mutated_million
 
 peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
 	$(BIN)/python benches/peers_check.py
