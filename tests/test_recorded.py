@@ -1,0 +1,52 @@
+"""Recorded reality that no single room owns: every refusal on record, and the assets reply."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from krakked._core import FrameTap, MarketCache
+from krakked.errors import ApiError, RateLimitError, RequestError
+from krakked.rest.reply import classify, read_envelope
+
+REST_CLASSES: dict[str, type[ApiError]] = {
+    "EQuery:Unknown asset pair": RequestError,
+    "EQuery:Invalid asset pair": RequestError,
+    "EGeneral:Too many requests": RateLimitError,
+}
+
+
+def test_every_recorded_rest_refusal_has_its_class(captures: Path) -> None:
+    recorded = json.loads((captures / "observed_errors.json").read_text("utf-8"))
+    bodies = [entry["body"] for entry in recorded if entry["kind"] == "REST"]
+    assert len(bodies) == 3
+    for body in bodies:
+        (text,) = json.loads(body)["error"]
+        envelope = read_envelope(body.encode(), "OHLC")
+        assert envelope.errors == (text,)
+        error = classify(envelope.errors, "OHLC")
+        assert type(error) is REST_CLASSES[text]
+        assert error.code == text
+
+
+def test_every_recorded_websocket_refusal_is_told_as_one(captures: Path) -> None:
+    recorded = json.loads((captures / "observed_errors.json").read_text("utf-8"))
+    bodies = [entry["body"] for entry in recorded if entry["kind"] == "WSv2"]
+    assert len(bodies) == 4
+    for body in bodies:
+        plain = json.loads(body)
+        tap = FrameTap(MarketCache())
+        tap.apply_message(body, 1)
+        (event,) = tap.take_events()
+        names = ("method", "channel", "symbol", "interval", "req_id", "error")
+        assert event == ("refused", *(plain.get(name) for name in names))
+
+
+@pytest.mark.parametrize("name", ["rest_assets_5_2026-09-25.json"])
+def test_untyped_replies_are_what_json_says(captures: Path, name: str) -> None:
+    body = (captures / name).read_bytes()
+    envelope = read_envelope(body, "Assets")
+    assert not envelope.errors
+    assert json.loads(bytes(envelope.result)) == json.loads(body)["result"]
