@@ -87,6 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
             progress=show,
         )
     _print_report(console, report, Path(arguments.root or settings.root_dir))
+    if not report.files and not report.known:
+        console.print(
+            "Nothing in there fits: neither ALTNAME_minutes.csv nor ALTNAME.csv"
+            + (" of the pairs and timeframes asked for." if pairs or arguments.timeframe else ".")
+        )
+        return 1
     return 0
 
 

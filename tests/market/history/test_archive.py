@@ -183,6 +183,49 @@ def test_every_malformed_line_is_told_with_file_and_line(
     assert store.get_bars("XBTUSD", "1m") == []
 
 
+def test_one_bad_file_does_not_stop_the_others(store: Any, tmp_path: Path) -> None:
+    path = make_zip(
+        tmp_path / "many.zip",
+        [
+            ("a/ADAUSD_1.csv", candles(1_700_000_040, 5)),
+            ("a/BADUSD_1.csv", b"rubbish\n"),
+            ("a/BADUSD.csv", b"rubbish\n"),
+            ("a/XBTUSD_1.csv", candles(1_700_000_040, 5)),
+        ],
+    )
+    for _ in range(2):
+        with pytest.raises(ImportFormatError, match=r"BADUSD_1\.csv, line 1.*1 more") as caught:
+            import_archive(store, [path])
+        assert caught.value.line == 1
+        assert store.series() == [("ADAUSD", "1m"), ("XBTUSD", "1m")]
+    assert "The other" not in str(caught.value)  # they were finished the first time
+    mended = make_zip(path, [("a/BADUSD_1.csv", candles(1_700_000_040, 5))])
+    assert import_archive(store, [mended]).bars == 5
+
+
+@pytest.mark.parametrize("name", ["XBTUSD_1.csv", "XBTUSD.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_number(
+    store: Any, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    lines = candles(1_700_000_040, 3) if "_" in name else b"1700000040,5,1\n1700000100,6,1\n"
+    path.write_bytes(b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n"))
+    import_archive(store, [path], timeframes={"1m"})
+    assert store.first_stored("XBTUSD", "1m") == 1_700_000_040
+
+
+def test_a_file_that_may_not_be_read_is_told(store: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "XBTUSD_1.csv"
+    path.write_bytes(candles(1_700_000_040, 3))
+
+    def refuse(self: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ImportFormatError, match="Permission denied"):
+        import_archive(store, [path])
+
+
 def test_volumes_in_any_spelling(store: Any, tmp_path: Path) -> None:
     path = tmp_path / "XBTUSD_1.csv"
     volumes = ["2", "4E+2", "3.811e-05", "27217.0672312102", "0.000000000001234", "1e3"]

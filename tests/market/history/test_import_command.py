@@ -38,3 +38,10 @@ def test_a_malformed_line_ends_in_one_sentence(
         out.write("rubbish\n")
     assert main(["import", str(file), "--root", str(tmp_path / "ohlc")]) == 1
     assert "XBTUSD_60.csv, line 101: the open time is no whole number" in capsys.readouterr().err
+
+
+def test_nothing_that_fits_is_said(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(file), "--pair", "XBTUDS", "--root", str(tmp_path / "ohlc")]) == 1
+    assert "Nothing in there fits" in capsys.readouterr().out

@@ -111,6 +111,34 @@ async def test_refresh_false_never_calls(exchange: Any, history: Any) -> None:
     assert rest.calls == []
 
 
+async def test_a_candle_that_is_not_over_is_not_handed_out_whoever_stored_it(
+    exchange: Any, history: Any, store: Any
+) -> None:
+    rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
+    reader = history(rest)
+    running_s = int(NOW_S) // 60 * 60
+    one = (1.0, 1.0, 1.0, 1.0, None, 1.0, 1)
+    early = [OHLCBar(running_s + n * 60, *one) for n in (0, 1, 100_000)]
+    store.append_bars("XBTUSD", "1m", early, source=Source.ARCHIVE)
+    for refresh in (False, True):
+        assert not {*await reader.get_ohlc("XBTUSD", "1m", 5, refresh=refresh)} & {*early}
+        since = await reader.get_ohlc_since("XBTUSD", "1m", START_S, refresh=refresh)
+        assert not {*since} & {*early}
+    rest.now_s = running_s + 60
+    assert (await reader.get_ohlc("XBTUSD", "1m", 1, refresh=False))[0] == early[0]
+
+
+async def test_what_cannot_be_answered_is_refused_before_any_call(
+    exchange: Any, history: Any
+) -> None:
+    rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
+    with pytest.raises(ValueError, match="arrow, polars, pandas, numpy"):
+        await history(rest).get_ohlc("XBTUSD", "1m", 5, as_="excel")
+    with pytest.raises(ValueError, match="arrow"):
+        await history(rest).get_ohlc_since("XBTUSD", "1m", 0, as_="excel")
+    assert rest.calls == []
+
+
 async def test_every_trouble_has_its_own_error(exchange: Any, history: Any) -> None:
     rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
     reader = history(rest)

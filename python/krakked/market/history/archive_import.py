@@ -6,6 +6,7 @@ piece is unpacked and parsed while the one before is written.
 
 from __future__ import annotations
 
+import codecs
 import time
 import zipfile
 import zlib
@@ -122,8 +123,8 @@ def import_archive(
         progress: Told how far it is.
 
     Raises:
-        ImportFormatError: A malformed line or a broken zip. The line and what follows are not
-            stored; whole partitions before it may be.
+        ImportFormatError: A malformed line or a broken zip. The line and what follows in that file
+            are not stored; whole partitions before it may be. Every other file is read first.
         UnknownTimeframeError: A label in `timeframes` is none.
         StoreError: The disk refused.
     """
@@ -146,16 +147,20 @@ def import_archive(
         files.append((file, pair))
     job = _ImportJob(store, wanted, files, progress)
     imported: list[ImportedFile] = []
+    failed: list[ImportFormatError] = []
     with ThreadPoolExecutor(1, thread_name_prefix="krakked-import") as writer:
         for file, pair in files:
-            done = (
-                job.candles(file, pair, writer)
-                if file.timeframe
-                else job.trades(file, pair, writer)
-            )
-            imported += done
-            record.note(file, pair, done)
+            read = job.candles if file.timeframe else job.trades
+            try:
+                done = read(file, pair, writer)
+            except ImportFormatError as error:
+                failed.append(error)  # one bad file of thousands is no reason to leave the rest
+            else:
+                imported += done
+                record.note(file, pair, done)
             job.next_file()
+    if failed:
+        raise _told(failed, len(files)) from failed[0]
     return ImportReport(
         files=tuple(imported),
         known=tuple(known),
@@ -167,6 +172,17 @@ def import_archive(
 def import_series(store: OHLCStore, path: Path, pair: str, timeframe: str) -> int:
     """Import what an archive holds of one series; give the bars stored. As `import_archive`."""
     return import_archive(store, [path], pairs={pair}, timeframes={timeframe}).bars
+
+
+def _told(failed: Sequence[ImportFormatError], files: int) -> ImportFormatError:
+    """Make one error of those of several files."""
+    text = str(failed[0])
+    if len(failed) > 1:
+        text += f" Likewise {len(failed) - 1} more: {', '.join(e.path for e in failed[1:6])}"
+        text += ", ..." if len(failed) > 6 else "."
+    if files > len(failed):
+        text += f" The other {files - len(failed):,} files are imported."
+    return ImportFormatError(text, path=failed[0].path, line=failed[0].line)
 
 
 class _ImportJob:
@@ -249,7 +265,7 @@ class _ImportJob:
         line: int | None = None
         try:
             with file.open() as stream:
-                piece = stream.read(PIECE_BYTES)
+                piece = stream.read(PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
                 while True:
                     after = stream.read(PIECE_BYTES) if piece else b""
                     feed(piece, not after)
@@ -270,11 +286,12 @@ class _ImportJob:
             zipfile.BadZipFile,
             zlib.error,
             EOFError,
+            OSError,
             NotImplementedError,
             RuntimeError,
         ) as error:
             raise ImportFormatError(
-                f"{file.label} cannot be unpacked ({error}). Is the download complete?",
+                f"{file.label} cannot be read ({error}). Is the download complete?",
                 path=file.label,
             ) from error
         self._bars += stored()

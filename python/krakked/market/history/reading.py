@@ -10,7 +10,7 @@ from krakked.market.bars import OHLCBar
 from krakked.market.history.deep import Target, TradesRest
 from krakked.market.history.tail import OHLCRest, Tail
 from krakked.market.pairs import PairTable
-from krakked.market.store.columns import convert
+from krakked.market.store.columns import convert, library_of
 from krakked.market.store.coverage import Gap
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import parse_timeframe
@@ -103,8 +103,9 @@ class OHLCReader:
         """Give the newest closed candles, oldest first; the running one is never among them.
 
         Answers from the store; when closed candles are missing that Kraken's OHLC still has (720),
-        one call fetches them first. Fewer than asked are returned as they are: the pair may be
-        young, or older candles were never back-filled (`backfill_ohlc`, `gaps`).
+        one call fetches them first. Closed is decided by Kraken's clock. Fewer than asked are
+        returned as they are: the pair may be young, or older candles were never back-filled
+        (`backfill_ohlc`, `gaps`).
 
         Args:
             pair: Any spelling.
@@ -119,11 +120,13 @@ class OHLCReader:
             UnknownTimeframeError: No such timeframe.
             NetworkError: The missing candles could not be fetched.
             RateLimitError: Kraken refused them for now; `ServiceError` likewise.
-            StoreError: The store could not be read or written.
+            StoreError: The store could not be read or written, or `as_` names a library that is
+                not installed.
+            ValueError: `lookback` is negative, or `as_` is no such form.
         """
         if lookback < 0:
             raise ValueError(f"lookback is {lookback}; it can't be negative")
-        target = self.target(pair, timeframe)
+        target = self._asked(pair, timeframe, as_)
         if refresh and lookback:
             await self._tail.top_up(target, None, lookback, provisional=provisional)
         return await self._read(target, lookback, None, provisional, as_)
@@ -167,11 +170,17 @@ class OHLCReader:
         Otherwise as `get_ohlc`, with the same errors. Candles older than Kraken's newest 720 come
         from the store alone: `backfill_ohlc(since=...)` puts them there.
         """
-        target = self.target(pair, timeframe)
+        target = self._asked(pair, timeframe, as_)
         since_s = math.ceil(since_ts)
         if refresh:
             await self._tail.top_up(target, since_s, None, provisional=provisional)
         return await self._read(target, None, since_s, provisional, as_)
+
+    def _asked(self, pair: str, timeframe: str, form: Form | None) -> Target:
+        """Resolve what is asked for, and refuse what can't be answered before any call is made."""
+        if form is not None:
+            library_of(form)
+        return self.target(pair, timeframe)
 
     async def _read(
         self,
@@ -181,6 +190,9 @@ class OHLCReader:
         provisional: bool,
         form: Form | None,
     ) -> Any:  # noqa: ANN401 - bars, or another library's table
+        # Whatever the store was given (an import may hold the running candle): closed ones only.
+        until_s = self._rest.server_wall_ns() // 1_000_000_000 - target.step_s + 1
+
         def read() -> Any:  # noqa: ANN401
             if form is None:
                 return self._store.get_bars(
@@ -188,6 +200,7 @@ class OHLCReader:
                     target.timeframe,
                     lookback=lookback,
                     since=since_s,
+                    until=until_s,
                     provisional=provisional,
                 )
             table = self._store.get_columns(
@@ -195,6 +208,7 @@ class OHLCReader:
                 target.timeframe,
                 lookback=lookback,
                 since=since_s,
+                until=until_s,
                 provisional=provisional,
             )
             return convert(table, form)

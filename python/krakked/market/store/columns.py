@@ -185,16 +185,28 @@ def convert(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - one of four li
         ValueError: Unknown form.
         StoreError: The library is not installed.
     """
-    if form not in FORMS:
-        raise ValueError(f"Unknown form {form!r}. Use one of {', '.join(FORMS)}.")
-    if form == "arrow":
+    library = library_of(form)
+    if library is None:
         return table
-    try:
-        library: Any = importlib.import_module(form)
-    except ImportError as error:
-        raise StoreError(f"{form} is not installed: pip install {form}.") from error
     if form == "polars":
         return library.from_arrow(table)
     if form == "pandas":
         return table.to_pandas()
     return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def library_of(form: str) -> Any:  # noqa: ANN401 - a module
+    """Import what a form needs: None for ``arrow``.
+
+    Raises:
+        ValueError: Unknown form.
+        StoreError: The library is not installed.
+    """
+    if form not in FORMS:
+        raise ValueError(f"Unknown form {form!r}. Use one of {', '.join(FORMS)}.")
+    if form == "arrow":
+        return None
+    try:
+        return importlib.import_module(form)
+    except ImportError as error:
+        raise StoreError(f"{form} is not installed: pip install {form}.") from error
