@@ -71,12 +71,24 @@ class SystemClock:
         return time.clock_gettime_ns(boottime)
 
 
+def tls_context() -> ssl.SSLContext:
+    """Make the one answer to "who is trusted", for REST and the stream alike.
+
+    The certificates that httpx brings and those of the system: a Python without a store of its own
+    (python.org's on macOS, slim containers) then works as well as one behind a company's proxy.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count as everywhere.
+    """
+    context = httpx.create_ssl_context()
+    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
 class SystemNetwork:
-    """Real sockets and the system's certificate store."""
+    """Real sockets; certificates as `tls_context` says."""
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
         """An httpx transport without its own retries (ours are counted in one place)."""
-        return httpx.AsyncHTTPTransport(retries=0)
+        return httpx.AsyncHTTPTransport(retries=0, verify=tls_context())
 
     async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """Open TCP (happy eyeballs) and shake TLS when asked."""
@@ -91,14 +103,14 @@ class SystemNetwork:
         if not tls:
             return tcp
         stream: trio.SSLStream[trio.SocketStream] = trio.SSLStream(
-            tcp, ssl.create_default_context(), server_hostname=host, https_compatible=True
+            tcp, tls_context(), server_hostname=host, https_compatible=True
         )
         try:
             await stream.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError, OSError) as error:
             await trio.aclose_forcefully(stream)
             raise ConnectFailedError(
-                f"TLS handshake with {host}:{port} failed ({type(error).__name__}). "
+                f"TLS handshake with {host}:{port} failed ({_tls_reason(error)}). "
                 "Check the system clock and any proxy in between.",
                 endpoint=host,
             ) from error
@@ -106,6 +118,16 @@ class SystemNetwork:
             await trio.aclose_forcefully(stream)
             raise
         return stream
+
+
+def _tls_reason(error: BaseException) -> str:
+    """Say what TLS itself said; trio wraps it."""
+    for each in (error.__cause__, error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return each.verify_message
+        if isinstance(each, ssl.SSLError) and each.reason:
+            return each.reason
+    return type(error).__name__
 
 
 async def run_blocking(clock: Clock, function: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:

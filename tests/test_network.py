@@ -1,0 +1,113 @@
+"""The seam to the outside with real TLS: the host's name is sent and checked, one set of roots."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from krakked.errors import ConnectFailedError
+from krakked.network import SystemNetwork, tls_context
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of `localhost` that nobody but itself vouches for, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "localhost.pem"
+    plain = serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, plain)
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@asynccontextmanager
+async def serve(certificate: Path, names: list[str | None]) -> AsyncIterator[int]:
+    """Answer every connection with a small HTTP reply; note the names that were sent."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+
+    async def answer(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        try:
+            await stream.receive_some(4096)
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_ssl_over_tcp_listeners(
+            0, context, host="127.0.0.1", https_compatible=True
+        )
+        await nursery.start(trio.serve_listeners, answer, listeners)
+        yield listeners[0].transport_listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+async def test_both_ways_out_send_the_name_and_trust_the_same(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    names: list[str | None] = []
+    async with serve(certificate, names) as port:
+        stream = await SystemNetwork().open_stream("localhost", port, tls=True)
+        await stream.send_all(b"GET")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        await trio.aclose_forcefully(stream)
+        async with httpx.AsyncClient(transport=SystemNetwork().http_transport()) as client:
+            assert (await client.get(f"https://localhost:{port}/")).text == "ok"
+    assert names == ["localhost", "localhost"]
+
+
+async def test_an_unknown_certificate_is_refused_by_both_and_named(certificate: Path) -> None:
+    async with serve(certificate, []) as port:
+        with pytest.raises(ConnectFailedError, match=r"self[- ]signed certificate"):
+            await SystemNetwork().open_stream("localhost", port, tls=True)
+        async with httpx.AsyncClient(transport=SystemNetwork().http_transport()) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"https://localhost:{port}/")
+
+
+async def test_a_certificate_of_another_host_is_refused(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with serve(certificate, []) as port:
+        with pytest.raises(ConnectFailedError, match=r"127\.0\.0\.1"):
+            await SystemNetwork().open_stream("127.0.0.1", port, tls=True)
+
+
+def test_a_python_without_a_store_of_its_own_trusts_somebody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)
+    assert tls_context().cert_store_stats()["x509_ca"] > 50
