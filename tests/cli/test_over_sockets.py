@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -52,6 +53,11 @@ async def test_backfill_says_its_plan_then_fills_the_store(
     status, text = await krakked("backfill", "BTC/USD", "ETHUSD", "--timeframe", "1h")
     assert status == 0, text
     assert "1,440 bars stored in 2 series; 0 stretches missing." in text
+    for spelling in ("BTC/USD", "XXBTZUSD"):  # from the saved copy of the pairs, without a call
+        status, text = await krakked("store", "check", "--pair", spelling)
+        assert status == 0, text
+        assert "XBTUSD" in text
+        assert "ETHUSD" not in text
     assert (tmp_path / "ohlc" / "bars" / "timeframe=1h" / "pair=XBTUSD").is_dir()
 
 
@@ -97,3 +103,9 @@ async def test_an_unknown_pair_is_a_sentence(exchange: Exchange) -> None:
 )
 def test_since_is_a_date_or_seconds(text: str, seconds: float) -> None:
     assert parse_since(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-5", "1700000000000", "yesterday"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+        parse_since(text)

@@ -58,6 +58,9 @@ def test_check_says_what_is_missing(store: OHLCStore, capsys: pytest.CaptureFixt
     assert "3: 2026-11-01 00:02" in out
     assert "krakked store repair" in out
     assert krakked_store("check", "--pair", "ETHUSD") == 0
+    assert "Nothing of ETHUSD is stored" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        krakked_store("check", "--timeframe", "7m")
 
 
 def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +73,18 @@ def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixtu
     assert krakked_store("check") == 1
     assert krakked_store("repair", "--offline") == 0
     assert "the damaged file is" in capsys.readouterr().out
+    assert krakked_store("verify") == 0
+
+
+def test_repair_says_that_a_file_was_removed(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0)], covered=(START, START + 60))
+    next(store.root.rglob("*.parquet")).unlink()
+    assert krakked_store("verify") == 1
+    assert "the file was removed" in capsys.readouterr().out
+    assert krakked_store("repair", "--offline") == 0
+    assert "XBTUSD 1m 2026-11-01 00:00 to 2026-12-01 00:00: its file was" in capsys.readouterr().out
     assert krakked_store("verify") == 0
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import trio
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 import krakked
+from krakked.errors import ApiError, BackfillTooLargeError
 from krakked.market.history.progress import BackfillProgress
+from krakked.market.history.report import BackfillReport
+from krakked.market.store.layout import FAR_S
 from krakked.market.timeframes import MINUTES
 
 
@@ -44,10 +47,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def parse_since(text: str) -> float:
     """Read a date (UTC) or unix seconds."""
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         when = datetime.fromisoformat(text)
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= seconds < FAR_S:
+        raise argparse.ArgumentTypeError(f"{text} is neither a date nor unix seconds")
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,45 +80,69 @@ async def backfill(arguments: argparse.Namespace, console: Console) -> int:
             console=console,
             transient=True,
         ) as display:
-            task = display.add_task("", total=len(jobs), eta="")
-            for number, (pair, timeframe) in enumerate(jobs):
-                report = await kraken.backfill_ohlc(
-                    pair,
-                    timeframe,
-                    arguments.since,
-                    allow_long=arguments.allow_long,
-                    progress=_Meter(display, task, number, len(jobs)),
-                )
-                bars += report.bars
-                for gap in report.missing:
+            meter = _Meter(display, len(jobs))
+            for pair, timeframe in jobs:
+                try:
+                    report = await kraken.backfill_ohlc(
+                        pair,
+                        timeframe,
+                        arguments.since,
+                        allow_long=arguments.allow_long,
+                        progress=meter,
+                    )
+                except (ApiError, BackfillTooLargeError) as error:
+                    # One pair's trouble; a lost network is everybody's and stops the command.
                     holes += 1
-                    first, end = (
-                        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-                        for at in (gap.start_s, gap.end_s)
-                    )
-                    console.print(
-                        f"{pair} {timeframe}: missing {first} to {end}: {escape(gap.why)}",
-                        soft_wrap=True,
-                    )
+                    console.print(f"{pair} {timeframe}: {escape(str(error))}", soft_wrap=True)
+                else:
+                    bars += report.bars
+                    holes += len(report.missing)
+                    _print_missing(console, report)
+                meter.next_job()
         console.print(f"{bars:,} bars stored in {len(jobs)} series; {holes} stretches missing.")
     return 0 if not holes else 1
+
+
+def _print_missing(console: Console, report: BackfillReport) -> None:
+    for gap in report.missing:
+        first, end = (
+            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+            for at in (gap.start_s, gap.end_s)
+        )
+        console.print(
+            f"{report.pair} {report.timeframe}: missing {first} to {end}: {escape(gap.why)}",
+            soft_wrap=True,
+        )
 
 
 class _Meter:
     """Turns the progress of one job into the bar over all of them."""
 
-    def __init__(self, display: Progress, task: TaskID, number: int, jobs: int) -> None:
+    def __init__(self, display: Progress, jobs: int) -> None:
         self._display = display
-        self._task = task
-        self._number = number
+        self._task = display.add_task("", total=jobs, eta="")
         self._jobs = jobs
+        self._done = 0
+        self._began = trio.current_time()
+
+    def next_job(self) -> None:
+        """Count a finished job."""
+        self._done += 1
 
     def __call__(self, step: BackfillProgress) -> None:
-        eta = "" if step.eta_s is None or self._jobs > 1 else f"{step.eta_s:,.0f} s left"
+        completed = self._done + step.fraction
         self._display.update(
             self._task,
-            completed=self._number + step.fraction,
-            description=f"{step.pair} {step.timeframe} ({self._number + 1} of {self._jobs}), "
+            completed=completed,
+            description=f"{step.pair} {step.timeframe} ({self._done + 1} of {self._jobs}), "
             f"{step.bars:,} bars",
-            eta=eta,
+            eta=self._eta(completed),
         )
+
+    def _eta(self, completed: float) -> str:
+        """Say how long all the jobs left take at the pace of those before."""
+        if not completed:
+            return ""
+        elapsed_s = trio.current_time() - self._began
+        left_s = elapsed_s / completed * (self._jobs - completed)
+        return f"{timedelta(seconds=round(left_s))} left"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -17,6 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from krakked.cli.universe import saved_names
 from krakked.config.directories import state_dir
 from krakked.config.loader import load_config
 from krakked.market.history.archive_import import ImportProgress, ImportReport, import_archive
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="zip, folder or CSV file")
     parser.add_argument(
-        "--pair", action="append", metavar="PAIR", help="only this altname (repeatable)"
+        "--pair", action="append", metavar="PAIR", help="only this pair (repeatable)"
     )
     parser.add_argument(
         "--timeframe",
@@ -53,8 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config()
     settings = config.market_data.ohlc_store
     console = Console()
-    known = _canonical_names(state_dir(Path(config.config_dir)))
-    pairs = None if arguments.pair is None else {known.get(p, p) for p in arguments.pair}
+    pairs = None
+    if arguments.pair is not None:
+        known = saved_names(state_dir(Path(config.config_dir)))
+        pairs = {known.get(pair, pair) for pair in arguments.pair}
     with (
         OHLCStore(arguments.root or settings.root_dir, backend=settings.backend) as store,
         Progress(
@@ -94,23 +96,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 1
     return 0
-
-
-def _canonical_names(states: Path) -> dict[str, str]:
-    """Altnames are canonical already; other spellings come from the universe's last good copy."""
-    from krakked.market.universe import build_universe  # noqa: PLC0415 - only with --pair
-    from krakked.market.universe_source import COPY_NAME  # noqa: PLC0415
-
-    try:
-        copy = msgspec.json.decode((states / COPY_NAME).read_bytes())
-        table = build_universe(copy["asset_pairs"]).table
-    except (OSError, msgspec.MsgspecError, KeyError):
-        return {}
-    return {
-        spelling: pair.canonical
-        for pair in table.by_canonical.values()
-        for spelling in (pair.raw_name, pair.wsname, pair.ws_symbol)
-    }
 
 
 def _print_report(console: Console, report: ImportReport, root: Path) -> None:

@@ -6,20 +6,23 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import trio
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from krakked.cli.universe import saved_names
 from krakked.client import Kraken, open_kraken
+from krakked.config.directories import state_dir
 from krakked.config.loader import load_config
-from krakked.errors import BackfillTooLargeError, StoreCorruptError, UnknownPairError
+from krakked.errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
 from krakked.market.history.report import BackfillReport
 from krakked.market.store.coverage import Gap, GapKind
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.store.upkeep import Finding
-from krakked.market.timeframes import interval_s
+from krakked.market.timeframes import MINUTES, interval_s
 
 _ACTIONS = {
     "check": "every series: from when to when, and what is missing",
@@ -38,8 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
         action.set_defaults(run=run)
         if name in {"check", "repair"}:
-            action.add_argument("--pair", help="only this pair (canonical name)")
-            action.add_argument("--timeframe", help="only this timeframe")
+            action.add_argument("--pair", metavar="PAIR", help="only this pair")
+            action.add_argument("--timeframe", choices=list(MINUTES), help="only this one")
         if name == "repair":
             action.add_argument("--offline", action="store_true", help="fetch nothing")
             action.add_argument(
@@ -80,10 +83,13 @@ def _configured_store() -> Iterator[OHLCStore]:
 
 
 def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    wanted = arguments.pair
+    if wanted is not None:
+        wanted = saved_names(state_dir(Path(load_config().config_dir))).get(wanted, wanted)
     return [
         (pair, timeframe)
         for pair, timeframe in store.series()
-        if arguments.pair in {None, pair} and arguments.timeframe in {None, timeframe}
+        if wanted in {None, pair} and arguments.timeframe in {None, timeframe}
     ]
 
 
@@ -102,7 +108,9 @@ def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) ->
         table.add_row(escape(pair), timeframe, *row)
         status = status if whole else 1
     if not chosen:
-        console.print(f"Nothing is stored in {escape(str(store.root))}.")
+        asked = [word for word in (arguments.pair, arguments.timeframe) if word is not None]
+        of_it = f" of {' '.join(asked)}" if asked else ""
+        console.print(f"Nothing{escape(of_it)} is stored in {escape(str(store.root))}.")
         return 0
     console.print(table)
     if status:
@@ -196,7 +204,7 @@ async def _fetch_one(
     pair, timeframe = series
     try:
         report: BackfillReport = await kraken.repair(pair, timeframe, allow_long=allow_long)
-    except (BackfillTooLargeError, UnknownPairError) as error:
+    except (BackfillTooLargeError, UnknownPairError, ApiError) as error:
         console.print(f"{escape(pair)} {timeframe}: [yellow]{escape(str(error))}[/]")
         return False
     console.print(f"{escape(pair)} {timeframe}: {report.bars} bars in {report.calls} calls")

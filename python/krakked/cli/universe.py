@@ -16,10 +16,11 @@ from rich.table import Table
 from krakked.config.directories import state_dir
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig
+from krakked.errors import MarketDataError
 from krakked.market.pairs import PairMetadata
-from krakked.market.universe import Universe
+from krakked.market.universe import Universe, build_universe
 from krakked.market.universe_report import count_rules, describe_universe, report_margin
-from krakked.market.universe_source import UniverseSource
+from krakked.market.universe_source import COPY_NAME, UniverseSource
 from krakked.network import Clock, Network, SystemClock, SystemNetwork
 from krakked.rest.client import RestClient
 
@@ -66,6 +67,23 @@ async def load_universe(config: KrakkedConfig, network: Network, clock: Clock) -
         source = UniverseSource(rest, config.universe, config.region, clock, states)
         await source.start()
         return source
+
+
+def saved_names(states: Path) -> dict[str, str]:
+    """Give the canonical name of every spelling in the last good copy; empty without one.
+
+    For commands that need no network: what is no key here is taken as canonical already.
+    """
+    try:
+        copy = msgspec.json.decode((states / COPY_NAME).read_bytes())
+        table = build_universe(copy["asset_pairs"]).table
+    except (OSError, msgspec.MsgspecError, MarketDataError, KeyError, TypeError):
+        return {}
+    return {
+        spelling: table.resolve(spelling)
+        for pair in table.by_canonical.values()
+        for spelling in (pair.raw_name, pair.wsname, pair.ws_symbol, pair.canonical)
+    }
 
 
 def _why(console: Console, universe: Universe, name: str, *, as_json: bool) -> int:
