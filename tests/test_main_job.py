@@ -142,3 +142,4 @@ async def test_any_spelling_is_understood_and_answered_in_canonical(
         bars = await kraken.get_ohlc("BTC/USD", "5m", 10)
         assert len(bars) == 10
         assert bars == sorted(bars, key=lambda bar: bar.time)
+        assert kraken.store.get_bars("XBT/USD", "5m", lookback=10) == bars

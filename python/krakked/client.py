@@ -253,7 +253,12 @@ async def open_kraken(
         settings = config.market_data
         store = await run_blocking(
             clock,
-            lambda: OHLCStore(settings.ohlc_store.root_dir, backend=settings.ohlc_store.backend),
+            lambda: OHLCStore(
+                settings.ohlc_store.root_dir,
+                backend=settings.ohlc_store.backend,
+                # Pairs that Kraken lists no more keep the name they are stored under.
+                canonical=lambda name: source.table.resolve(name) if name in source.table else name,
+            ),
         )
         try:
             feed = None

@@ -77,6 +77,32 @@ async def test_contract_8_3_get_ohlc_equals_the_truth_over_virtual_hours(
         assert exchange.rest_refusals == {}
 
 
+@pytest.mark.parametrize("rate", [1.0, 4.0])
+async def test_contract_8_6_a_burst_of_calls_keeps_to_the_configured_rate(
+    autojump_clock: Any, store: OHLCStore, rate: float
+) -> None:
+    settings = SandboxSettings(pair_count=40, limits=rate == 1.0)
+    async with open_sandbox(memory=True, settings=settings) as exchange:
+        async with connect(exchange, RestSettings(public_calls_per_second=rate)) as rest:
+            universe = await universe_of(rest)
+            history = History(rest, store, exchange.clock, lambda: universe.table)
+            done_at: list[float] = []
+
+            async def read(pair: str) -> None:
+                assert len(await history.get_ohlc(pair, "1h", 5)) == 5
+                done_at.append(trio.current_time())
+
+            async with trio.open_nursery() as nursery:
+                for pair in universe.pairs[:30]:
+                    nursery.start_soon(read, pair)
+        assert exchange.rest_refusals == {}
+        assert exchange.rest_calls["OHLC"] == len(done_at) == 30
+        for window_s in (1.0, 5.0, 20.0):
+            for begin in done_at:
+                inside = sum(begin <= at < begin + window_s for at in done_at)
+                assert inside <= window_s * rate + 1
+
+
 async def test_typed_replies_give_the_same_universe_as_bytes(autojump_clock: Any) -> None:
     settings = SandboxSettings(pair_count=60)
     async with open_sandbox(memory=True, settings=settings) as exchange, connect(exchange) as rest:

@@ -16,7 +16,7 @@ Make = Callable[..., list[OHLCBar]]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_append_bars_then_get_bars_returns_the_same_logical_bars(
+def test_contract_8_4_append_bars_then_get_bars_returns_the_same_logical_bars(
     tmp_path: Path, backend: str, make_bars: Make
 ) -> None:
     bars = make_bars(720)
@@ -29,7 +29,9 @@ def test_append_bars_then_get_bars_returns_the_same_logical_bars(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_multiple_calls_never_duplicate(tmp_path: Path, backend: str, make_bars: Make) -> None:
+def test_contract_8_4_multiple_calls_never_duplicate(
+    tmp_path: Path, backend: str, make_bars: Make
+) -> None:
     bars = make_bars(300)
     store = OHLCStore(tmp_path, backend=backend)
     assert store.append_bars("XBTUSD", "1m", bars[:200]) == 200
@@ -41,7 +43,9 @@ def test_multiple_calls_never_duplicate(tmp_path: Path, backend: str, make_bars:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_lookback_and_timestamps(tmp_path: Path, backend: str, make_bars: Make) -> None:
+def test_contract_8_4_lookback_and_timestamps(
+    tmp_path: Path, backend: str, make_bars: Make
+) -> None:
     # Across a month's end, so across partitions.
     bars = make_bars(400, start=START - 200 * 60)
     store = OHLCStore(tmp_path, backend=backend)
@@ -96,3 +100,17 @@ def test_a_weaker_source_never_replaces_a_stronger_one(tmp_path: Path) -> None:
     assert store.append_bars("XBTUSD", "1m", [rows[Source.REST]]) == 1
     assert store.append_bars("XBTUSD", "1m", [rows[Source.TRADES]], source=Source.TRADES) == 0
     assert store.get_bars("XBTUSD", "1m") == [rows[Source.REST]]
+
+
+def test_any_spelling_is_understood_where_the_names_are_known(
+    tmp_path: Path, make_bars: Make
+) -> None:
+    names = {"BTC/USD": "XBTUSD", "XXBTZUSD": "XBTUSD"}
+    store = OHLCStore(tmp_path, canonical=lambda name: names.get(name, name))
+    bars = make_bars(3)
+    store.append_bars("BTC/USD", "1m", bars[:1])
+    store.append_provisional("1m", [("XXBTZUSD", bars[1])])
+    for name in ("XBTUSD", "BTC/USD", "XXBTZUSD"):
+        assert store.get_bars(name, "1m", provisional=True) == bars[:2]
+    store.append_bars("GONEUSD", "1m", bars)
+    assert store.series() == [("GONEUSD", "1m"), ("XBTUSD", "1m")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.errors import StoreError
+from krakked.errors import StoreCorruptError, StoreError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import journal_frames
 from krakked.market.store.ohlc_store import OHLCStore
@@ -57,7 +57,7 @@ def test_damage_in_the_middle_costs_one_frame(payloads: list[bytes], data: st.Da
 def test_zeros_and_noise_are_no_frames() -> None:
     assert journal_frames.scan(bytes(4096)).payloads == []
     assert journal_frames.scan(b"KJF1" * 100).payloads == []
-    with pytest.raises(ValueError, match="no bars"):
+    with pytest.raises(StoreCorruptError, match="no bars"):
         journal_frames.decode(b"\xc1")
 
 
@@ -171,6 +171,17 @@ def test_damage_is_found_and_kept_for_people(tmp_path: Path, make_bars: Make) ->
     again.fold_journal()
     assert live(again) == bars[1:]
     assert len(list((tmp_path / ".krakked" / "quarantine").iterdir())) == 1
+
+
+def test_a_journal_of_a_newer_version_is_a_typed_error(tmp_path: Path, make_bars: Make) -> None:
+    store = OHLCStore(tmp_path)
+    store.append_provisional("1m", entries(make_bars(1)))
+    with journal_file(tmp_path).open("ab") as out:
+        out.write(journal_frames.frame(b"\x81\x01\x02"))
+    assert len(OHLCStore(tmp_path).verify()) == 1
+    for use in (live, OHLCStore.fold_journal):
+        with pytest.raises(StoreCorruptError, match="newer krakked"):
+            use(OHLCStore(tmp_path))
 
 
 def test_unfit_live_bars_are_refused_whole(tmp_path: Path, make_bars: Make) -> None:

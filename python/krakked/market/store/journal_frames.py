@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from krakked.errors import StoreCorruptError
 from krakked.market.bars import OHLCBar
 
 _MAGIC: Final = b"KJF1"
@@ -86,10 +87,12 @@ def decode(payload: bytes) -> list[Entry]:
     """Read `encode` back.
 
     Raises:
-        ValueError: Not such a payload.
+        StoreCorruptError: A sound frame with something else in it: of a newer version.
     """
     try:
         rows = msgspec.msgpack.decode(payload, type=list[_Row])
     except msgspec.MsgspecError as error:
-        raise ValueError("a frame holds no bars of this version") from error
+        raise StoreCorruptError(
+            "A frame of the journal holds no bars of this version: a newer krakked wrote it."
+        ) from error
     return [(row[0], OHLCBar(*row[1:])) for row in rows]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from krakked.config.settings import StoreBackend
 from krakked.errors import StoreError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import columns, folding, gap_truth, merge, sweep, upkeep
-from krakked.market.store.coverage import Coverage, CoverageRange, Gap
+from krakked.market.store.coverage import CoverageRange, Gap
 from krakked.market.store.csv_files import CsvFiles
 from krakked.market.store.filesystem import warn_if_remote
 from krakked.market.store.folding import FoldReport
@@ -49,6 +49,8 @@ class OHLCStore:
         root: Directory of the store; `~` is expanded; made by the first write.
         backend: ``parquet`` or ``csv``.
         lock_timeout_s: Longest wait for another writer of the same series, in seconds.
+        canonical: Turns any spelling of a pair into its canonical name, and gives others back as
+            they are; None takes every name for canonical. The store of `open_kraken` has one.
 
     Raises:
         StoreError: Unknown backend, the directory cannot be used, or it holds files of the other
@@ -56,7 +58,12 @@ class OHLCStore:
     """
 
     def __init__(
-        self, root: str | Path, *, backend: str = "parquet", lock_timeout_s: float = 30.0
+        self,
+        root: str | Path,
+        *,
+        backend: str = "parquet",
+        lock_timeout_s: float = 30.0,
+        canonical: Callable[[str], str] | None = None,
     ) -> None:
         try:
             self.backend = StoreBackend(backend)
@@ -66,6 +73,7 @@ class OHLCStore:
         self._paths = StorePaths(self.root)
         self._files: PartitionFiles = _FORMATS[self.backend]()
         self._timeout_s = lock_timeout_s
+        self._canonical = canonical or str
         self._journals = {
             label: Journal(self._paths, label, lock_timeout_s=lock_timeout_s) for label in MINUTES
         }
@@ -228,7 +236,8 @@ class OHLCStore:
         Raises:
             StoreCorruptError: The record of them is damaged.
         """
-        return self._coverage(self._series(pair, timeframe)).ranges()
+        series = self._series(pair, timeframe)
+        return upkeep.credible_coverage(self._paths, self._files, series).ranges()
 
     def gaps(
         self,
@@ -252,7 +261,7 @@ class OHLCStore:
             StoreError: As for `get_bars`.
         """
         series = self._series(pair, timeframe)
-        known = self._coverage(series)
+        known = upkeep.credible_coverage(self._paths, self._files, series)
         live = self._live_table(series, since, until) if provisional else columns.EMPTY
         stored = self._series_files(series).tables(since, until, provisional)
         tables = itertools.chain([live], stored)
@@ -276,6 +285,7 @@ class OHLCStore:
         step_s = interval_s(timeframe)
         if not entries:
             return
+        entries = [(self._canonical(pair), bar) for pair, bar in entries]
         for pair, bar in entries:
             quote_pair(pair)
             numbers = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap or 0.0)
@@ -375,6 +385,7 @@ class OHLCStore:
 
     def _series(self, pair: str, timeframe: str) -> Series:
         interval_s(timeframe)
+        pair = self._canonical(pair)
         quote_pair(pair)
         return Series(pair, timeframe)
 
@@ -387,6 +398,3 @@ class OHLCStore:
             timeout_s=self._timeout_s,
             what=f"{series.pair} {series.timeframe}",
         )
-
-    def _coverage(self, series: Series) -> Coverage:
-        return upkeep.credible_coverage(self._paths, self._files, series)

@@ -235,7 +235,7 @@ def _coverage_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[Fin
 def _journal_findings(path: Path) -> Iterator[Finding]:
     try:
         _, damaged, _torn = read_journal(path)
-    except ValueError as error:
+    except StoreCorruptError as error:
         yield Finding(path=str(path), problem=str(error))
         return
     # A torn tail is no finding: what was never acknowledged is cut by the next writer.
