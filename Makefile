@@ -83,8 +83,12 @@ bench-stream: bench-env ## ratios beside peers: the live stream, from socket to 
 torture: build ## kills, failing calls, power cuts, bit flips; RFC 6455 (about 15 min, wants root)
 	$(BIN)/python tests/torture/vault_torture.py
 	$(BIN)/python tests/torture/store_torture.py
+	$(BIN)/python tests/torture/rfc6455.py
 	$(BIN)/python tests/torture/stream_torture.py
 	cargo test --locked --release -q -p krakked-core --test mutated_million
+
+soak: build ## 10 million messages, over 10,000 reconnects: nothing may grow (about 5 min)
+	$(BIN)/python tests/torture/soak.py
 
 peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
 	$(BIN)/python benches/peers_check.py
