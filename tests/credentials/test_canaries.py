@@ -230,9 +230,17 @@ def traceback_with_locals(found: Evidence) -> str:
     return "".join(shown.format())
 
 
+class PlainTraceback(rich.traceback.Traceback):
+    """Without the colours of the source lines, which take nine tenths of the time."""
+
+    @classmethod
+    def _guess_lexer(cls, filename: str, code: str) -> str:
+        return "text"
+
+
 def rich_traceback(found: Evidence) -> str:
     console = rich.console.Console(file=io.StringIO(), width=2000)
-    shown = rich.traceback.Traceback.from_exception(
+    shown = PlainTraceback.from_exception(
         *info(found.error), show_locals=True, width=2000, extra_lines=0,
         locals_max_length=10_000, locals_max_string=100_000, locals_hide_dunder=False,
     )  # fmt: skip

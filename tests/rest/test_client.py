@@ -152,3 +152,17 @@ async def test_reachability_tells_what_the_calls_met(autojump_clock, server, ope
         assert down.last_ok_age_s is not None
         assert down.last_ok_age_s > 0
         assert down.limiter.private_counter is None
+
+
+@pytest.mark.parametrize(("timeout_s", "connect_s"), [(30.0, 10.0), (4.0, 4.0)])
+async def test_every_phase_has_its_own_time_limit(
+    autojump_clock, server, open_client, timeout_s, connect_s
+) -> None:
+    async with open_client(timeout_s=timeout_s) as client:
+        await client.public("Time")
+    assert server.requests[0].extensions["timeout"] == {
+        "connect": connect_s,
+        "write": connect_s,
+        "read": timeout_s,
+        "pool": timeout_s,
+    }

@@ -71,12 +71,20 @@ def library_frames(error: BaseException) -> BaseException:
     return error.with_traceback(trace)
 
 
+class PlainTraceback(Traceback):
+    """Without the colours of the source lines, which take nine tenths of the time."""
+
+    @classmethod
+    def _guess_lexer(cls, filename: str, code: str) -> str:
+        return "text"
+
+
 def show_in_every_way(error: BaseException) -> str:
     out = io.StringIO()
     library_frames(error)
     report = traceback.TracebackException.from_exception(error, capture_locals=True)
     out.write("".join(report.format()))
-    trace = Traceback.from_exception(
+    trace = PlainTraceback.from_exception(
         type(error), error, error.__traceback__, show_locals=True, locals_max_string=None
     )
     Console(file=out, width=400).print(trace)
