@@ -128,6 +128,24 @@ async def test_a_candle_that_is_not_over_is_not_handed_out_whoever_stored_it(
     assert (await reader.get_ohlc("XBTUSD", "1m", 1, refresh=False))[0] == early[0]
 
 
+async def test_a_fast_clock_closes_no_running_candle_while_krakens_is_unknown(
+    exchange: Any, history: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
+
+    async def refuse() -> None:
+        raise ConnectFailedError("no way", endpoint="Time")
+
+    running_s = int(NOW_S) // 60 * 60
+    with monkeypatch.context() as patched:
+        patched.setattr(rest, "time", refuse)
+        patched.setattr(rest, "server_wall_ns", lambda: int((NOW_S + 3600) * 1e9))
+        assert (await history(rest).get_ohlc("XBTUSD", "1m", 5))[-1].time == running_s - 60
+    rest.now_s += 60
+    bars = await history(rest).get_ohlc("XBTUSD", "1m", 5)
+    assert bars == expected(rest, 60, running_s - 240, running_s + 60)
+
+
 async def test_what_cannot_be_answered_is_refused_before_any_call(
     exchange: Any, history: Any
 ) -> None:

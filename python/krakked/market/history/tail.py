@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import trio
@@ -13,7 +14,7 @@ from krakked.market.history.ohlc_rows import REACH, ClosedRows, read_closed
 from krakked.market.history.plan import confirmed_ranges, missing_ranges, ohlc_since
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.network import Clock, run_blocking
-from krakked.rest.wire import OHLCReply, ServerTime
+from krakked.rest.wire import OHLCReply, OHLCRow, ServerTime
 
 _TIME_EVERY_NS: Final = 3600 * 1_000_000_000
 
@@ -42,6 +43,7 @@ class Tail:
         self._store = store
         self._clock = clock
         self._asked_time_ns: int | None = None
+        self._heard_time = False
         self._locks: dict[tuple[str, str], trio.Lock] = {}
         self._begins: dict[tuple[str, str], int] = {}
 
@@ -49,7 +51,7 @@ class Tail:
         """Give Kraken's time; asks for it once an hour, because a wrong clock closes wrong candles.
 
         A failure to ask is no failure: the wall clock stands in, and the call that needs it more
-        will meet the same trouble and say so.
+        will meet the same trouble and say so. Should it not, `fetch` trusts that clock less.
         """
         elapsed_ns = self._clock.elapsed_ns()
         asked_ns = self._asked_time_ns
@@ -57,6 +59,7 @@ class Tail:
             self._asked_time_ns = elapsed_ns
             try:
                 await self._rest.time()
+                self._heard_time = True
             except (NetworkError, ApiError):
                 self._asked_time_ns = asked_ns
         return self._rest.server_wall_ns() / 1e9
@@ -113,7 +116,7 @@ class Tail:
         # running when Kraken wrote it down.
         now_s = await self.server_now_s()
         reply = await self._rest.ohlc(target.rest_symbol, target.minutes, since_s)
-        closed = read_closed(reply.rows, target.step_s, now_s)
+        closed = read_closed(self._trusted(reply.rows), target.step_s, now_s)
         if closed.covered is None:
             return closed, 0
         first_s = closed.bars[0].time
@@ -122,6 +125,13 @@ class Tail:
             self._begins[target.pair, target.timeframe] = first_s
         stored = await run_blocking(self._clock, self._store_closed, target, closed)
         return closed, stored
+
+    def _trusted(self, rows: Sequence[OHLCRow]) -> Sequence[OHLCRow]:
+        """Leave the newest row out while nobody but our own clock has said what time it is."""
+        if self._heard_time or not rows:
+            return rows
+        newest_s = max(row.time for row in rows)
+        return [row for row in rows if row.time < newest_s]
 
     def _store_closed(self, target: Target, closed: ClosedRows) -> int:
         return self._store.append_bars(
