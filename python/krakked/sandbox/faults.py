@@ -52,7 +52,7 @@ class Faults:
         stream.muted.clear()
         stream.refused_channels = stream.muted_channels = None
         stream.duplicate_chance = stream.late_chance = stream.malformed_chance = 0.0
-        stream.oversized_times = stream.rate_errors = 0
+        stream.oversized_times = stream.rate_errors = stream.lost_acks = 0
         self._server.reject_next.clear()
         self._server.reject_always = None
         self._refused_connects, self._refusing = 0, False
@@ -262,6 +262,10 @@ class Faults:
     def message_rate_error(self, times: int = 1) -> None:
         """Answer the next requests with "Exceeded msg rate"."""
         self._server.faults.rate_errors += times
+
+    def lose_acks(self, times: int) -> None:
+        """Subscribe, but send no acknowledgement for the next so many symbols."""
+        self._server.faults.lost_acks = times
 
     def duplicate_candles(self, chance: float) -> None:
         """Send some ohlc updates twice."""

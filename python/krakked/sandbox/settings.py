@@ -82,6 +82,8 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Refuse WebSocket handshakes without User-Agent likewise."""
     refusals_echo_req_id: bool = True
     """Whether refusals of WebSocket requests carry the req_id (documented, but not recorded)."""
+    plain_duplicates: bool = True
+    """Whether asking for the same ohlc interval again is told from asking for another one."""
     lean_frames: bool = False
     """WebSocket frames without what came only in 2026: stamp and trades of tickers, maintenance
     fields and connection_id of status, the outer stamp of ohlc."""

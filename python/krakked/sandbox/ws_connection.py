@@ -187,7 +187,10 @@ class Connection:
             self._refuse(asked, f"Currency pair not in ISO 4217-A3 format {symbol}", symbol)
         elif pair is None or self._faults.refuses(self.number, wanted.channel, symbol):
             self._refuse(asked, f"Currency pair not supported {symbol}", symbol)
-        elif held is not None and held.interval != wanted.interval:
+        elif held is not None and (
+            held.interval != wanted.interval
+            or (held.interval is not None and not self._venue.settings.plain_duplicates)
+        ):
             text = "Already subscribed to one ohlc interval on this symbol"
             self._refuse(asked, text, symbol)
         elif held is not None:
@@ -221,7 +224,8 @@ class Connection:
             extra = f"{extra},{said}" if extra else said
         warn = wanted.channel == "ohlc" and asked.method == "subscribe"
         result = frames.result_of(wanted.channel, wanted.symbol, wanted.interval, extra, warn)
-        self.push(frames.ack(asked, result, self._now_ns()))
+        if not self._faults.loses_ack():
+            self.push(frames.ack(asked, result, self._now_ns()))
 
     def _unsubscribe(self, asked: Asked, wanted: Subscription) -> None:
         held = self.subscriptions.get((wanted.channel, wanted.symbol))

@@ -25,6 +25,7 @@ class StreamFaults:
     oversized_bytes: int = 0
     oversized_times: int = 0
     rate_errors: int = 0
+    lost_acks: int = 0
     _before: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def refuses(self, connection: int, channel: str, symbol: str) -> bool:
@@ -38,6 +39,13 @@ class StreamFaults:
         if self.rate_errors <= 0:
             return False
         self.rate_errors -= 1
+        return True
+
+    def loses_ack(self) -> bool:
+        """Whether the next acknowledgement is never sent."""
+        if self.lost_acks <= 0:
+            return False
+        self.lost_acks -= 1
         return True
 
     def mutes(self, channel: str, symbol: str) -> bool:

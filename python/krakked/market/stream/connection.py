@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -194,6 +195,8 @@ class Connection:
                 cast("trio.SocketStream", self._stream),  # any Stream will do; see its docstring
                 end.host_header,
                 end.resource,
+                # Kraken recommends one for all requests, and the servers in front may insist.
+                extra_headers=[(b"User-Agent", _user_agent().encode("ascii"))],
                 message_queue_size=MESSAGE_QUEUE,
                 max_message_size=MAX_MESSAGE_BYTES,
                 receive_buffer_size=CHUNK_BYTES,
@@ -332,6 +335,13 @@ class Connection:
             reason = DisconnectReason.CONNECT_FAILED if failed else DisconnectReason.BROKEN
             self._note(reason, str(leaf) if isinstance(leaf, NetworkError) else type(leaf).__name__)
             return
+
+
+def _user_agent() -> str:
+    try:
+        return f"krakked/{version('krakked')}"
+    except PackageNotFoundError:
+        return "krakked/unknown"
 
 
 def _leaves(error: BaseException | None) -> list[BaseException]:

@@ -15,6 +15,9 @@ from krakked.market.stream.ledger import Hole, SeriesCandle
 RETRY_S: Final = (2.0, 5.0, 15.0, 60.0, 120.0, 300.0)
 """Waits between tries for one hole; after the last it is given up and counted."""
 
+KEPT_S: Final = 3.0
+"""The servers in front hand out replies that are up to 2 s old; after this a fresh one comes."""
+
 log = logging.getLogger("krakked.stream")
 
 
@@ -128,6 +131,11 @@ class GapFiller:
             try:
                 # `since` is exclusive. Source: Kraken REST "Get OHLC Data".
                 reply = await self._rest.ohlc(name, hole.interval, hole.since_s - 1)
+                if reply.rows and reply.rows[-1].time < hole.until_s:
+                    # written before the hole's last candle was over
+                    await trio.sleep(KEPT_S)
+                    reply = await self._rest.ohlc(name, hole.interval, hole.since_s - 1)
+                bars = [bar_of(row) for row in reply.rows]
             except (ApiError, NetworkError) as error:
                 retry = wait_s is not None and getattr(error, "retryable", False)
                 log.warning(
@@ -141,9 +149,9 @@ class GapFiller:
                     break
                 await trio.sleep(wait_s)
                 continue
-            except KrakkedError:
+            except (KrakkedError, ValueError):  # ValueError: a number that is none
                 break
-            self._out(self._fill(hole, [bar_of(row) for row in reply.rows]))
+            self._out(self._fill(hole, bars))
             return
         if self._still(hole):
             self.unfilled += 1

@@ -84,8 +84,12 @@ def is_plain_duplicate(error: str) -> bool:
 
     "Already subscribed to one ohlc interval on this symbol" is none: that subscription was refused.
     """
-    folded = error.casefold()
-    return folded.startswith("already subscribed") and "one ohlc interval" not in folded
+    return error.casefold().startswith("already subscribed") and not is_other_interval(error)
+
+
+def is_other_interval(error: str) -> bool:
+    """Whether a refusal says that the symbol has an ohlc interval on this connection."""
+    return "one ohlc interval" in error.casefold()
 
 
 def is_rate_complaint(error: str) -> bool:

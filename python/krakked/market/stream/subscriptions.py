@@ -13,10 +13,10 @@ harmless one for a plain duplicate.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from enum import Enum
 from itertools import count
 from typing import Final
 
+from krakked.market.stream.entry import Entry, Phase
 from krakked.market.stream.requests import (
     INSTRUMENT,
     SUBSCRIBE,
@@ -29,6 +29,7 @@ from krakked.market.stream.requests import (
     SubscriptionKey,
     SubscriptionState,
     encode_request,
+    is_other_interval,
     is_plain_duplicate,
     is_rate_complaint,
 )
@@ -49,64 +50,11 @@ RATE_PAUSE_S: Final = 1.0
 RATE_PAUSE_AT_MOST_S: Final = 30.0
 
 
-class _Phase(Enum):
-    """What the wire has been told."""
-
-    IDLE = 0
-    SUBSCRIBING = 1
-    SUBSCRIBED = 2
-    UNSUBSCRIBING = 3
-
-
-class _Entry:
-    """One subscription's life on one connection."""
-
-    __slots__ = (
-        "live",
-        "mute",
-        "phase",
-        "reason",
-        "recycle_at_s",
-        "recycles",
-        "since_s",
-        "tries",
-        "wanted",
-    )
-
-    def __init__(self) -> None:
-        self.wanted = True
-        self.reason: str | None = None
-        self.recycles = 0
-        self.recycle_at_s = 0.0
-        self.reset(0.0)
-
-    def reset(self, now_s: float) -> None:
-        """Begin anew: nothing is acknowledged on a fresh connection."""
-        self.phase = _Phase.IDLE
-        self.live = self.mute = False
-        self.since_s = now_s
-        self.tries = 0
-
-    @property
-    def state(self) -> SubscriptionState:
-        if not self.wanted:
-            return SubscriptionState.ENDED
-        if self.reason is not None:
-            return SubscriptionState.REFUSED
-        if self.mute:
-            return SubscriptionState.MUTE
-        if self.live:
-            return SubscriptionState.LIVE
-        if self.phase is _Phase.SUBSCRIBED:
-            return SubscriptionState.ACKNOWLEDGED
-        return SubscriptionState.WANTED
-
-
 class SubscriptionTable:
     """The desired state of one connection, and how far the exchange has followed."""
 
     def __init__(self, req_ids: Iterator[int] | None = None) -> None:
-        self._entries: dict[SubscriptionKey, _Entry] = {}
+        self._entries: dict[SubscriptionKey, Entry] = {}
         self._unsent: dict[SubscriptionKey, None] = {}  # an ordered set: these need a message
         self._in_flight = InFlight()
         self._awaiting_data: dict[SubscriptionKey, None] = {}
@@ -126,11 +74,11 @@ class SubscriptionTable:
     def want(self, keys: Iterable[SubscriptionKey]) -> None:
         """Ask for subscriptions; those already wanted stay as they are."""
         for key in keys:
-            entry = self._entries.setdefault(key, _Entry())
+            entry = self._entries.setdefault(key, Entry())
             if not entry.wanted:
                 entry.wanted, entry.reason = True, None
                 self._unsent.pop(key, None)
-            if entry.phase is _Phase.IDLE and entry.reason is None:
+            if entry.phase is Phase.IDLE and entry.reason is None:
                 self._unsent[key] = None
 
     def unwant(self, keys: Iterable[SubscriptionKey]) -> None:
@@ -141,9 +89,9 @@ class SubscriptionTable:
                 continue
             entry.wanted = False
             self._stop_waiting(key)
-            if entry.phase is _Phase.IDLE:
+            if entry.phase is Phase.IDLE:
                 self._drop(key)
-            elif entry.phase is _Phase.SUBSCRIBED:
+            elif entry.phase is Phase.SUBSCRIBED:
                 self._unsent[key] = None
 
     def connected(self, now_s: float) -> None:
@@ -175,24 +123,25 @@ class SubscriptionTable:
         if not batch:
             return None
         first = batch[0]
-        subscribing = self._entries[first].phase is _Phase.IDLE
+        subscribing = self._entries[first].phase is Phase.IDLE
         method = SUBSCRIBE if subscribing else UNSUBSCRIBE
         req_id = next(self._req_ids)
         symbols = tuple(key.symbol for key in batch if key.symbol is not None)
         for key in batch:
             del self._unsent[key]
             entry = self._entries[key]
-            entry.phase = _Phase.SUBSCRIBING if subscribing else _Phase.UNSUBSCRIBING
+            entry.phase = Phase.SUBSCRIBING if subscribing else Phase.UNSUBSCRIBING
             self.acknowledged -= not subscribing
             entry.since_s = now_s
             entry.tries += 1
+            entry.asked += subscribing
         self._in_flight.sent(req_id, method, set(batch), now_s)
         text = encode_request(method, first.channel, first.interval, symbols, req_id)
         return Request(req_id, method, first.channel, first.interval, symbols, text)
 
     def _next_batch(self) -> list[SubscriptionKey]:
         batch: list[SubscriptionKey] = []
-        kind: tuple[str, int | None, _Phase] | None = None
+        kind: tuple[str, int | None, Phase] | None = None
         for key in self._unsent:
             this = (key.channel, key.interval, self._entries[key].phase)
             if kind is None:
@@ -221,10 +170,14 @@ class SubscriptionTable:
         """Note an acknowledgement; give the subscription, or None when it was not asked for."""
         key = SubscriptionKey(channel, symbol, interval)
         entry = self._entries.get(key)
-        if entry is None or entry.phase is not _Phase.SUBSCRIBING:
+        if entry is None:
+            return None
+        if entry.phase is Phase.IDLE and entry.asked and key in self._unsent:
+            del self._unsent[key]  # given up too early: the answer came after all
+        elif entry.phase is not Phase.SUBSCRIBING:
             return None
         self._in_flight.answered(key, SUBSCRIBE)
-        entry.phase = _Phase.SUBSCRIBED
+        entry.phase = Phase.SUBSCRIBED
         entry.reason = None
         entry.tries = 0
         entry.since_s = now_s
@@ -241,9 +194,9 @@ class SubscriptionTable:
         for key in self._in_flight.find(answer) or self._held(answer):
             entry = self._entries[key]
             self._in_flight.answered(key, UNSUBSCRIBE)
-            unasked = entry.phase is _Phase.SUBSCRIBED
+            unasked = entry.phase is Phase.SUBSCRIBED
             self.acknowledged -= unasked
-            entry.phase = _Phase.IDLE
+            entry.phase = Phase.IDLE
             entry.tries = 0
             if not entry.wanted:
                 self._stop_waiting(key)
@@ -266,14 +219,14 @@ class SubscriptionTable:
             # "Subscription Not Found": the aim is reached all the same.
             self.unsubscribed(answer)
             return Refusal((), error)
-        if is_plain_duplicate(error):
+        if is_plain_duplicate(error) or (is_other_interval(error) and self._asked_before(keys)):
             for key in keys:
                 self.subscribed(key.channel, key.symbol, key.interval, now_s)
             return Refusal((), error)
         for key in keys:
             self._in_flight.answered(key, answer.method)
             entry = self._entries[key]
-            entry.phase = _Phase.IDLE
+            entry.phase = Phase.IDLE
             entry.reason = error
             entry.since_s = now_s
             self._stop_waiting(key)
@@ -286,7 +239,7 @@ class SubscriptionTable:
         entry = self._entries.get(key)
         if entry is None or entry.live or not entry.wanted or entry.reason is not None:
             return
-        if entry.phase is _Phase.SUBSCRIBED or entry.phase is _Phase.SUBSCRIBING:
+        if entry.phase is Phase.SUBSCRIBED or entry.phase is Phase.SUBSCRIBING:
             self.live_tickers += key.channel == TICKER
             entry.live, entry.mute = True, False
             entry.recycles = 0
@@ -310,7 +263,7 @@ class SubscriptionTable:
             if entry.tries < MAX_TRIES:
                 self._back_to_unsent(key)
             elif key.channel == INSTRUMENT:  # good to have; not worth the prices
-                entry.phase, entry.reason = _Phase.IDLE, "The exchange never answered"
+                entry.phase, entry.reason = Phase.IDLE, "The exchange never answered"
             else:
                 self.worthless = True
                 self._back_to_unsent(key)
@@ -322,7 +275,7 @@ class SubscriptionTable:
         turned = [key for key in due if self.mark_mute(key, now_s)]
         for key in self._mute:
             entry = self._entries[key]
-            if entry.phase is _Phase.SUBSCRIBED and now_s >= entry.recycle_at_s:
+            if entry.phase is Phase.SUBSCRIBED and now_s >= entry.recycle_at_s:
                 pause_s = min(RECYCLE_AFTER_S * 2**entry.recycles, RECYCLE_AT_MOST_S)
                 entry.recycle_at_s = now_s + pause_s
                 entry.recycles += 1
@@ -366,15 +319,29 @@ class SubscriptionTable:
             return []
         key = SubscriptionKey(answer.channel, answer.symbol, answer.interval)
         entry = self._entries.get(key)
-        return [key] if entry is not None and entry.phase is _Phase.SUBSCRIBED else []
+        return [key] if entry is not None and entry.phase is Phase.SUBSCRIBED else []
+
+    def _asked_before(self, keys: list[SubscriptionKey]) -> bool:
+        """Whether these were asked for twice here, and no other interval of their symbols ever.
+
+        The subscription that the exchange then holds for a symbol can only be ours.
+        """
+        ours = [key for key, entry in self._entries.items() if entry.asked]
+        return all(
+            self._entries[key].asked > 1
+            and not any(
+                o.symbol == key.symbol and o.interval not in {None, key.interval} for o in ours
+            )
+            for key in keys
+        )
 
     def _back_to_unsent(self, key: SubscriptionKey) -> None:
         entry = self._entries[key]
-        if entry.phase is _Phase.UNSUBSCRIBING:
-            entry.phase = _Phase.SUBSCRIBED
+        if entry.phase is Phase.UNSUBSCRIBING:
+            entry.phase = Phase.SUBSCRIBED
             self.acknowledged += 1
         else:
-            entry.phase = _Phase.IDLE
+            entry.phase = Phase.IDLE
             if not entry.wanted:
                 self._drop(key)
                 return

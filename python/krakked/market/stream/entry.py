@@ -1,0 +1,66 @@
+"""One subscription's life on one connection. Pure.
+
+The rules that move it are `subscriptions.SubscriptionTable`'s.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from krakked.market.stream.requests import SubscriptionState
+
+
+class Phase(Enum):
+    """What the wire has been told."""
+
+    IDLE = 0
+    SUBSCRIBING = 1
+    SUBSCRIBED = 2
+    UNSUBSCRIBING = 3
+
+
+class Entry:
+    """One subscription's life on one connection."""
+
+    __slots__ = (
+        "asked",
+        "live",
+        "mute",
+        "phase",
+        "reason",
+        "recycle_at_s",
+        "recycles",
+        "since_s",
+        "tries",
+        "wanted",
+    )
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.reason: str | None = None
+        self.recycles = 0
+        self.recycle_at_s = 0.0
+        self.reset(0.0)
+
+    def reset(self, now_s: float) -> None:
+        """Begin anew: nothing is acknowledged on a fresh connection."""
+        self.phase = Phase.IDLE
+        self.live = self.mute = False
+        self.since_s = now_s
+        self.tries = 0
+        self.asked = 0  # subscribe requests on this connection
+
+    @property
+    def state(self) -> SubscriptionState:
+        """Where it stands, for people."""
+        if not self.wanted:
+            return SubscriptionState.ENDED
+        if self.reason is not None:
+            return SubscriptionState.REFUSED
+        if self.mute:
+            return SubscriptionState.MUTE
+        if self.live:
+            return SubscriptionState.LIVE
+        if self.phase is Phase.SUBSCRIBED:
+            return SubscriptionState.ACKNOWLEDGED
+        return SubscriptionState.WANTED

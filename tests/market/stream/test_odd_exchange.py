@@ -1,0 +1,152 @@
+"""The exchange as odd as it is said to be: readings that no recording has settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from krakked.market.bars import OHLCBar
+from krakked.market.stream.filler import KEPT_S, GapFiller
+from krakked.market.stream.ledger import Hole
+from krakked.market.stream.reasons import DisconnectReason
+from krakked.market.stream.requests import Answer, SubscriptionKey, SubscriptionState
+from krakked.market.stream.subscriptions import SubscriptionTable
+from krakked.rest.wire import OHLCReply, OHLCRow
+from krakked.sandbox import SandboxSettings
+
+A, B, C = (SubscriptionKey("ohlc", symbol, 1) for symbol in ("A/USD", "B/USD", "C/USD"))
+OTHER_INTERVAL = "Already subscribed to one ohlc interval on this symbol"
+SMALL = SandboxSettings(pair_count=60, activity=5, quote_activity=0.2)
+
+
+def table_of(*keys: SubscriptionKey) -> SubscriptionTable:
+    table = SubscriptionTable()
+    table.want(keys)
+    table.connected(0.0)
+    return table
+
+
+def test_an_answer_that_comes_after_all_counts() -> None:
+    # A rate complaint names nobody, so it is laid at the oldest request's door; were it another's,
+    # the oldest one's acknowledgements still come.
+    table = table_of(A, B)
+    assert table.next_request(0.0) is not None
+    assert table.refused(Answer("subscribe"), "Exceeded msg rate", 0.0).slow_down
+    assert table.subscribed("ohlc", "A/USD", 1, 0.1) == A
+    assert table.acknowledged == 1
+    again = table.next_request(5.0)
+    assert again is not None
+    assert again.symbols == ("B/USD",)
+    assert table.subscribed("ohlc", "A/USD", 1, 5.1) is None  # a second one changes nothing
+    assert table.acknowledged == 1
+
+
+def test_our_own_interval_asked_for_again_is_no_refusal() -> None:
+    table = table_of(A, B)
+    assert table.next_request(0.0) is not None
+    table.tick(20.0)  # no answers: sent again
+    assert table.next_request(20.0) is not None
+    refusal = table.refused(Answer("subscribe", symbol="A/USD"), OTHER_INTERVAL, 20.1)
+    assert refusal.keys == ()
+    assert table.state(A)[0] is SubscriptionState.ACKNOWLEDGED
+
+
+def test_another_interval_of_ours_makes_it_one() -> None:
+    other = SubscriptionKey("ohlc", "A/USD", 5)
+    table = table_of(other, A)
+    assert table.next_request(0.0) is not None
+    assert table.next_request(0.0) is not None
+    assert table.subscribed("ohlc", "A/USD", 5, 0.1) == other
+    table.tick(20.0)
+    assert table.next_request(20.0) is not None
+    assert table.refused(Answer("subscribe", symbol="A/USD"), OTHER_INTERVAL, 20.1).keys == (A,)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_lost_acks_refuse_nobody(autojump_clock: Any, stage: Any, plain: bool) -> None:
+    settings = msgspec.structs.replace(
+        SMALL, plain_duplicates=plain, refusals_echo_req_id=False, lean_frames=True
+    )
+    lose = lambda exchange: exchange.faults.lose_acks(9)  # noqa: E731
+    async with stage(settings=settings, timeframes=("1m",), before=lose) as play:
+        await trio.sleep(30)  # sent again by then
+        (line,) = play.feed._fleet
+        states = line.table.states().values()
+        assert {state for state, _ in states} <= {
+            SubscriptionState.LIVE,
+            SubscriptionState.ACKNOWLEDGED,
+        }
+        assert line.connects == 1
+
+
+async def test_frames_without_what_came_in_2026(
+    autojump_clock: Any, stage: Any, true_candles: Any
+) -> None:
+    settings = msgspec.structs.replace(SMALL, lean_frames=True)
+    async with stage(settings=settings) as play:
+        await trio.sleep(200)
+        await play.exchange.faults.cut()
+        await trio.sleep(300)
+        assert true_candles(play, "XBTUSD", "1m") >= 7
+        assert play.reads.get_latest_price("XBTUSD").price > 0
+        assert all(c.malformed == 0 for c in play.feed.statistics().connections)
+
+
+async def test_the_handshake_names_us(autojump_clock: Any, stage: Any) -> None:
+    settings = msgspec.structs.replace(SMALL, require_stream_user_agent=True)
+    async with stage(settings=settings) as play:
+        assert play.reads.get_best_bid_ask("XBTUSD").ask > 0
+        reasons = {line.last_disconnect for line in play.feed._fleet}
+        assert DisconnectReason.REJECTED not in {r.reason for r in reasons if r is not None}
+
+
+class KeptReplies:
+    """REST whose first reply is as old as the servers in front make it."""
+
+    def __init__(self, *replies: Sequence[OHLCRow]) -> None:
+        self.replies = list(replies)
+
+    async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
+        rows = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        return OHLCReply(rows=tuple(rows), last=0)
+
+
+def row(time: int, close: str, count: int) -> OHLCRow:
+    return OHLCRow(time, "1", "9", "1", close, "2", "5", count)
+
+
+async def filled_by(rest: KeptReplies, until: float) -> list[list[OHLCBar]]:
+    hole = Hole("A/USD", 1, 60, 180)
+    given: list[list[OHLCBar]] = []
+    filler = GapFiller(
+        rest,
+        rest_name=lambda symbol: symbol,
+        fill=lambda _hole, bars: given.append(list(bars)) or [],
+        still=lambda _hole: True,
+        out=lambda _candles: None,
+    )
+    filler.add(hole)
+    with trio.move_on_after(until):
+        await filler.run()
+    return given
+
+
+async def test_a_kept_reply_fills_no_hole_with_an_unfinished_candle(autojump_clock: Any) -> None:
+    before = [row(60, "2", 3), row(120, "2", 1)]
+    after = [row(60, "2", 3), row(120, "7", 8), row(180, "7", 1)]
+    ((_, last, _),) = await filled_by(KeptReplies(before, after), KEPT_S + 1)
+    assert (last.time, last.close, last.count) == (120, 7.0, 8)
+
+
+async def test_a_pair_without_a_newer_row_holds_nobody_up(autojump_clock: Any) -> None:
+    (bars,) = await filled_by(KeptReplies([row(60, "2", 3)]), KEPT_S + 1)
+    assert [bar.time for bar in bars] == [60]
+
+
+async def test_a_number_that_is_none_ends_no_feed(autojump_clock: Any) -> None:
+    broken = [row(60, "x", 3), row(180, "2", 1)]
+    assert await filled_by(KeptReplies(broken), 1) == [[]]
