@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples on every machine: whoever changes something sees what it broke, not the luck of
+# the draw. `pytest --hypothesis-profile=random` looks for new ones.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, print_blob=True
+)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -164,5 +164,6 @@ def top_leverage(entry: Mapping[str, Any]) -> int:
         for step in entry[field]
     ]
     return max(
-        (int(step) for step in steps if isinstance(step, int | float)), default=int(bool(steps))
+        (int(step) for step in steps if isinstance(step, int | float) and math.isfinite(step)),
+        default=int(bool(steps)),
     )

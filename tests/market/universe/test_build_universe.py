@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
@@ -305,6 +305,7 @@ json_values = st.recursive(
 FIELDS = [*sorted(exchange()["XXBTZUSD"]), "unheard_of"]
 
 
+@example({"XXBTZUSD": {"leverage_buy": [float("inf"), float("nan")]}}, {})
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=8),
