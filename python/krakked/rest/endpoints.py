@@ -9,9 +9,10 @@ Source: "Spot REST", docs.kraken.com/api/docs/rest-api, one page per endpoint.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -31,6 +32,10 @@ from krakked.rest.wire import (
     WebSocketsToken,
     parse_api_key_info,
 )
+
+T = TypeVar("T")
+
+_Nothing = Annotated[list[Any], msgspec.Meta(max_length=0)]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,22 +81,22 @@ class TypedEndpoints(ABC):
         return decode_result(answer.envelope, SystemStatus, "SystemStatus")
 
     async def asset_pairs(self) -> dict[str, AssetPairInfo]:
-        """Ask for all pairs, by their REST key (``XXBTZUSD``)."""
+        """Ask for all pairs, by their REST key (``XXBTZUSD``); odd entries are left out."""
         answer = await self.fetch_public("AssetPairs")
-        return decode_result(answer.envelope, dict[str, AssetPairInfo], "AssetPairs")
+        return _fitting(answer.envelope, AssetPairInfo, "AssetPairs")
 
     async def asset_pairs_bytes(self) -> bytes:
         """Ask for all pairs; the whole reply body."""
         return (await self.fetch_public("AssetPairs")).body
 
     async def ticker(self, pairs: Sequence[str] | None = None) -> dict[str, TickerInfo]:
-        """Ask for tickers, by REST key.
+        """Ask for tickers, by REST key; odd entries are left out.
 
         Args:
             pairs: Any names REST accepts; None = all pairs in one call.
         """
         answer = await self.fetch_public("Ticker", {"pair": pairs})
-        return decode_result(answer.envelope, dict[str, TickerInfo], "Ticker")
+        return _fitting(answer.envelope, TickerInfo, "Ticker")
 
     async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
         """Ask for at most 720 closed candles and the running one.
@@ -133,16 +138,22 @@ class TypedEndpoints(ABC):
     async def balance(self) -> dict[str, str]:
         """Ask for the balances: asset id -> decimal text."""
         # no local name for answers to private calls: they would show in tracebacks with locals
-        return decode_result(
-            (await self.fetch_private("Balance")).envelope, dict[str, str], "Balance"
+        return _or_empty(
+            decode_result(
+                (await self.fetch_private("Balance")).envelope,
+                dict[str, str] | _Nothing,
+                "Balance",
+            )
         )
 
     async def balance_ex(self) -> dict[str, ExtendedBalance]:
         """Ask for the balances with credit and holds, by asset id."""
-        return decode_result(
-            (await self.fetch_private("BalanceEx")).envelope,
-            dict[str, ExtendedBalance],
-            "BalanceEx",
+        return _or_empty(
+            decode_result(
+                (await self.fetch_private("BalanceEx")).envelope,
+                dict[str, ExtendedBalance] | _Nothing,
+                "BalanceEx",
+            )
         )
 
     async def api_key_info(self) -> ApiKeyInfo:
@@ -159,6 +170,27 @@ class TypedEndpoints(ABC):
             WebSocketsToken,
             "GetWebSocketsToken",
         )
+
+
+def _fitting(envelope: Envelope, kind: type[T], endpoint: str) -> dict[str, T]:
+    """Decode the entries that have the documented shape: one odd pair must not cost all others."""
+    entries: dict[str, msgspec.Raw] = decode_result(envelope, dict[str, msgspec.Raw], endpoint)
+    decoder = msgspec.json.Decoder(kind)
+    fitting: dict[str, T] = {}
+    for name, entry in entries.items():
+        with contextlib.suppress(msgspec.ValidationError):
+            fitting[name] = decoder.decode(entry)
+    if entries and not fitting:
+        raise unreadable(endpoint, "no entry has the documented shape")
+    return fitting
+
+
+def _or_empty(assets: dict[str, T] | list[Any]) -> dict[str, T]:
+    """Take ``[]`` for ``{}``, where there is nothing.
+
+    ``OpenPositions`` was seen to do that; of an account without any balance nothing is recorded.
+    """
+    return assets if isinstance(assets, dict) else {}
 
 
 def _trades_params(pair: str, since_ns: int, count: int) -> dict[str, Value]:

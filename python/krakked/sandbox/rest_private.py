@@ -13,9 +13,9 @@ Endpoint = Callable[[Venue, Key, Call], object]
 
 
 def balance(venue: Venue, key: Key, call: Call) -> object:
-    """Balance: asset id to decimal string."""
+    """Balance: asset id to decimal string; a list for nothing, as with OpenPositions (a guess)."""
     del key, call
-    return dict(venue.accounts.balances)
+    return dict(venue.accounts.balances) or []
 
 
 def extended_balance(venue: Venue, key: Key, call: Call) -> object:
@@ -25,7 +25,7 @@ def extended_balance(venue: Venue, key: Key, call: Call) -> object:
     return {
         asset: {"balance": amount, "credit": none, "credit_used": none, "hold_trade": none}
         for asset, amount in venue.accounts.balances.items()
-    }
+    } or []
 
 
 def trade_balance(venue: Venue, key: Key, call: Call) -> object:
