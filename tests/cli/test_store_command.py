@@ -55,7 +55,7 @@ def test_check_says_what_is_missing(store: OHLCStore, capsys: pytest.CaptureFixt
     store.append_bars("XBTUSD", "1m", [bar(5)], source=Source.ARCHIVE)
     assert krakked_store("check", "--pair", "XBTUSD", "--timeframe", "1m") == 1
     out = capsys.readouterr().out
-    assert "3: 2026-11-01 00:02" in out
+    assert "XBTUSD 1m: 3 missing: 2026-11-01 00:02 to 2026-11-01 00:05\n" in out
     assert "krakked store repair" in out
     assert krakked_store("check", "--pair", "ETHUSD") == 0
     assert "Nothing of ETHUSD is stored" in capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_check_says_what_is_missing(store: OHLCStore, capsys: pytest.CaptureFixt
 
 
 def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixture[str]) -> None:
-    store.append_bars("XBTUSD", "1m", [bar(0)])
+    store.append_bars("XBTUSD", "1m", [bar(0)], covered=(START, START + 60))
     assert krakked_store("verify") == 0
     path = next(store.root.rglob("*.parquet"))
     path.write_bytes(path.read_bytes()[:-5])
@@ -74,6 +74,8 @@ def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixtu
     assert krakked_store("repair", "--offline") == 0
     assert "the damaged file is" in capsys.readouterr().out
     assert krakked_store("verify") == 0
+    assert krakked_store("check") == 1  # what was lost stays known, for a repair with a network
+    assert "1 missing: 2026-11-01 00:00 to" in capsys.readouterr().out
 
 
 def test_repair_says_that_a_file_was_removed(

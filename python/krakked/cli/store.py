@@ -24,6 +24,9 @@ from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.store.upkeep import Finding
 from krakked.market.timeframes import MINUTES, interval_s
 
+STRETCHES_TOLD = 3
+"""Missing stretches of a series that `check` spells out."""
+
 _ACTIONS = {
     "check": "every series: from when to when, and what is missing",
     "verify": "read every file and check checksums, order and duplicates",
@@ -98,43 +101,58 @@ def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, 
 
 def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
     table = Table("pair", "timeframe", "first", "last", "no trade", "missing", box=None)
-    status = 0
+    for column in table.columns:
+        column.no_wrap = True
+    told: list[str] = []
     chosen = _chosen(store, arguments)
     for pair, timeframe in chosen:
         try:
-            row, whole = _row(store, pair, timeframe)
+            row, missing = _row(store, pair, timeframe)
         except StoreCorruptError as error:
-            row, whole = ("", "", "", f"[red]{escape(str(error))}[/]"), False
+            row, missing = ("", "", "", "[red]damaged[/]"), str(error)
         table.add_row(escape(pair), timeframe, *row)
-        status = status if whole else 1
+        if missing:
+            told.append(f"{pair} {timeframe}: {missing}")
     if not chosen:
         asked = [word for word in (arguments.pair, arguments.timeframe) if word is not None]
         of_it = f" of {' '.join(asked)}" if asked else ""
         console.print(f"Nothing{escape(of_it)} is stored in {escape(str(store.root))}.")
         return 0
     console.print(table)
-    if status:
-        console.print("To fetch what Kraken still has: krakked store repair")
-    return status
+    if not told:
+        return 0
+    console.print()
+    for line in told:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print("To fetch what Kraken still has: krakked store repair")
+    return 1
 
 
-def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, str, str], bool]:
+def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, str, str], str]:
+    """Give the row of a series, and what is missing in words; empty when nothing is."""
     step_s = interval_s(timeframe)
     gaps = store.gaps(pair, timeframe)
     first = store.first_stored(pair, timeframe)
     last = store.last_closed(pair, timeframe)
     missing = [gap for gap in gaps if gap.kind is GapKind.MISSING]
-    empty = sum(gap.end_s - gap.start_s for gap in gaps if gap.kind is GapKind.NO_TRADE)
-    return (_time(first), _time(last), str(empty // step_s), _told(missing, step_s)), not missing
+    absent = _bars_in(missing, step_s)
+    empty = _bars_in([gap for gap in gaps if gap.kind is GapKind.NO_TRADE], step_s)
+    count = f"[yellow]{absent:,}[/]" if missing else "none"
+    return (_time(first), _time(last), f"{empty:,}", count), _told(missing, absent)
 
 
-def _told(missing: list[Gap], step_s: int) -> str:
+def _bars_in(gaps: list[Gap], step_s: int) -> int:
+    return sum(gap.end_s - gap.start_s for gap in gaps) // step_s
+
+
+def _told(missing: list[Gap], bars: int) -> str:
     if not missing:
-        return "none"
-    count = sum(gap.end_s - gap.start_s for gap in missing) // step_s
-    where = f"{_time(missing[0].start_s)} to {_time(missing[0].end_s)}"
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return f"[yellow]{count}[/]: {where}{more}"
+        return ""
+    where = ", ".join(
+        f"{_time(gap.start_s)} to {_time(gap.end_s)}" for gap in missing[:STRETCHES_TOLD]
+    )
+    more = len(missing) - STRETCHES_TOLD
+    return f"{bars:,} missing: {where}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _time(moment_s: int | None) -> str:
@@ -151,14 +169,17 @@ def _verify(console: Console, store: OHLCStore) -> int:
     for finding in findings:
         _print_finding(console, finding)
     if findings:
-        console.print(f"{len(findings)} problems. To mend them: krakked store repair")
+        noun = "problem" if len(findings) == 1 else "problems"
+        console.print(f"{len(findings)} {noun}. To mend that: krakked store repair")
         return 1
     console.print(f"{len(store.series())} series verified, every file is sound.")
     return 0
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
-    console.print(f"[red]{escape(finding.path)}[/]: {escape(finding.problem)}", soft_wrap=True)
+    # Some problems begin with the path themselves.
+    problem = finding.problem.removeprefix(f"{finding.path} ")
+    console.print(f"[red]{escape(finding.path)}[/]: {escape(problem)}", soft_wrap=True)
 
 
 def _repair_files(console: Console, store: OHLCStore) -> int:

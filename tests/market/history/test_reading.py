@@ -146,6 +146,28 @@ async def test_a_fast_clock_closes_no_running_candle_while_krakens_is_unknown(
     assert bars == expected(rest, 60, running_s - 240, running_s + 60)
 
 
+@pytest.mark.parametrize("way", ["get_ohlc", "repair"])
+async def test_what_the_store_lost_is_fetched_again(
+    exchange: Any, history: Any, store: Any, way: str
+) -> None:
+    rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
+    reader = history(rest)
+    bars = await reader.get_ohlc("XBTUSD", "1m", 50)
+    for path in store.root.rglob("*.parquet"):
+        if way == "get_ohlc":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-9])
+            store.repair()
+    if way == "repair":
+        report = await reader.repair("XBTUSD", "1m")
+        assert report.bars >= 50
+        assert report.missing == ()
+    assert await reader.get_ohlc("XBTUSD", "1m", 50) == bars
+    assert len(rest.calls) == 2
+    assert store.verify() == []
+
+
 async def test_what_cannot_be_answered_is_refused_before_any_call(
     exchange: Any, history: Any
 ) -> None:

@@ -175,7 +175,7 @@ def test_a_file_that_somebody_removed_is_missing_and_nothing_is_made_up_for_it(
         assert [(p.kept, p.moved_to, p.start_s) for p in report.partitions] == [(0, None, START)]
         assert store.verify() == []
     assert store.coverage("XBTUSD", "1m")[0] == CoverageRange(bars[0].time, START, Source.REST)
-    assert Gap(START, end, GapKind.MISSING) in store.gaps("XBTUSD", "1m", until=end)
+    assert Gap(START, end, GapKind.MISSING) in store.gaps("XBTUSD", "1m")
     assert store.get_bars("XBTUSD", "1m", until=end) == bars[:700]
     store.append_bars("XBTUSD", "1m", bars, covered=(bars[0].time, bars[-1].time + 60))
     assert store.get_bars("XBTUSD", "1m") == bars

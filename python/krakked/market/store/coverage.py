@@ -94,6 +94,8 @@ class Coverage(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = ()
     """Partitions that were there when this was written: one that is not any more takes its claims
     with it."""
+    lost: tuple[Range, ...] = ()
+    """What had been answered for and is not stored any more: missing, though nothing is beyond."""
 
     def with_range(self, source: Source, covered: Range) -> Coverage:
         """Add a range; gives `self` when it was known already."""
@@ -101,16 +103,18 @@ class Coverage(msgspec.Struct, frozen=True):
         joined = union([*known, covered])
         if joined == known:
             return self
-        return Coverage({**self.by_source, source: joined}, self.files)
+        left = tuple(subtract(self.lost, [covered]))
+        return Coverage({**self.by_source, source: joined}, self.files, left)
 
     def without(self, lost: Range) -> Coverage:
-        """Take a range away from every source."""
+        """Take a range away from every source, and remember what of it had been known."""
         remaining = {s: subtract(r, [lost]) for s, r in self.by_source.items()}
-        return Coverage({s: r for s, r in remaining.items() if r}, self.files)
+        known = union([*self.lost, *intersect(self.all(), lost)])
+        return Coverage({s: r for s, r in remaining.items() if r}, self.files, tuple(known))
 
     def with_files(self, files: Iterable[str]) -> Coverage:
         """Name the partitions that are there."""
-        return Coverage(self.by_source, tuple(sorted(files)))
+        return Coverage(self.by_source, tuple(sorted(files)), self.lost)
 
     def all(self) -> list[Range]:
         """Ranges that any source has answered for."""
@@ -143,12 +147,13 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     version: int
     ranges: dict[str, list[Range]]
     files: tuple[str, ...] = ()
+    lost: tuple[Range, ...] = ()
 
 
 def encode(coverage: Coverage) -> bytes:
     """Give the file's bytes: one line of JSON, one line with its CRC-32."""
     document = _Document(
-        1, {s.name: r for s, r in sorted(coverage.by_source.items())}, coverage.files
+        1, {s.name: r for s, r in sorted(coverage.by_source.items())}, coverage.files, coverage.lost
     )
     body = msgspec.json.encode(document)
     return body + b"\n%08x\n" % zlib.crc32(body)
@@ -169,4 +174,8 @@ def decode(data: bytes) -> Coverage:
         raise ValueError("it is no coverage document") from error
     if document.version != 1:
         raise ValueError(f"version {document.version} is newer than this krakked")
-    return Coverage({Source[name]: union(r) for name, r in document.ranges.items()}, document.files)
+    return Coverage(
+        {Source[name]: union(r) for name, r in document.ranges.items()},
+        document.files,
+        document.lost,
+    )

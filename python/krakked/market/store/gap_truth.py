@@ -45,8 +45,8 @@ def gaps(
         tables: Rows of the window, piece by piece, each in order; each row counts as present.
         coverage: What sources have answered for.
         step_s: Interval in seconds.
-        since_s: Start of the window, or None for where the knowledge starts.
-        until_s: End of the window (excluded), or None for where it ends.
+        since_s: Start of the window, or None for where the knowledge starts, lost or not.
+        until_s: End of the window (excluded), or None for where it ends, lost or not.
     """
     present: list[Range] = []
     traded: list[Range] = []
@@ -55,10 +55,11 @@ def gaps(
             present += runs(table.column("time"), step_s)
             traded += runs(_traded_times(table), step_s)
     known = union([*present, *coverage.all()])
-    if not known:
+    stretch = union([*known, *coverage.lost])
+    if not stretch:
         return [] if since_s is None or until_s is None else _named([(since_s, until_s)], [])
-    start = known[0][0] if since_s is None else since_s
-    end = known[-1][1] if until_s is None else until_s
+    start = stretch[0][0] if since_s is None else since_s
+    end = stretch[-1][1] if until_s is None else until_s
     if start >= end:
         return []
     window = (start, end)
