@@ -10,7 +10,7 @@ import trio
 
 from krakked.config.settings import MarginEligible, RestSettings, UniverseSettings
 from krakked.market.history.backfill import History
-from krakked.market.history.deep import since_of
+from krakked.market.history.deep import believed_last, since_of
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.universe import build_universe
 from krakked.rest.client import RestClient
@@ -56,6 +56,14 @@ async def test_a_last_that_is_no_time_ends_no_walk(
     bars = store.get_bars("XBTUSD", "1h")
     truth = old.candles(HOUR, LISTED_S, LISTED_S + 1000 * HOUR)
     assert [(bar.time, bar.count) for bar in bars] == [(row.time, row.count) for row in truth]
+
+
+def test_last_is_believed_when_it_is_the_time_of_the_last_trade() -> None:
+    assert believed_last(1_790_359_841_138_228_746, 1_790_359_841_138_228_700)
+    assert believed_last(1_381_095_255_837_651_000, 1_381_095_255_837_700_000)  # four decimals
+    for last in (None, 0, 179_035_984_113, 1_790_359_841, 1_790_359_842_138_228_746):
+        assert believed_last(last, 1_790_359_841_138_228_700) is None
+    assert believed_last(1_790_359_841_138_228_746, None) is None
 
 
 async def test_since_is_never_shorter_than_19_digits(old: Any, history: Any) -> None:

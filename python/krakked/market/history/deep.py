@@ -31,6 +31,9 @@ SLACK_NS: Final = 1_000
 LEAST_SINCE_NS: Final = 10**18
 """A `since` of fewer than 19 digits is misread by Kraken. It lies before the first trade: 2001."""
 
+BELIEVED_NS: Final = 1_000_000
+"""A page's `last` is the time of its last trade; old replies give that with four decimals only."""
+
 FLUSH_PAGES: Final = 20
 """Pages after which complete candles are stored: at most so many calls are lost to a kill."""
 
@@ -150,7 +153,7 @@ def believed_last(last: int | None, last_row_ns: int | None) -> int | None:
 
     Now and then it is something else, of fewer than 19 digits; other clients met that, too.
     """
-    if last is None or last_row_ns is None or abs(last - last_row_ns) > SLACK_NS:
+    if last is None or last_row_ns is None or abs(last - last_row_ns) > BELIEVED_NS:
         return None
     return last
 
