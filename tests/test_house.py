@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,13 @@ def test_only_named_modules_touch_the_compiled_core() -> None:
             continue
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         assert any(name == who or name.startswith(f"{who}.") for who in CORE_READERS), name
+
+
+def test_importing_krakked_loads_no_library_that_nobody_asked_for() -> None:
+    code = (
+        "import sys, krakked;"
+        "print([m for m in ('pandas', 'polars', 'duckdb', 'starlette', 'hypercorn', 'keyring')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

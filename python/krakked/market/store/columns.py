@@ -30,7 +30,7 @@ SCHEMA: Final = pa.schema(
 )
 """Columns of every stored table: the fields of `OHLCBar` in order, then `source` (`Source`)."""
 
-EMPTY: Final = SCHEMA.empty_table()
+EMPTY: Final = pa.Table.from_batches([], schema=SCHEMA)  # `empty_table()` would import pandas
 
 
 @overload
