@@ -14,7 +14,7 @@ from krakked.market.stream.facts import (
     PairStream,
 )
 from krakked.market.stream.requests import SubscriptionState
-from krakked.rest.health import LimiterStatus, RestStatus
+from krakked.rest.health import LimiterStatus, NonceStatus, RestStatus
 
 NAMES_SHOWN = 5
 """How many pairs a reason spells out."""
@@ -41,7 +41,7 @@ class Freshness(StrEnum):
     MUTE = "mute"
     """Acknowledged, but the exchange sends nothing."""
     STALE = "stale"
-    """Older than the tolerance, and the connection is down."""
+    """Older than the tolerance while the connection is down, or from before the machine slept."""
     REFUSED = "refused"
     """The exchange refused the subscription."""
     WAITING = "waiting"
@@ -104,6 +104,8 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Coming maintenance as the exchange sent it (raw JSON of an undocumented shape), or empty."""
     limiter: LimiterStatus
     """How REST calls are held back: spacing, the private counter, lock-out, who waits."""
+    nonce: NonceStatus | None
+    """The nonces of the key in use; None without credentials."""
     clock_ahead_s: float | None
     """How far this machine's clock is ahead of Kraken's; None = not measured."""
     universe_pairs: int
@@ -140,6 +142,7 @@ def assemble_status(
     )
     fresh = sum(1 for pair in pairs.values() if pair.freshness is Freshness.LIVE)
     findings = _findings(rest, feed, pairs, universe_from_copy, universe_age_s)
+    notes = _notes(feed)
     live_is_down = feed is not None and bool(pairs) and not ws_connected and fresh == 0
     rest_is_down = rest.reachable is False
     if rest_is_down and (feed is None or live_is_down):
@@ -150,8 +153,8 @@ def assemble_status(
         verdict = Verdict.OK
     return DataStatus(
         verdict=verdict,
-        reasons=tuple(reason for reason, _ in findings),
-        next_action=findings[0][1] if findings else "Nothing to do.",
+        reasons=tuple(reason for reason, _ in [*findings, *notes]),
+        next_action=next((action for _, action in [*findings, *notes]), "Nothing to do."),
         rest_reachable=rest.reachable,
         rest_last_error=rest.last_error,
         ws_connected=ws_connected,
@@ -170,6 +173,7 @@ def assemble_status(
         system=feed.system if feed is not None else None,
         maintenance=feed.maintenance if feed is not None else "",
         limiter=rest.limiter,
+        nonce=rest.nonce,
         clock_ahead_s=rest.clock_ahead_s,
         universe_pairs=len(universe_pairs),
         universe_age_s=universe_age_s,
@@ -181,13 +185,13 @@ def judge_pair(stream: PairStream, stale_after_s: float) -> PairFreshness:
     """Say how far a pair's ticker may be trusted."""
     if stream.state is SubscriptionState.REFUSED:
         freshness = Freshness.REFUSED
-    elif stream.age_s is not None and stream.age_s <= stale_after_s:
+    elif stream.age_s is not None and stream.age_s <= stale_after_s and not stream.slept:
         freshness = Freshness.LIVE
     elif stream.state is SubscriptionState.MUTE:
         freshness = Freshness.MUTE
     elif stream.age_s is None:
         freshness = Freshness.WAITING
-    elif stream.connected:
+    elif stream.connected and not stream.slept:
         freshness = Freshness.QUIET
     else:
         freshness = Freshness.STALE
@@ -234,6 +238,18 @@ def _findings(
             )
         )
     return found
+
+
+def _notes(feed: FeedStatistics | None) -> list[tuple[str, str]]:
+    """Give what one should know although nothing is wrong."""
+    if feed is None or not feed.maintenance:
+        return []
+    return [
+        (
+            f"Kraken announces maintenance: {feed.maintenance}",
+            "See status.kraken.com; krakked reconnects by itself afterwards.",
+        )
+    ]
 
 
 def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> list[tuple[str, str]]:

@@ -385,6 +385,9 @@ class RestClient(TypedEndpoints):
                 retry_budget=self._budget.tokens,
                 waiting=self.why_waiting(),
             ),
+            nonce=self._private_gate.nonce_status(self._nonce_window)
+            if self._private_gate
+            else None,
         )
 
 

@@ -31,6 +31,22 @@ class LimiterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that wait now, the longest waiting first."""
 
 
+class NonceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The nonces of the key in use; nothing of the key itself."""
+
+    last: int | None
+    """Highest nonce given by any process here, in nanoseconds; None before the first call."""
+    ahead_s: float | None
+    """How far that is ahead of our wall clock. Well above 0 says that the clock was set back, or
+    that the machine lost power and went on from a mark; None before the first call."""
+    window: int | None
+    """Nonce window of the key as Kraken told it; None = not asked (`api_key_info` asks)."""
+    overlap: bool
+    """Whether the window lets calls be in flight together; else they go one after the other."""
+    shared: bool
+    """Whether the processes of this machine share the record; False = this object alone."""
+
+
 class RestStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether Kraken's REST API can be reached, from the calls made so far."""
 
@@ -46,3 +62,5 @@ class RestStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The newest warnings, oldest first, at most 20."""
     limiter: LimiterStatus
     """How the calls are being held back."""
+    nonce: NonceStatus | None = None
+    """The nonces of the key in use; None without credentials."""

@@ -27,8 +27,9 @@ from krakked.errors import (
 from krakked.network import Clock
 from krakked.rest import breaker, limits
 from krakked.rest.breaker import BreakerState
+from krakked.rest.health import NonceStatus
 from krakked.rest.limits import SECOND_NS, CounterRule, Outcome, Plan, PrivateState, Reason
-from krakked.rest.nonces import NonceState, after_power_cut, next_nonce
+from krakked.rest.nonces import NonceState, after_power_cut, may_overlap, next_nonce
 from krakked.rest.shared_state import Change, SharedState, boot_name, same_boot
 from krakked.rest.waits import Wait, WaitBoard, wait_for
 
@@ -84,6 +85,7 @@ class PrivateGate:
         lock_timeout_s: float = 60.0,
     ) -> None:
         self._state: SharedState[KeyRecord] = SharedState(path, KeyRecord, clock)
+        self._shared = path is not None
         self._clock = clock
         self._rule = rule
         self._board = board
@@ -92,6 +94,18 @@ class PrivateGate:
         self._boot = boot_name(clock.wall_ns(), clock.elapsed_ns())
         self.latest: KeyRecord | None = None
         """The record as last seen; for the health report."""
+
+    def nonce_status(self, window: int | None) -> NonceStatus:
+        """Give the state of the key's nonces as last seen; `window` as Kraken told it."""
+        last = self.latest.nonce.last if self.latest is not None else 0
+        ahead_s = (last - self._clock.wall_ns()) / SECOND_NS
+        return NonceStatus(
+            last=last or None,
+            ahead_s=ahead_s if last else None,
+            window=window,
+            overlap=may_overlap(window),
+            shared=self._shared,
+        )
 
     @asynccontextmanager
     async def passage(self, endpoint: str, *, overlap: bool = False) -> AsyncIterator[Passage]:

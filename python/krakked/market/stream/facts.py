@@ -62,6 +62,8 @@ class PairStream(msgspec.Struct, frozen=True, kw_only=True):
     """Timeframes whose candles are known to be missing although acknowledged."""
     connected: bool = True
     """Whether the connection that carries the ticker is up."""
+    slept: bool = False
+    """Whether the machine has slept since the newest ticker, so that its age proves nothing."""
 
 
 class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):

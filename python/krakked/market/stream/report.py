@@ -46,10 +46,14 @@ class ReportedFeed(Protocol):
         """Whether its connection is up."""
         ...
 
+    def resumed_ns(self) -> int:
+        """Elapsed time of the newest resume from suspend; 0 when there was none."""
+        ...
+
 
 def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
     """Give how every streamed pair stands, by canonical name."""
-    now_ns = feed.clock.elapsed_ns()
+    now_ns, resumed_ns = feed.clock.elapsed_ns(), feed.resumed_ns()
     intervals = [(t, parse_timeframe(t)) for t in feed.timeframes]
     streams: dict[str, PairStream] = {}
     for canonical in feed.names.pairs:
@@ -65,6 +69,7 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
             refused_timeframes=_those(candles, SubscriptionState.REFUSED),
             mute_timeframes=_those(candles, SubscriptionState.MUTE),
             connected=feed.line_is_up(key),
+            slept=updated_ns is not None and updated_ns < resumed_ns,
         )
     return streams
 
