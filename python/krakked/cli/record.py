@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,32 +34,60 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         file = Path(arguments.file).open("xb")  # noqa: SIM115 - closed below
     except OSError as error:
-        console.print(f"[red]{arguments.file}: {error.strerror}[/]")
+        console.print(f"{arguments.file}: {error.strerror}", markup=False)
         return 1
-    with file:
-        recorder = FrameRecorder(file)
-        try:
-            trio.run(record, recorder, arguments.pairs or None, arguments.seconds)
-        finally:
-            console.print(f"{recorder.frames:,} frames in {arguments.file}")
+    recorder = FrameRecorder(file)
+    try:
+        trio.run(record, recorder, arguments.pairs or None, arguments.seconds)
+    finally:
+        recorder.close()
+        console.print(f"{recorder.frames:,} frames in {arguments.file}", markup=False)
+        if not recorder.frames:
+            Path(arguments.file).unlink(missing_ok=True)
+    if recorder.error is not None:
+        console.print(f"{arguments.file}: {recorder.error.strerror}", markup=False)
+        return 1
     return 0
 
 
 class FrameRecorder:
-    """Writes each frame as one line."""
+    """Writes each frame as one line.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Args:
+        file: Where to.
+        now_ns: Unix time in nanoseconds.
+    """
+
+    def __init__(self, file: BinaryIO, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._file = file
+        self._now_ns = now_ns
         self._numbers: dict[str, int] = {}
         self.frames = 0
         self.url = ""
+        self.error: OSError | None = None
+        """What ended the recording early: a full disk, say."""
+        self.failed = trio.Event()
 
     def __call__(self, connection: str, text: str) -> None:
-        """Write one frame."""
+        """Write one frame; after a failure, nothing more."""
+        if self.error is not None:
+            return
         number = self._numbers.setdefault(connection, len(self._numbers))
-        line = {"t_ns": time.time_ns(), "connection": number, "url": self.url, "frame": text}
-        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        line = {"t_ns": self._now_ns(), "connection": number, "url": self.url, "frame": text}
+        try:
+            self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            self.error = error
+            self.failed.set()
+            return
         self.frames += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            self._file.close()
+        except OSError as error:  # the last frames did not fit
+            self.error = self.error or error
 
 
 async def record(recorder: FrameRecorder, pairs: list[str] | None, seconds: float | None) -> None:
@@ -67,4 +96,4 @@ async def record(recorder: FrameRecorder, pairs: list[str] | None, seconds: floa
     recorder.url = config.market_data.ws.url
     with trio.move_on_after(float("inf") if seconds is None else seconds):
         async with krakked.open_kraken(config, pairs=pairs, on_frame=recorder):
-            await trio.sleep_forever()
+            await recorder.failed.wait()

@@ -221,7 +221,7 @@ class Connection:
                 self._closed(closed.reason)
                 return
             if self._on_frame is not None and isinstance(message, str):
-                self._on_frame(message)
+                self._record(self._on_frame, message)
             self.tap.apply_message(message, self._clock.elapsed_ns())
             self._frames()
 
@@ -285,6 +285,13 @@ class Connection:
                 self.stop(DisconnectReason.UNANSWERED, "subscriptions were left unanswered")
 
     # --- inside ---
+
+    def _record(self, on_frame: Callable[[str], None], message: str) -> None:
+        try:
+            on_frame(message)
+        except Exception as error:  # a recorder's trouble is not the stream's
+            log.error("recording ended: %s: %s", type(error).__name__, error)
+            self._on_frame = None
 
     def _now_s(self) -> float:
         return self._clock.elapsed_ns() / 1e9
