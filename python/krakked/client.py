@@ -122,7 +122,10 @@ class Kraken:
         """
         change = await self._source.refresh()
         if self._feed is not None and self._follows_universe:
-            self._feed.set_pairs(self._source.current.pairs)
+            # What the user has added to the stream or taken out of it by hand stays that way.
+            gone, table = set(change.delisted), self._source.table
+            kept = [pair for pair in self._feed.pairs if pair not in gone and pair in table]
+            self._feed.set_pairs([*kept, *change.listed])
         return change
 
     # --- live data -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from krakked.market.stream.crosscheck import TickerSource
 from krakked.market.stream.exchange_time import ExchangeTime
 from krakked.market.stream.filler import GapFiller, OHLCSource
 from krakked.market.stream.ledger import CandleLedger, Hole, Series, SeriesCandle
+from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.symbols import SymbolNames
 from krakked.market.timeframes import LABELS
 from krakked.network import Clock
@@ -32,6 +33,10 @@ TRUST_WALL_S: Final = 60.0
 """So long nothing is closed by the wall clock alone: it may be wrong from the start."""
 STAMPS_A_TICK: Final = 16
 """Tickers looked at in one tick to learn the exchange's time."""
+UNWRITTEN_LIMIT: Final = 100_000
+"""Closed candles kept for the next try while they cannot be written; then the oldest go."""
+DAY: Final = 1440
+"""Minutes; up to here candles open at multiples of their interval, by the unix clock."""
 LAST_WRITE_S: Final = 5.0
 """At the end, the last closed candles get so long to be written."""
 
@@ -99,11 +104,13 @@ class CandleDesk:
         self._without_snapshot: dict[Series, float] = {}
         self._unwritten: list[CandleClosed] = []
         self._more = trio.Event()
+        self._limiter = LogLimiter()
         self.closed = 0
         """Closed candles given out."""
         self.journal_errors = 0
-        """Batches that `on_closed` could not take."""
+        """How often `on_closed` could not take a batch."""
         self.last_journal_error: str | None = None
+        """Why the newest batch could not be written; None once it was."""
 
     @property
     def open_holes(self) -> int:
@@ -128,6 +135,8 @@ class CandleDesk:
             return
         ready: list[SeriesCandle] = []
         for symbol, interval, open_s, open_, high, low, close, vwap, volume, trades in closed:
+            if interval <= DAY and open_s % (interval * 60):
+                continue  # no candle of this interval opens then; no store would take it
             bar = OHLCBar(open_s, open_, high, low, close, vwap, volume, trades)
             ready += self._ledger.closed(SeriesCandle(symbol, interval, bar, Source.WEBSOCKET))
         self._give_out(ready)
@@ -230,12 +239,22 @@ class CandleDesk:
     async def _write_batch(self) -> None:
         while self._unwritten and self._on_closed is not None:
             batch, self._unwritten = self._unwritten, []
+            written = False
             try:
                 await self._on_closed(batch)
-            except (KrakkedError, OSError) as error:
+                written = True
+            except Exception as error:  # whatever it is, prices go on
                 self.journal_errors += 1
                 self.last_journal_error = f"{type(error).__name__}: {error}"
-                log.error("%d closed candles could not be written: %s", len(batch), error)
+                more = self._limiter.admit("journal", self._clock.elapsed_ns() / 1e9)
+                if more is not None:
+                    log.error("closed candles could not be written: %s%s", error, more)
+            finally:
+                if not written:  # tried again with the next ones, or at the end
+                    self._unwritten = (batch + self._unwritten)[-UNWRITTEN_LIMIT:]
+            if not written:
+                return
+            self.last_journal_error = None
 
     # --- inside ---
 
@@ -261,5 +280,5 @@ class CandleDesk:
             self._hub.publish(event)
             if self._on_closed is not None:
                 self._unwritten.append(event)
-        if self._unwritten:
+        if candles and self._unwritten:
             self._more.set()

@@ -67,7 +67,7 @@ class Feed:
         rest: Fills candles missed over an outage and tells silence from quiet; None does without
             (holes are then left, and counted).
         on_closed: Gets closed candles in batches, to be journaled. An error of it is logged and
-            counted, never fatal.
+            counted, never fatal; the batch comes again together with the next one.
         pairs: What to stream from the start, any spelling.
         on_frame: Gets (connection name, text) of every frame, for recording; slower.
         random: Chance for the jitter.
@@ -309,14 +309,15 @@ class Feed:
 
     # --- what the lines say (see `krakked.market.stream.line.LineHooks`) ---
 
-    def greeted(self, line: Line, system: str, raw_json: str) -> None:
+    def greeted(self, line: Line, system: str | None, raw_json: str) -> None:
         """Take a status frame: the exchange's state, and a reconnect when there was a loss."""
-        self._maintenance = coming_maintenance(raw_json)
         if line.down_since_s is not None:
             gap_s = self._now_s() - line.down_since_s
             line.down_since_s = None
             self.hub.publish(Reconnected(connection=line.name, gap_s=gap_s))
-        if system != self.system:
+        if system is not None:
+            self._maintenance = coming_maintenance(raw_json)
+        if system not in {None, self.system}:
             self.system = system
             self.hub.publish(MarketStatus(system=system))
 

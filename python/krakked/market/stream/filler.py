@@ -15,6 +15,8 @@ from krakked.market.stream.ledger import Hole, SeriesCandle
 RETRY_S: Final = (2.0, 5.0, 15.0, 60.0, 120.0, 300.0)
 """Waits between tries for one hole; after the last it is given up and counted."""
 
+REST_ROWS: Final = 720
+"""OHLC gives no more candles than these, the newest. Source: Kraken REST "Get OHLC Data"."""
 KEPT_S: Final = 3.0
 """The servers in front hand out replies that are up to 2 s old; after this a fresh one comes."""
 
@@ -151,6 +153,12 @@ class GapFiller:
                 continue
             except (KrakkedError, ValueError):  # ValueError: a number that is none
                 break
+            if len(bars) >= REST_ROWS and bars[0].time >= hole.since_s + hole.interval * 60:
+                self.unfilled += 1
+                log.warning(
+                    "candles of %s %dm from %d to %d are older than REST reaches and stay missing",
+                    *(name, hole.interval, hole.since_s, bars[0].time),
+                )
             self._out(self._fill(hole, bars))
             return
         if self._still(hole):

@@ -73,8 +73,9 @@ class Fleet:
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten."""
-        table = self._table()
-        self._remove([table.resolve(pair) for pair in pairs])
+        table, names = self._table(), self.names
+        # A delisted pair may have left the table by now.
+        self._remove([pair if names.symbol(pair) else table.resolve(pair) for pair in pairs])
         self._follow()
 
     def set_pairs(self, pairs: Iterable[str]) -> None:

@@ -28,12 +28,16 @@ from krakked.market.stream.requests import (
     UNSUBSCRIBE,
     Answer,
     SubscriptionKey,
+    SubscriptionState,
 )
 from krakked.market.stream.subscriptions import SubscriptionTable
 from krakked.network import Clock, Network
 
 MUTE_RECONNECT_S = 300.0
 """A connection all of whose tickers are mute is replaced, at most so often."""
+NAMED = 100
+"""So many refused subscriptions one log line names."""
+REFUSED = SubscriptionState.REFUSED
 
 log = logging.getLogger("krakked.stream")
 
@@ -41,8 +45,8 @@ log = logging.getLogger("krakked.stream")
 class LineHooks(Protocol):
     """What a line tells its feed. All plain calls; none may raise or wait."""
 
-    def greeted(self, line: Line, system: str, raw_json: str) -> None:
-        """Take a status frame."""
+    def greeted(self, line: Line, system: str | None, raw_json: str) -> None:
+        """Take a status frame; None when the exchange spoke without one."""
 
     def resubscribed(self, line: Line, ok: int, refused: int) -> None:
         """Everything wanted was answered after a reconnect."""
@@ -120,6 +124,7 @@ class Line:
         self._connection: Connection | None = None
         self._healthy_since_s: float | None = None
         self._announce_when_settled = False
+        self._resubscribes = False
         self._replaced_for_mute_s = -MUTE_RECONNECT_S
         self._totals: dict[str, int] = {}
 
@@ -140,6 +145,7 @@ class Line:
         present = set(self.table.states())
         self.table.unwant(sorted(present - keys))
         self.table.want(sorted(keys - present))
+        self._announce_when_settled |= self.connected and keys != present
         self.wake()
 
     def wake(self) -> None:
@@ -276,17 +282,14 @@ class Line:
 
     def _on_status(self, event: tuple[object, ...]) -> None:
         _, system, _, raw_json = event
-        if not self.connected and self._connection is not None:
-            self.state = ConnectionState.CONNECTED
-            self.connects += 1
-            self._announce_when_settled = True
-            self._gate.up(self)
-            self._connection.status_seen()
-            self._log("connect", logging.INFO, "connected (%s)", system)
+        self._up(str(system))
         self._hooks.greeted(self, str(system), str(raw_json))
 
     def _on_subscribed(self, event: tuple[object, ...]) -> None:
         _, channel, symbol, interval, *_ = event
+        if not self.connected:  # an exchange that answers is there, even without a status frame
+            self._up("no status frame")
+            self._hooks.greeted(self, None, "")
         self.table.subscribed(
             str(channel), cast("str | None", symbol), cast("int | None", interval), self._now_s()
         )
@@ -340,14 +343,28 @@ class Line:
 
     # --- inside ---
 
+    def _up(self, how: str) -> None:
+        if self.connected or self._connection is None:
+            return
+        self.state = ConnectionState.CONNECTED
+        self.connects += 1
+        self._resubscribes = self.connects > 1
+        self._announce_when_settled = True
+        self._gate.up(self)
+        self._connection.status_seen()
+        self._log("connect", logging.INFO, "connected (%s)", how)
+
     def _settled(self) -> None:
         self._announce_when_settled = False
-        refused = sum(1 for state, _ in self.table.states().values() if state.value == "refused")
-        ok = self.table.acknowledged
-        word = "subscribed" if self.connects == 1 else "resubscribed"
-        self._log(word, logging.INFO, "%s: %d acknowledged, %d refused", word, ok, refused)
-        if self.connects > 1:
-            self._hooks.resubscribed(self, ok, refused)
+        states = self.table.states().items()
+        refused = [" ".join(key_words(key)) for key, (state, _) in states if state is REFUSED]
+        ok, names = self.table.acknowledged, f": {', '.join(refused[:NAMED])}" if refused else ""
+        again, self._resubscribes = self._resubscribes, False
+        word = "resubscribed" if again else "subscribed"
+        text = "%s: %d acknowledged, %d refused%s"
+        self._log(word, logging.INFO, text, word, ok, len(refused), names)
+        if again:
+            self._hooks.resubscribed(self, ok, len(refused))
 
     def _count(self, connection: Connection) -> None:
         _add(self._totals, connection.tap.statistics(), connection.received_bytes)

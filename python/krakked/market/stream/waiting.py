@@ -78,15 +78,14 @@ async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -
                 elif not found:
                     still.append(pair)
             left = still
-            if errors or not left:
+            if not left:
                 break
             await feed.wait_state()
     await trio.lowlevel.checkpoint()
-    if not errors:
-        errors += [
-            NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
-            for pair in left
-        ]
+    errors += [
+        NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
+        for pair in left
+    ]
     if len(errors) == 1:
         raise errors[0]
     if errors:
