@@ -9,6 +9,7 @@ import json
 
 import httpx
 import pytest
+import trio
 
 from krakked.errors import NoCredentialsError, RequestError, ServiceError
 
@@ -130,6 +131,20 @@ async def test_redirects_are_not_followed(autojump_clock, server, open_client) -
             await client.private("Balance")
     assert caught.value.code == "HTTP 302"
     assert len(server.requests) == 1
+
+
+async def test_a_403_of_the_servers_in_front_holds_public_calls_for_a_minute(
+    autojump_clock, server, open_client
+) -> None:
+    blocked = httpx.Response(403, text="error 1015", headers={"content-type": "text/html"})
+    async with open_client() as client:
+        server.script = [blocked]
+        with pytest.raises(ServiceError, match="403"):
+            await client.public("SystemStatus")
+        began = trio.current_time()
+        server.script = [httpx.Response(200, json={"error": [], "result": {}})]
+        await client.public("SystemStatus")
+        assert trio.current_time() - began >= 59
 
 
 async def test_reachability_tells_what_the_calls_met(autojump_clock, server, open_client) -> None:

@@ -18,7 +18,6 @@ from krakked.errors import (
     ApiError,
     KrakkedError,
     NoCredentialsError,
-    RateLimitError,
 )
 from krakked.network import Clock, Network
 from krakked.rest.breaker import lockout_left_s
@@ -227,8 +226,7 @@ class RestClient(TypedEndpoints):
         if isinstance(answer, Answer):
             return answer
         del outcome  # it holds the body
-        if isinstance(answer, RateLimitError):
-            await self._public_gate.refused(answer.retry_after_s)
+        await self._public_gate.react(answer)
         raise answer
 
     async def _post(self, call: PrivateCall) -> Answer:

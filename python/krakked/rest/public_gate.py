@@ -11,11 +11,15 @@ from pathlib import Path
 import msgspec
 import trio
 
+from krakked.errors import KrakkedError, RateLimitError, ServiceError
 from krakked.network import Clock
 from krakked.rest import limits
 from krakked.rest.limits import SECOND_NS, Plan, PublicRule, PublicState, Reason
 from krakked.rest.shared_state import Change, SharedState, boot_name, same_boot
 from krakked.rest.waits import Wait, WaitBoard, wait_for
+
+BLOCKED_PAUSE_S = 60.0
+"""Pause of public calls after a 403 of the servers in front (unpublished: a guess)."""
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +125,14 @@ class PublicGate:
         )
         self.spacing_s = max(spacing_ns, self._rule.spacing_ns) / SECOND_NS
         return plan
+
+    async def react(self, error: KrakkedError) -> None:
+        """Slow down after an error that says "too often"; other errors change nothing."""
+        if isinstance(error, RateLimitError):
+            await self.refused(error.retry_after_s)
+        elif isinstance(error, ServiceError) and error.code == "HTTP 403":
+            # Cloudflare's "error 1015" (rate limited) also comes as 403: asking on makes it worse.
+            await self.refused(BLOCKED_PAUSE_S)
 
     async def refused(self, pause_s: float | None) -> None:
         """React to "Too many requests"; runs to its end even when cancelled."""
