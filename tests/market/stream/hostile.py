@@ -15,6 +15,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 STATUS = b'{"channel":"status","type":"update","data":[{"system":"online","connection_id":1}]}'
 
 Server = Callable[[trio.abc.Stream, Random], Awaitable[None]]
+Opening = Callable[[trio.abc.Stream], Awaitable[None]]
 
 
 def frame(payload: bytes, opcode: int = 1, *, fin: bool = True, rsv: int = 0) -> bytes:
@@ -125,12 +126,14 @@ async def greet_and_silence(stream: trio.abc.Stream, random: Random) -> None:
     await trio.sleep_forever()
 
 
-def answering(answer: Callable[[dict, str], bytes], *, beat: bool = True) -> Server:
+def answering(
+    answer: Callable[[dict, str], bytes], *, beat: bool = True, opening: Opening = greet
+) -> Server:
     """A server that answers each symbol of each request, and beats."""
     import json
 
     async def serve(stream: trio.abc.Stream, random: Random) -> None:
-        await greet(stream)
+        await opening(stream)
 
         async def heartbeats() -> None:
             while beat:
