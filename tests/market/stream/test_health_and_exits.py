@@ -247,6 +247,7 @@ async def test_a_server_that_never_greets_is_used_all_the_same(autojump_clock: M
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_hand_made_choice_outlives_a_refresh_of_the_universe(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

@@ -59,7 +59,7 @@ async def test_a_recording_played_again_gives_the_same_prices_and_candles(
 ) -> None:
     async with stage(pairs=PAIRS) as s:
         table = s.table
-    settings = SandboxSettings(pair_count=60, activity=2.0, quote_activity=1.0)
+    settings = SandboxSettings(pair_count=60, activity=1.0, quote_activity=0.5)
     closed: list[CandleClosed] = []
     path = tmp_path / "frames.ndjson"
     async with open_sandbox(seed=7, memory=True, settings=settings) as exchange:
@@ -70,11 +70,11 @@ async def test_a_recording_played_again_gives_the_same_prices_and_candles(
             async with trio.open_nursery() as nursery:
                 await nursery.start(feed.run)
                 await feed.wait_live(None, 30)
-                await trio.sleep(200)
+                await trio.sleep(130)
                 exact, count = seen(feed), recorder.frames
                 nursery.cancel_scope.cancel()
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert len(lines) == recorder.frames == count > 200
+    assert len(lines) == recorder.frames == count > 100
     assert {line["connection"] for line in lines} == {0, 1}
 
     again: list[CandleClosed] = []
@@ -83,12 +83,12 @@ async def test_a_recording_played_again_gives_the_same_prices_and_candles(
         async with trio.open_nursery() as nursery:
             await nursery.start(feed.run)
             await feed.wait_live(None, 30)
-            await trio.sleep(205)
+            await trio.sleep(135)
             assert seen(feed) == exact
             assert feed.statistics().frames >= count
             nursery.cancel_scope.cancel()
     key = lambda c: (c.pair, c.timeframe, c.bar.time)  # noqa: E731
-    assert len(closed) >= 6
+    assert len(closed) >= 4
     assert sorted(map(key, closed)) == sorted(map(key, again))
     bars = {key(c): c.bar for c in closed}
     assert all(bars[key(c)] == c.bar for c in again)
