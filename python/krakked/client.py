@@ -275,6 +275,7 @@ async def open_kraken(
                     on_closed=_Journal(store, clock),
                     pairs=source.current.pairs if pairs is None else list(pairs),
                     on_frame=on_frame,
+                    on_symbols=source.apply_instrument,
                 )
             kraken = Kraken(
                 config=config,

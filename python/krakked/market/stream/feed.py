@@ -70,6 +70,7 @@ class Feed:
             counted, never fatal; the batch comes again together with the next one.
         pairs: What to stream from the start, any spelling.
         on_frame: Gets (connection name, text) of every frame, for recording; slower.
+        on_symbols: Gets the exchange's own symbols when one differs from the table's.
         random: Chance for the jitter.
         symbols_per_connection: Where a lane is cut into shards.
     """
@@ -85,6 +86,7 @@ class Feed:
         on_closed: OnClosed | None = None,
         pairs: Iterable[str] = (),
         on_frame: Callable[[str, str], None] | None = None,
+        on_symbols: Callable[[Collection[str]], object] | None = None,
         random: Random | None = None,
         symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
     ) -> None:
@@ -95,7 +97,7 @@ class Feed:
         """Exchange system status, as last told."""
         self._network = network
         self._table = table
-        self._on_frame = on_frame
+        self._on_frame, self._on_symbols = on_frame, on_symbols
         # Jitter, not secrets.
         self._random = random if random is not None else Random()  # noqa: S311
         self._endpoint = Endpoint.parse(settings.url)
@@ -342,9 +344,12 @@ class Feed:
     def instrument(self, raw_json: str) -> None:
         """Take reference data: names that differ, pairs that end."""
         statuses = decode_instrument(raw_json)
-        for _, old, new in self.names.listed(statuses, self._table()):
+        renamed = self.names.listed(statuses, self._table())
+        for _, old, new in renamed:
             log.warning("the exchange lists %s as %s", old, new)
             self._fleet.rename(old, new)
+        if renamed and self._on_symbols is not None:
+            self._on_symbols(statuses)
         for symbol, status in statuses.items():
             if status in DELISTED and self.names.canonical(symbol) is not None:
                 self._fleet.end(symbol, f"The pair is {status}")
