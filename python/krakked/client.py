@@ -67,7 +67,6 @@ class Kraken:
         self.config = config
         self.rest = rest
         self.store = store
-        self._clock = clock
         self._source = source
         self._feed = feed
         self._reads = None if feed is None else LiveReads(feed)
