@@ -347,6 +347,18 @@ class StoreFullError(StoreError):
     """The disk is full; nothing was lost that was acknowledged before."""
 
 
+class ForkedProcessError(KrakkedError):
+    """An object was used in a forked child of the process that had opened it: open it anew there.
+
+    Attributes:
+        owner_pid: Process that opened it.
+    """
+
+    def __init__(self, message: str, *, owner_pid: int) -> None:
+        super().__init__(message)
+        self.owner_pid = owner_pid
+
+
 class LockTimeoutError(KrakkedError):
     """A lock shared between processes was not free in time.
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 import trio
 
+from krakked._files.record import RecordFile
 from krakked.errors import LockTimeoutError, RateLimitError
 from krakked.rest.limits import Reason
 from krakked.rest.private_gate import KeyRecord
-from krakked.rest.state_file import StateFile
 
 
 def key_record(client) -> KeyRecord:
@@ -155,7 +155,7 @@ async def test_a_cancelled_waiter_leaves_the_state_unchanged(
 
 def read_record(state_dir) -> KeyRecord:
     (path,) = state_dir.glob("key-*.state")
-    file = StateFile(path)
+    file = RecordFile(path)
     assert file.try_lock()
     payload = file.read()
     file.unlock()
@@ -216,7 +216,7 @@ async def test_a_blocked_key_names_its_holder(
 ) -> None:
     import os
 
-    file = StateFile(tmp_path / f"key-{credentials.fingerprint}.state")
+    file = RecordFile(tmp_path / f"key-{credentials.fingerprint}.state")
     assert file.try_lock()
     async with open_client(state_dir=tmp_path) as client:
         with pytest.raises(LockTimeoutError) as caught:

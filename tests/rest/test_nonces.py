@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from krakked._files.record import RecordFile
 from krakked.rest.nonces import (
     AHEAD_NS,
     OVERLAP_WINDOW,
@@ -21,7 +22,6 @@ from krakked.rest.nonces import (
     next_nonce,
 )
 from krakked.rest.private_gate import KeyRecord
-from krakked.rest.state_file import StateFile
 
 WORKER = Path(__file__).with_name("nonce_worker.py")
 NOW = 1_790_000_000_000_000_000
@@ -82,7 +82,7 @@ async def test_a_restarted_machine_goes_on_above_the_mark(
     async with open_client(state_dir=tmp_path) as client:
         await client.private("Balance")
     (path,) = tmp_path.glob("key-*.state")
-    file = StateFile(path)
+    file = RecordFile(path)
     assert file.try_lock()
     record = msgspec.json.decode(file.read() or b"", type=KeyRecord)
     file.write(msgspec.json.encode(msgspec.structs.replace(record, boot="other")), durable=False)

@@ -13,16 +13,16 @@ import msgspec
 import pytest
 import trio
 
+from krakked._files.record import RecordFile
 from krakked.errors import ConfigError, LockTimeoutError
 from krakked.network import SystemClock
 from krakked.rest.shared_state import Change, SharedState, same_boot
-from krakked.rest.state_file import StateFile
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from krakked.rest.state_file import StateFile
-file = StateFile(Path(sys.argv[1]))
+from krakked._files.record import RecordFile
+file = RecordFile(Path(sys.argv[1]))
 assert file.try_lock()
 print("locked", flush=True)
 time.sleep(60)
@@ -40,17 +40,17 @@ def add(record: Count | None) -> Change[Count, int]:
 
 @pytest.fixture
 def file(tmp_path):
-    return StateFile(tmp_path / "state" / "x.state")
+    return RecordFile(tmp_path / "state" / "x.state")
 
 
-def put(file: StateFile, payload: bytes, *, durable: bool = False) -> None:
+def put(file: RecordFile, payload: bytes, *, durable: bool = False) -> None:
     assert file.try_lock()
     file.read()
     file.write(payload, durable=durable)
     file.unlock()
 
 
-def get(file: StateFile) -> bytes | None:
+def get(file: RecordFile) -> bytes | None:
     assert file.try_lock()
     try:
         return file.read()
@@ -62,13 +62,13 @@ def test_records_come_back_and_files_are_private(file) -> None:
     assert get(file) is None
     for n in range(20):
         put(file, b"%d" % n, durable=n % 3 == 0)
-        assert get(StateFile(file._path)) == b"%d" % n
+        assert get(RecordFile(file._path)) == b"%d" % n
     assert stat.S_IMODE(file._path.stat().st_mode) == 0o600
     assert stat.S_IMODE(file._path.parent.stat().st_mode) == 0o700
 
 
 def test_the_lock_excludes_and_names_its_holder(file) -> None:
-    other = StateFile(file._path)
+    other = RecordFile(file._path)
     assert file.try_lock()
     assert not other.try_lock()
     assert other.holder_pid() == os.getpid()
@@ -103,7 +103,7 @@ def test_ordinary_writes_never_touch_the_newest_forced_record(file) -> None:
         put(file, b"plain-%d" % n)
         raw = file._path.read_bytes()
         assert b"forced-2" in raw
-    put(StateFile(file._path), b"forced-3", durable=True)
+    put(RecordFile(file._path), b"forced-3", durable=True)
     raw = file._path.read_bytes()
     assert b"forced-2" in raw  # the one before stays whole while the new one is written
     assert get(file) == b"forced-3"
@@ -132,16 +132,16 @@ def test_links_are_refused(tmp_path) -> None:
     victim.write_bytes(b"precious")
     (tmp_path / "x.state").symlink_to(victim)
     with pytest.raises(ConfigError):
-        StateFile(tmp_path / "x.state").try_lock()
+        RecordFile(tmp_path / "x.state").try_lock()
     (tmp_path / "d.state").mkdir()
     with pytest.raises(ConfigError):
-        StateFile(tmp_path / "d.state").try_lock()
+        RecordFile(tmp_path / "d.state").try_lock()
     assert victim.read_bytes() == b"precious"
 
 
 def test_a_deleted_file_is_noticed(file) -> None:
     put(file, b"x")
-    holder = StateFile(file._path)
+    holder = RecordFile(file._path)
     assert holder.try_lock()
     file._path.unlink()
     assert get(file) is None  # a new file; the old lock is of no consequence
@@ -191,7 +191,7 @@ async def test_a_killed_holder_frees_the_lock_in_under_a_second(tmp_path, holder
 async def test_a_cancelled_waiter_never_holds_the_lock(tmp_path) -> None:
     path = tmp_path / "x.state"
     state: SharedState[Count] = SharedState(path, Count, SystemClock())
-    other = StateFile(path)
+    other = RecordFile(path)
     for round_ in range(60):
         assert other.try_lock()
         async with trio.open_nursery() as nursery:

@@ -8,27 +8,26 @@ the old one, and the directory forced to disk: after a crash there is the old va
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import random
 import secrets
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
 import msgspec
 
+from krakked._files import durable, locks
 from krakked.credentials.vault import MAX_FILE_BYTES, SENTENCE
 from krakked.errors import (
-    ConfigError,
+    LockTimeoutError,
     VaultDamagedError,
     VaultError,
     VaultLockedError,
     VaultUnsafeError,
 )
-from krakked.rest.state_file import StateFile
 
 VAULT_NAME: Final = "secrets.enc"
 BACKUP_SUFFIX: Final = ".bak"
@@ -66,6 +65,7 @@ class VaultFile:
         self.path = directory / VAULT_NAME
         self.backup_path = directory / (VAULT_NAME + BACKUP_SUFFIX)
         self._directory = directory
+        self._lock_path = directory / (VAULT_NAME + ".lock")
 
     def exists(self) -> bool:
         """Tell whether there is anything at the vault's path, safe or not."""
@@ -156,7 +156,10 @@ class VaultFile:
                 except OSError as error:
                     self._fail(error, "deleted")
                 found = True
-            self._sync_directory()
+            try:
+                durable.sync_directory(self._directory)
+            except OSError as error:
+                self._fail(error, "deleted durably")
         return found
 
     @contextlib.contextmanager
@@ -169,22 +172,23 @@ class VaultFile:
             VaultError: The directory cannot be made or written.
         """
         self._prepare_directory()
-        lock = StateFile(Path(f"{self.path}.lock"))
-        deadline = time.monotonic() + LOCK_WAIT_S
-        while not self._try(lock):
-            if time.monotonic() >= deadline:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(
+                    locks.locked(
+                        self._lock_path, timeout_s=LOCK_WAIT_S, what=str(self.path), private=True
+                    )
+                )
+            except LockTimeoutError as error:
                 raise VaultLockedError(
-                    f"Another process (pid {lock.holder_pid()}) is writing {self.path}. "
+                    f"Another process (pid {error.holder_pid}) is writing {self.path}. "
                     "Nothing was changed; try again.",
                     path=str(self.path),
-                )
-            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - jitter, not a secret
-        try:
+                ) from error
+            except OSError as error:
+                raise self._unusable_lock(error) from error
             self._sweep()
             yield
-        finally:
-            with contextlib.suppress(OSError):  # the kernel lets go of the lock in any case
-                lock.unlock()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -258,65 +262,33 @@ class VaultFile:
     def _replace(self, target: Path, data: bytes) -> None:
         temp = self._directory / f"{_TEMP_PREFIX}{secrets.token_hex(8)}{_TEMP_SUFFIX}"
         try:
-            self._write_new(temp, data)
-            temp.replace(target)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                temp.unlink()
-            if isinstance(error, OSError):
-                self._fail(error, "written; the old file is untouched")
-            raise
-        self._sync_directory()
-
-    def _write_new(self, path: Path, data: bytes) -> None:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NOFOLLOW | _BINARY
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            if _POSIX:
-                os.fchmod(descriptor, 0o600)  # exactly, even under an umask that takes our own bits
-            written = 0
-            while written < len(data):
-                written += os.write(descriptor, data[written:])
-            if os.fstat(descriptor).st_size != len(data):
-                raise OSError(None, "the file system kept fewer bytes than it said")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _sync_directory(self) -> None:
-        """Force the rename to disk. Windows has no such call; its rename is the atomic step."""
-        if not _POSIX:
-            return
-        try:
-            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
+            durable.replace(target, data, temp=temp, private=True)
+        except durable.NotForcedError as error:
             self._fail(
                 error, "forced to disk; the new file is in place but may not survive a power cut"
             )
+        except OSError as error:
+            self._fail(error, "written; the old file is untouched")
 
-    def _try(self, lock: StateFile) -> bool:
-        try:
-            return lock.try_lock()
-        except (ConfigError, OSError) as error:
-            raise VaultUnsafeError(
-                f"The lock {lock.path} cannot be used; if it is a link or not yours, remove it.",
-                path=str(self.path),
-            ) from error
+    def _unusable_lock(self, error: OSError) -> VaultError:
+        what = f"The lock {self._lock_path} cannot be used"
+        if error.errno in (errno.EINVAL, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO):
+            return VaultUnsafeError(
+                f"{what}; if it is a link or not yours, remove it.", path=str(self.path)
+            )
+        return VaultError(
+            f"{what}: {error.strerror or type(error).__name__}. Nothing was changed.",
+            path=str(self.path),
+        )
 
     def _sweep_if_left(self) -> None:
         """Clear away what a killed writer left, unless a writer is at work right now."""
         if not self._left():
             return
-        lock = StateFile(Path(f"{self.path}.lock"))
-        if self._try(lock):
-            try:
+        # A courtesy: a directory that we cannot write is no reason not to read.
+        with contextlib.suppress(OSError), locks.try_locked(self._lock_path) as free:
+            if free:
                 self._sweep()
-            finally:
-                lock.unlock()
 
     def _left(self) -> list[Path]:
         try:

@@ -7,12 +7,15 @@ about pairs; that is `krakked.market.universe`.
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
+from krakked._files import durable
 from krakked.config.settings import RegionProfile, UniverseSettings
 from krakked.errors import (
     ApiError,
@@ -20,10 +23,8 @@ from krakked.errors import (
     MarketDataError,
     NetworkError,
     RequestError,
-    StoreError,
 )
 from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.store import durable
 from krakked.market.universe import Universe, build_universe
 from krakked.network import Clock, run_blocking
 
@@ -236,9 +237,10 @@ class UniverseSource:
         )
         try:
             self._sweep_temps(self._path.parent)
-            data = memoryview(msgspec.json.encode(copy))
-            durable.replace(self._path, data, temp_dir=self._path.parent, label="universe")
-        except (StoreError, OSError) as error:
+            durable.make_directories(self._path.parent, mode=0o700)
+            temp = self._path.with_name(f"universe~{os.getpid()}-{secrets.token_hex(4)}.tmp")
+            durable.replace(self._path, msgspec.json.encode(copy), temp=temp, private=True)
+        except OSError as error:
             LOG.warning("The last good copy of the universe could not be saved: %s", error)
 
     def _sweep_temps(self, directory: Path) -> None:

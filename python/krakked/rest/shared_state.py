@@ -15,10 +15,10 @@ from typing import Generic, TypeVar
 import msgspec
 import trio
 
+from krakked._files.record import MemoryRecord, RecordFile, SharedRecord, boot_id
 from krakked.errors import LockTimeoutError
 from krakked.network import Clock, run_blocking
 from krakked.rest.limits import SECOND_NS
-from krakked.rest.state_file import MemoryState, StateFile, StateStore, boot_id
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class SharedState(Generic[R]):
     def __init__(
         self, path: Path | None, kind: type[R], clock: Clock, *, seed: int | None = None
     ) -> None:
-        self._store: StateStore = MemoryState() if path is None else StateFile(path)
+        self._store: SharedRecord = MemoryRecord() if path is None else RecordFile(path)
         self._in_memory = path is None
         self._decoder = msgspec.json.Decoder(kind)
         self._clock = clock

@@ -17,8 +17,8 @@ import pytest
 from krakked.errors import LockTimeoutError, StoreCorruptError, StoreError, StoreFullError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import durable, filesystem
+from krakked.market.store.durable import locked
 from krakked.market.store.layout import Series, StorePaths
-from krakked.market.store.locks import locked
 from krakked.market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
@@ -45,7 +45,7 @@ def test_a_lock_held_elsewhere_times_out_and_names_its_holder(
 def test_a_killed_holder_frees_its_lock_at_once(tmp_path: Path, make_bars: Make) -> None:
     path = StorePaths(tmp_path).lock(Series("XBTUSD", "1m"))
     code = (
-        "import time; from pathlib import Path; from krakked.market.store.locks import locked\n"
+        "import time; from pathlib import Path; from krakked.market.store.durable import locked\n"
         f"with locked(Path({str(path)!r}), timeout_s=5, what='x'): print('held', flush=True); "
         "time.sleep(60)"
     )
@@ -299,7 +299,7 @@ def test_damaged_coverage_is_refused_not_guessed(tmp_path: Path, make_bars: Make
 
 def test_directories_are_made_to_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(durable, "sync_directory", synced.append)
+    monkeypatch.setattr("krakked._files.durable.sync_directory", synced.append)
     durable.replace(
         tmp_path / "a" / "b" / "file", memoryview(b"x"), temp_dir=tmp_path / "tmp", label="x"
     )

@@ -6,16 +6,16 @@ still answers for the range it names; losing the record costs a second import, n
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from krakked._files.durable import make_directories, sync_file
 from krakked.market.history.archive import ArchiveFile
 from krakked.market.history.plan import confirmed_ranges
 from krakked.market.store.coverage import subtract
-from krakked.market.store.durable import make_directories, typed_errors
+from krakked.market.store.durable import typed_errors
 from krakked.market.store.ohlc_store import OHLCStore
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ImportRecord:
             with self._path.open("ab") as out:
                 out.write(b"\n" + msgspec.json.encode(line) + b"\n")
                 out.flush()
-                os.fsync(out.fileno())
+                sync_file(out.fileno())
 
 
 def _name(file: ArchiveFile) -> str:

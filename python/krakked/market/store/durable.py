@@ -1,8 +1,4 @@
-"""Files that are old or new, never half: write a temp, fsync, rename, fsync the directory.
-
-An fsync that failed is never tried again: the kernel may have dropped the dirty pages and would
-answer the second call with success (the PostgreSQL lesson of 2018).
-"""
+"""The store's edge to the disk: durable replacement and locks, with the store's own errors."""
 
 from __future__ import annotations
 
@@ -10,22 +6,15 @@ import contextlib
 import errno
 import itertools
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from krakked._files import durable, locks
+from krakked._files.durable import make_directories
 from krakked.errors import StoreError, StoreFullError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FLAGS: Final = (
-    os.O_WRONLY
-    | os.O_CREAT
-    | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 _counter = itertools.count()
 
 
@@ -46,48 +35,13 @@ def store_error(error: OSError, path: Path) -> StoreError:
             "everything stored before is intact.",
             path=str(path),
         )
+    if isinstance(error, durable.NotForcedError):
+        return StoreError(
+            f"{error.strerror}: {path} is in place but may not survive a power cut. "
+            "Check the disk.",
+            path=str(path),
+        )
     return StoreError(f"{error.strerror or type(error).__name__}: {path}.", path=str(path))
-
-
-def write_all(fd: int, data: memoryview) -> None:
-    """Write every byte: `os.write` may write less than it was given."""
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-if sys.platform == "darwin":
-    import fcntl
-
-    def sync_file(fd: int) -> None:
-        """Put a file's bytes on the medium; plain fsync stops at the drive's cache there."""
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-else:
-
-    def sync_file(fd: int) -> None:
-        """Put a file's bytes on the medium."""
-        os.fsync(fd)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames and new names in a directory survive a power cut."""
-    if sys.platform != "win32":  # directories can't be opened there; NTFS journals its names
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            sync_file(fd)
-        finally:
-            os.close(fd)
-
-
-def make_directories(path: Path) -> None:
-    """Create a directory and its parents so that the names survive a power cut."""
-    missing: list[Path] = []
-    at = path
-    while not at.is_dir():
-        missing.append(at)
-        at = at.parent
-    for directory in reversed(missing):
-        directory.mkdir(exist_ok=True)
-        sync_directory(directory.parent)
 
 
 def replace(target: Path, data: memoryview, *, temp_dir: Path, label: str) -> None:
@@ -107,22 +61,36 @@ def replace(target: Path, data: memoryview, *, temp_dir: Path, label: str) -> No
         make_directories(temp_dir)
         make_directories(target.parent)
         temp = temp_dir / f"{label}~{os.getpid()}-{next(_counter)}.tmp"
-        try:
-            _write_temp(temp, data)
-            temp.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temp.unlink()
-            raise
-        sync_directory(target.parent)
+        durable.replace(target, data, temp=temp)
 
 
-def _write_temp(temp: Path, data: memoryview) -> None:
-    fd = os.open(temp, _FLAGS, 0o644)
-    try:
-        write_all(fd, data)
-        if os.fstat(fd).st_size != len(data):
-            raise OSError(errno.EIO, "The file is shorter than what was written")
-        sync_file(fd)
-    finally:
-        os.close(fd)
+@contextlib.contextmanager
+def locked(path: Path, *, timeout_s: float, what: str) -> Iterator[None]:
+    """Hold the lock of a file; another thread, process or store object waits.
+
+    Args:
+        path: Lock file, made when missing and never removed.
+        timeout_s: How long to wait, in seconds.
+        what: What the lock guards, for the error.
+
+    Raises:
+        LockTimeoutError: Still taken at the deadline; names the holder's pid.
+        StoreError: The lock file cannot be opened or locked.
+    """
+    with contextlib.ExitStack() as stack:
+        with typed_errors(path):
+            stack.enter_context(locks.locked(path, timeout_s=timeout_s, what=what))
+        yield
+
+
+@contextlib.contextmanager
+def try_locked(path: Path) -> Iterator[bool]:
+    """Take the lock if it is free, without waiting; says whether it was.
+
+    Raises:
+        StoreError: The lock file cannot be opened or locked.
+    """
+    with contextlib.ExitStack() as stack:
+        with typed_errors(path):
+            free = stack.enter_context(locks.try_locked(path))
+        yield free

@@ -13,19 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from krakked._files.durable import make_directories, sync_directory, sync_file, write_all
 from krakked.errors import LockTimeoutError
 from krakked.market.bars import OHLCBar
 from krakked.market.store import journal_frames
-from krakked.market.store.durable import (
-    make_directories,
-    sync_directory,
-    sync_file,
-    typed_errors,
-    write_all,
-)
+from krakked.market.store.durable import locked, typed_errors
 from krakked.market.store.journal_frames import Entry
 from krakked.market.store.layout import StorePaths
-from krakked.market.store.locks import locked
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
 

@@ -24,11 +24,11 @@ from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import columns, folding, gap_truth, merge, sweep, upkeep
 from krakked.market.store.coverage import CoverageRange, Gap
 from krakked.market.store.csv_files import CsvFiles
+from krakked.market.store.durable import locked
 from krakked.market.store.filesystem import warn_if_remote
 from krakked.market.store.folding import FoldReport
 from krakked.market.store.journal import Journal
 from krakked.market.store.layout import Series, StorePaths, quote_pair
-from krakked.market.store.locks import locked
 from krakked.market.store.one_format import refuse_other_format
 from krakked.market.store.parquet_files import ParquetFiles
 from krakked.market.store.partition_files import PartitionFiles

@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 
 from krakked.errors import StoreError
+from krakked.market.store.durable import try_locked
 from krakked.market.store.layout import StorePaths, series_of_stem
-from krakked.market.store.locks import try_locked
 
 
 def sweep_temps(paths: StorePaths) -> int:

@@ -12,18 +12,13 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from krakked._files.durable import make_directories, sync_directory
 from krakked.errors import StoreCorruptError, StoreError
 from krakked.market.store import coverage as coverage_format
 from krakked.market.store import merge
 from krakked.market.store.columns import EMPTY
 from krakked.market.store.coverage import Coverage
-from krakked.market.store.durable import (
-    make_directories,
-    replace,
-    store_error,
-    sync_directory,
-    typed_errors,
-)
+from krakked.market.store.durable import locked, replace, store_error, typed_errors
 from krakked.market.store.journal import read as read_journal
 from krakked.market.store.layout import (
     Series,
@@ -33,7 +28,6 @@ from krakked.market.store.layout import (
     series_of_directories,
     series_of_stem,
 )
-from krakked.market.store.locks import locked
 from krakked.market.store.partition_files import PartitionFiles
 from krakked.market.store.series_files import Change, SeriesFiles
 from krakked.market.timeframes import MINUTES

@@ -10,7 +10,6 @@ Every slot is: magic, sequence number, length, CRC-32, payload. The newest valid
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import struct
@@ -19,9 +18,10 @@ import zlib
 from pathlib import Path
 from typing import Protocol, final
 
+from krakked._files.durable import sync_directory, sync_file, write_all
+from krakked._files.locks import KernelLock
 from krakked.errors import ConfigError
 
-_HOLDER_BYTES = 64
 _SLOT_BYTES = 1 << 16
 _FIRST_SLOT = 4096
 _HEADER = struct.Struct("<8sQII")
@@ -29,7 +29,7 @@ _MAGIC = b"KRKSTAT1"
 MAX_PAYLOAD_BYTES = _SLOT_BYTES - _HEADER.size
 
 
-class StateStore(Protocol):
+class SharedRecord(Protocol):
     """A locked record: a file for several processes, or memory for one."""
 
     @property
@@ -59,7 +59,7 @@ class StateStore(Protocol):
 
 
 @final
-class MemoryState:
+class MemoryRecord:
     """The record of one process; its user's own lock keeps tasks apart."""
 
     path = "memory"
@@ -88,7 +88,7 @@ class MemoryState:
 
 
 @final
-class StateFile:
+class RecordFile:
     """The record in a file. One instance is used by one task at a time.
 
     Args:
@@ -97,7 +97,7 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fd = -1
+        self._lock = KernelLock(path, private=True)
         self._sequence = 0
         self._next_plain = 0
         self._next_durable = 2
@@ -111,52 +111,54 @@ class StateFile:
     def try_lock(self) -> bool:
         """Open the file and take its kernel lock if that is free.
 
-        The file is opened anew each time, so that a forked child never shares our lock.
-
         Raises:
-            ConfigError: The file is not ours alone or cannot be opened.
+            ConfigError: The file or its directory is not ours alone, or the system refuses it.
         """
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-            fd = os.open(self._path, flags, 0o600)
+            if not self._lock.try_acquire():
+                return False
         except OSError as error:
-            raise ConfigError(
-                f"The state file cannot be opened ({error.strerror}).", path=self.path
-            ) from error
+            raise _refused("opened or locked", error, self.path) from error
         try:
-            free = self._check(fd) and _lock(fd) and self._still_there(fd)
-            if free:
-                os.lseek(fd, 0, os.SEEK_SET)
-                os.write(fd, f"{os.getpid()}\n".encode().ljust(_HOLDER_BYTES))
+            self._check()
         except BaseException:
-            os.close(fd)
+            self.unlock()
             raise
-        if not free:
-            os.close(fd)
-            return False
-        self._fd = fd
         return True
 
-    def _check(self, fd: int) -> bool:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError("The state file is not a regular file.", path=self.path)
-        if sys.platform != "win32" and found.st_uid != os.geteuid():
-            raise ConfigError("The state file belongs to another user.", path=self.path)
-        return True
-
-    def _still_there(self, fd: int) -> bool:
-        """Whether the path still leads to the file we locked (it may have been deleted)."""
+    def _check(self) -> None:
+        """Refuse what others could have written: they would choose our nonces and our pauses."""
+        if sys.platform == "win32":
+            return
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(fd))
-        except FileNotFoundError:
-            return False
+            file, directory = os.fstat(self._lock.fd), self._path.parent.stat()
+        except OSError as error:
+            raise _refused("looked at", error, self.path) from error
+        if file.st_uid != os.geteuid():
+            raise ConfigError(
+                f"The state file {self.path} belongs to another user. Remove it, or name another "
+                f"directory in KRAKKED_STATE_DIR.",
+                path=self.path,
+            )
+        if stat.S_IMODE(file.st_mode) & 0o022:
+            raise ConfigError(
+                f"The state file {self.path} can be written by others. Run: chmod 600 {self.path}",
+                path=self.path,
+            )
+        sticky = directory.st_mode & stat.S_ISVTX  # then nobody can swap our file
+        if stat.S_IMODE(directory.st_mode) & 0o022 and not sticky:
+            raise ConfigError(
+                f"The state directory {self._path.parent} can be changed by others. "
+                f"Run: chmod go-w {self._path.parent}",
+                path=str(self._path.parent),
+            )
 
     def read(self) -> bytes | None:
         """Give the newest valid record."""
-        found = [self._read_slot(slot) for slot in range(4)]
+        try:
+            found = [self._read_slot(slot) for slot in range(4)]
+        except OSError as error:
+            raise _refused("read", error, self.path) from error
         sequences = [slot[0] if slot else 0 for slot in found]
         # a write goes over the older one of its two slots
         self._next_plain = 0 if sequences[0] < sequences[1] else 1
@@ -172,14 +174,14 @@ class StateFile:
         magic, sequence, length, crc = _HEADER.unpack(header)
         if magic != _MAGIC or length > MAX_PAYLOAD_BYTES:
             return None
-        payload = os.read(self._fd, length)
+        payload = os.read(self._lock.fd, length)
         if len(payload) != length or zlib.crc32(payload, sequence & 0xFFFFFFFF) != crc:
             return None
         return sequence, payload
 
     def _read_at(self, offset: int, length: int) -> bytes:
-        os.lseek(self._fd, offset, os.SEEK_SET)
-        return os.read(self._fd, length)
+        os.lseek(self._lock.fd, offset, os.SEEK_SET)
+        return os.read(self._lock.fd, length)
 
     def write(self, payload: bytes, *, durable: bool) -> None:
         """Write the next record. `read` must have been called under this lock.
@@ -194,15 +196,12 @@ class StateFile:
         data = _HEADER.pack(_MAGIC, sequence, len(payload), crc) + payload
         slot = self._next_durable if durable else self._next_plain
         try:
-            os.lseek(self._fd, _FIRST_SLOT + slot * _SLOT_BYTES, os.SEEK_SET)
-            while data:
-                data = data[os.write(self._fd, data) :]
+            os.lseek(self._lock.fd, _FIRST_SLOT + slot * _SLOT_BYTES, os.SEEK_SET)
+            write_all(self._lock.fd, data)
             if durable:
                 self._force()
         except OSError as error:
-            raise ConfigError(
-                f"The state file cannot be written ({error.strerror}).", path=self.path
-            ) from error
+            raise _refused("written", error, self.path) from error
         if durable:
             self._next_durable = 5 - slot
         else:
@@ -211,54 +210,26 @@ class StateFile:
 
     def _force(self) -> None:
         """Force file and, the first time, the name of the file to the disk."""
-        os.fsync(self._fd)
-        if self._name_forced or sys.platform == "win32":
-            return
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        self._name_forced = True
+        sync_file(self._lock.fd)
+        if not self._name_forced:
+            sync_directory(self._path.parent)
+            self._name_forced = True
 
     def unlock(self) -> None:
-        """Close the file; the kernel's lock goes with it."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Give the lock back; harmless when it is not held."""
+        self._lock.release()
 
     def holder_pid(self) -> int | None:
         """Read who took the lock last."""
-        try:
-            with self._path.open("rb") as file:
-                text = file.read(_HOLDER_BYTES).split(b"\n", 1)[0]
-        except OSError:
-            return None
-        return int(text) if text.isdigit() else None
+        return self._lock.holder_pid()
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(fd: int) -> bool:
-        os.lseek(fd, 1 << 30, os.SEEK_SET)  # a byte nobody reads: such locks are mandatory
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
-                return False
-            raise
-        return True
+def _refused(doing: str, error: OSError, path: str) -> ConfigError:
+    return ConfigError(
+        f"The state file {path} cannot be {doing} ({error.strerror or type(error).__name__}). "
+        "Free space or mend its permissions, or name another directory in KRAKKED_STATE_DIR.",
+        path=path,
+    )
 
 
 def boot_id() -> str:
