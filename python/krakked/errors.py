@@ -112,20 +112,40 @@ class VaultDamagedError(VaultOpenError):
 # --- network ---------------------------------------------------------------------------------
 
 
+class Action(StrEnum):
+    """The next sensible step after a :class:`NetworkError` or an :class:`ApiError`."""
+
+    FIX_CREDENTIALS = "fix_credentials"
+    FIX_REQUEST = "fix_request"
+    WAIT = "wait"
+    RETRY = "retry"
+    CHECK_NETWORK = "check_network"
+    CHECK_SYSTEM_STATUS = "check_system_status"
+    LOOK_UP_OUTCOME = "look_up_outcome"
+    """The call changes something and may have taken effect: never send it again unseen."""
+
+
 class NetworkError(KrakkedError):
     """The request did not reach Kraken, or its answer did not reach us.
 
     Attributes:
         endpoint: Endpoint name or host concerned, or None.
-        retryable: Whether sending the same read again can help.
+        retryable: Whether sending the same call again can help and cannot do anything twice.
+        action: The next sensible step.
     """
 
     def __init__(
-        self, message: str, *, endpoint: str | None = None, retryable: bool = True
+        self,
+        message: str,
+        *,
+        endpoint: str | None = None,
+        retryable: bool = True,
+        action: Action | None = None,
     ) -> None:
         super().__init__(message)
         self.endpoint = endpoint
         self.retryable = retryable
+        self.action = action or (Action.RETRY if retryable else Action.CHECK_NETWORK)
 
 
 class ConnectFailedError(NetworkError):
@@ -143,24 +163,13 @@ class DisconnectedError(NetworkError):
 # --- Kraken's own answers --------------------------------------------------------------------
 
 
-class Action(StrEnum):
-    """The next sensible step after an :class:`ApiError`."""
-
-    FIX_CREDENTIALS = "fix_credentials"
-    FIX_REQUEST = "fix_request"
-    WAIT = "wait"
-    RETRY = "retry"
-    CHECK_SYSTEM_STATUS = "check_system_status"
-    LOOK_UP_OUTCOME = "look_up_outcome"
-
-
 class ApiError(KrakkedError):
     """Kraken, or the servers in front of it, answered with an error.
 
     Attributes:
         code: Kraken's text, such as ``EAPI:Invalid key``, or ``HTTP 503``.
         endpoint: Endpoint name, such as ``Balance``.
-        retryable: Whether the same read may succeed later without a change.
+        retryable: Whether the same call may succeed later and cannot do anything twice.
         retry_after_s: Seconds to wait before the next try, or None when not known.
         action: The next sensible step.
     """

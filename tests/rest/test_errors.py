@@ -142,11 +142,6 @@ def test_waiting_times_are_stated() -> None:
     assert late.retry_after_s == 900
 
 
-def test_a_write_that_met_a_service_error_has_to_be_looked_up() -> None:
-    error = classify(["EService:Timeout"], "AddOrder", read=False)
-    assert (error.retryable, error.action) == (False, Action.LOOK_UP_OUTCOME)
-
-
 def test_the_first_error_decides_and_warnings_stand_beside_it() -> None:
     error = classify(["WDatabase:No change", "EQuery:Unknown asset", "EAPI:Invalid key"], "Ticker")
     assert type(error) is RequestError

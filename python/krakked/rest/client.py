@@ -17,6 +17,7 @@ from krakked.config.settings import RestSettings
 from krakked.errors import (
     ApiError,
     KrakkedError,
+    NetworkError,
     NoCredentialsError,
 )
 from krakked.network import Clock, Network
@@ -45,7 +46,7 @@ from krakked.rest.reply import (
     without_result,
 )
 from krakked.rest.request import PrivateCall, Value, encode_value, public_target
-from krakked.rest.retries import RetryBudget, pause_s, worth_retrying
+from krakked.rest.retries import RetryBudget, advise, pause_s, worth_retrying
 from krakked.rest.signing import Credentials
 from krakked.rest.skew import WARN_S, SkewMeasure, measure_skew, server_wall_ns, skew_s
 from krakked.rest.waits import WaitBoard, Waiting
@@ -154,7 +155,8 @@ class RestClient(TypedEndpoints):
         """Call a private endpoint, signed, and give its decoded ``result``.
 
         Calls that only read are tried at most three times, each with a fresh nonce and signature.
-        Everything else is sent once: after a network or service error its outcome is unknown.
+        Everything else is sent once. Where it may have taken effect although no proper answer came,
+        the error is not retryable and its action is `LOOK_UP_OUTCOME`: look before sending again.
 
         Args:
             endpoint: Kraken's name, such as ``Balance``.
@@ -265,6 +267,7 @@ class RestClient(TypedEndpoints):
             self._reachable, self._last_error, self._last_ok_ns = True, None, received_ns
             self._budget.refund()
             return verdict
+        advise(verdict, read=read, sent=isinstance(outcome, Received) or outcome.sent)
         self._last_error = str(verdict)
         self._reachable = isinstance(verdict, ApiError) and verdict.code[:1] in {"E", "W"}
         if self._reachable:
@@ -279,17 +282,14 @@ class RestClient(TypedEndpoints):
         received_ns: int,
         *,
         read: bool,
-    ) -> Answer | KrakkedError:
+    ) -> Answer | ApiError | NetworkError:
         if isinstance(outcome, Failed):
-            error = outcome.error
-            if not read and outcome.sent and hasattr(error, "retryable"):
-                error.retryable = False  # the outcome has to be looked up first
-            return error
+            return outcome.error
         refusal = classify_http(endpoint, outcome.status, outcome.content_type, outcome.retry_after)
         if refusal is not None:
             return refusal
         try:
-            envelope = read_envelope(outcome.body, endpoint)
+            envelope = read_envelope(outcome.body, endpoint, read=read)
         except ApiError as error:
             return error.with_traceback(None)  # its frames hold the body
         for text in envelope.warnings:
@@ -297,8 +297,8 @@ class RestClient(TypedEndpoints):
             self._warnings.append(ApiWarning(endpoint=endpoint, text=text))
         if envelope.errors:
             server_s = self.server_wall_ns() / SECOND_NS
-            return classify(envelope.errors, endpoint, read=read, server_s=server_s)
-        unanswered = without_result(envelope, endpoint, read=read)
+            return classify(envelope.errors, endpoint, server_s=server_s)
+        unanswered = without_result(envelope, endpoint)
         if unanswered is not None:
             return unanswered
         return Answer(

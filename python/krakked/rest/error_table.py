@@ -41,6 +41,8 @@ class ErrorRow(msgspec.Struct, frozen=True):
     """The next sensible step."""
     retry_after_s: float | None = None
     """Seconds to wait first, where known."""
+    refusal: bool = True
+    """Whether the text says that nothing was done; else a call may have taken effect."""
 
 
 def _auth(prefix: str, advice: str) -> ErrorRow:
@@ -52,7 +54,7 @@ def _rate(prefix: str, advice: str, retry_after_s: float) -> ErrorRow:
 
 
 def _service(prefix: str, advice: str) -> ErrorRow:
-    return ErrorRow(prefix, ServiceError, advice, True, Action.RETRY)
+    return ErrorRow(prefix, ServiceError, advice, True, Action.RETRY, refusal=False)
 
 
 def _request(prefix: str, advice: str) -> ErrorRow:

@@ -22,10 +22,11 @@ import msgspec
 import trio
 
 from krakked.errors import (
+    Action,
+    ApiError,
     ConfigError,
     ConnectFailedError,
     DisconnectedError,
-    KrakkedError,
     NetworkError,
     NetworkTimeoutError,
 )
@@ -97,7 +98,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """No usable answer came."""
 
-    error: KrakkedError
+    error: ApiError | NetworkError
     sent: bool
     """False only when surely nothing left this machine."""
 
@@ -180,9 +181,11 @@ class Exchange:
         url, extensions = self._base_url + target, {"trace": progress}
         if signed is None:
             return self._client.build_request("GET", url, extensions=extensions)
-        return self._client.build_request(
+        request = self._client.build_request(
             "POST", url, content=signed.body(), headers=signed.headers(), extensions=extensions
         )
+        request.stream = _Whole(signed.body())
+        return request
 
     async def _receive(self, response: httpx.Response, endpoint: str) -> Received | Failed:
         reader = BodyReader(response.headers.get("content-encoding", ""), MAX_BODY_BYTES)
@@ -200,7 +203,8 @@ class Exchange:
             body = reader.body()
         if reader.problem is not None and response.status_code == 200:
             error = unreadable(endpoint, reader.problem)
-            error.retryable = not reader.too_large  # it would be as large again
+            if reader.too_large:  # it would be as large again
+                error.retryable, error.action = False, Action.FIX_REQUEST
             return Failed(error=error, sent=True)
         return Received(
             status=response.status_code,
@@ -211,8 +215,7 @@ class Exchange:
 
     def _timed_out(self, endpoint: str) -> NetworkTimeoutError:
         return NetworkTimeoutError(
-            f"{self.host} did not answer {endpoint} within {self._timeout_s:g} s "
-            "(rest.timeout_s); whether the call took effect is not known.",
+            f"{self.host} did not answer {endpoint} within {self._timeout_s:g} s (rest.timeout_s).",
             endpoint=endpoint,
         )
 
@@ -231,7 +234,9 @@ class Exchange:
     def _translate(self, error: Exception, endpoint: str) -> Failed:
         """Say in our words what httpx met. Texts are used only where nothing was sent yet."""
         name = type(error).__name__
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        if isinstance(
+            error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError
+        ):
             return self._not_connected(endpoint, _reason(error))
         if isinstance(error, httpx.TimeoutException):
             return Failed(error=self._timed_out(endpoint), sent=True)
@@ -240,8 +245,7 @@ class Exchange:
         if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
             return Failed(
                 error=DisconnectedError(
-                    f"The connection to {self.host} broke during {endpoint} ({name}); whether the "
-                    "call took effect is not known.",
+                    f"The connection to {self.host} broke during {endpoint} ({name}).",
                     endpoint=endpoint,
                 ),
                 sent=True,
@@ -249,14 +253,41 @@ class Exchange:
         if not isinstance(error, httpx.HTTPError | httpx.InvalidURL | httpx.StreamError):
             log.error("%s: unexpected %s in %s", endpoint, name, _place(error))
         # LocalProtocolError and the like: their texts may quote header values
+        malformed = isinstance(error, httpx.LocalProtocolError | httpx.InvalidURL)
         return Failed(
             error=NetworkError(
                 f"{endpoint} failed in the HTTP library ({name}).",
                 endpoint=endpoint,
                 retryable=False,
+                action=Action.FIX_REQUEST if malformed else Action.CHECK_NETWORK,
             ),
-            sent=not isinstance(error, httpx.LocalProtocolError | httpx.InvalidURL),
+            sent=not malformed,
         )
+
+
+class _Whole(httpx.AsyncByteStream):
+    """A request's body in one piece.
+
+    The library's own is a generator, which a connection that breaks while the body goes out would
+    leave half-way, for the garbage collector to find.
+    """
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body, self._body = self._body, b""
+        if not body:
+            raise StopAsyncIteration
+        return body
+
+    def __repr__(self) -> str:
+        return "_Whole(***)"
 
 
 def _soon() -> float:

@@ -16,6 +16,7 @@ import orjson
 
 from krakked.errors import Action, ApiError, RateLimitError, RequestError, ServiceError
 from krakked.rest.error_table import find_row
+from krakked.rest.retries import advise
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     result: bytes
     """JSON text of ``result``; empty when it was absent."""
+    read: bool = True
+    """Whether the call that it answers only reads."""
     errors: tuple[str, ...]
     """Cleaned ``E...`` texts; empty on success."""
     warnings: tuple[str, ...]
@@ -61,8 +64,7 @@ def clean_text(text: str) -> str:
 def unreadable(endpoint: str, what: str) -> ServiceError:
     """Build the error for an answer that is not an API answer."""
     return ServiceError(
-        f"Kraken's answer to {endpoint} is not readable: {what}. Nothing can be said about the "
-        "outcome; reads may be tried again.",
+        f"Kraken's answer to {endpoint} is not readable: {what}.",
         code="unreadable answer",
         endpoint=endpoint,
         retryable=True,
@@ -76,7 +78,7 @@ def classify_http(
     """Judge status and content type; None when the body may be parsed.
 
     Kraken answers API errors with status 200, so any other status comes from the servers in front
-    (Cloudflare): the request did not, or not surely, reach the API.
+    (Cloudflare): whether the request reached the API is not known.
 
     Args:
         endpoint: Endpoint name for the error.
@@ -92,7 +94,7 @@ def classify_http(
         return unreadable(endpoint, f"content type {clean_text(kind)[:60] or 'absent'}")
     if status == 429:
         return RateLimitError(
-            f"Too many requests: {endpoint} was refused before it reached the API ({code}).",
+            f"Too many requests: the servers in front of the API refused {endpoint} ({code}).",
             code=code,
             endpoint=endpoint,
             retryable=True,
@@ -108,7 +110,7 @@ def classify_http(
         )
     retryable = status >= 500 or status in (408, 425)
     return ServiceError(
-        f"{endpoint} did not reach the API: the servers in front answered {code}"
+        f"{endpoint} got no answer of the API: the servers in front answered {code}"
         f"{_front_advice(status)}.",
         code=code,
         endpoint=endpoint,
@@ -131,8 +133,8 @@ def _seconds(text: str | None) -> float | None:
     return min(float(text), MAX_WAIT_S)
 
 
-def read_envelope(body: bytes, endpoint: str) -> Envelope:
-    """Take an answer's body apart.
+def read_envelope(body: bytes, endpoint: str, *, read: bool = True) -> Envelope:
+    """Take the body of an answer apart; `read` tells whether the call only reads.
 
     Raises:
         ServiceError: It is not a JSON object with ``error`` and ``result``.
@@ -151,12 +153,13 @@ def read_envelope(body: bytes, endpoint: str) -> Envelope:
     cleaned = [clean_text(text) for text in texts if text.strip()]
     return Envelope(
         result=bytes(wire.result),
+        read=read,
         errors=tuple(text for text in cleaned if text.startswith("E")),
         warnings=tuple(text for text in cleaned if not text.startswith("E")),
     )
 
 
-def without_result(envelope: Envelope, endpoint: str, *, read: bool = True) -> ServiceError | None:
+def without_result(envelope: Envelope, endpoint: str) -> ServiceError | None:
     """Judge an answer without errors; None when it holds a result.
 
     Kraken's warnings (``W...``) come beside a result. Texts alone, whatever they begin with, say
@@ -169,21 +172,17 @@ def without_result(envelope: Envelope, endpoint: str, *, read: bool = True) -> S
         f"Kraken's answer to {endpoint} has no result, only the text: {told}.",
         code=envelope.warnings[0],
         endpoint=endpoint,
-        retryable=read,
-        action=Action.RETRY if read else Action.LOOK_UP_OUTCOME,
+        retryable=True,
+        action=Action.RETRY,
     )
 
 
-def classify(
-    errors: Sequence[str], endpoint: str, *, read: bool = True, server_s: float | None = None
-) -> ApiError:
+def classify(errors: Sequence[str], endpoint: str, *, server_s: float | None = None) -> ApiError:
     """Turn Kraken's error texts into the one exception to raise.
 
     Args:
         errors: Texts as Kraken sent them, at least one; the first ``E...`` decides.
         endpoint: Endpoint name, such as ``Balance``.
-        read: Whether the call only reads. After a service error a call that writes is never
-            retryable: its outcome is unknown and has to be looked up.
         server_s: Kraken's time now (unix seconds), to understand ``Throttled:<unix time>``.
     """
     texts = [clean_text(text) for text in errors]
@@ -196,18 +195,16 @@ def classify(
             code=code,
             endpoint=endpoint,
         )
-    retryable, action, retry_after_s = row.retryable, row.action, row.retry_after_s
+    retry_after_s = row.retry_after_s
     if code.startswith("EService:Throttled"):
         retry_after_s = _throttled_s(code, server_s) or retry_after_s
-    if row.kind is ServiceError and not read and retryable:
-        retryable, action = False, Action.LOOK_UP_OUTCOME
     return row.kind(
         f"Kraken refused {endpoint}: {told}. {row.advice}",
         code=code,
         endpoint=endpoint,
-        retryable=retryable,
+        retryable=row.retryable,
         retry_after_s=retry_after_s,
-        action=action,
+        action=row.action,
     )
 
 
@@ -225,7 +222,7 @@ def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T: 
         ServiceError: The result is absent or does not have the documented shape.
     """
     where = "no result"
-    result = envelope.result
+    result, read = envelope.result, envelope.read
     del envelope  # it is not to be in the frame of an error, nor is its content
     if result:
         try:
@@ -239,7 +236,7 @@ def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T: 
             return decoded
         finally:
             del result
-    raise unreadable(endpoint, where)
+    raise advise(unreadable(endpoint, where), read=read)
 
 
 def decode_untyped(envelope: Envelope, endpoint: str) -> Any:  # noqa: ANN401 -- any JSON value
@@ -248,11 +245,11 @@ def decode_untyped(envelope: Envelope, endpoint: str) -> Any:  # noqa: ANN401 --
     Raises:
         ServiceError: The result is absent or not valid JSON.
     """
-    result = envelope.result
+    result, read = envelope.result, envelope.read
     del envelope  # it is not to be in the frame of an error, nor is its content
     if not result:
-        raise unreadable(endpoint, "neither an error nor a result")
+        raise advise(unreadable(endpoint, "neither an error nor a result"), read=read)
     with contextlib.suppress(orjson.JSONDecodeError):  # it holds the document
         return orjson.loads(result)
     del result
-    raise unreadable(endpoint, "its result is not valid JSON")
+    raise advise(unreadable(endpoint, "its result is not valid JSON"), read=read)

@@ -1,6 +1,6 @@
-"""Whether and when a failed call is sent again. Pure.
+"""Whether and when a failed call is sent again, by us or by the caller. Pure.
 
-Only reads are ever repeated, at most twice, after a random pause (full jitter), and only while the
+We repeat only reads, at most twice, after a random pause (full jitter), and only while the
 budget lasts: when everything fails, retries stop instead of multiplying the load.
 
 The numbers of the budget are those of the AWS SDKs ("standard" retry mode): 500 tokens, 5 for a
@@ -9,14 +9,21 @@ retry, 10 after a time-out, given back by calls that succeed.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from krakked.errors import (
+    Action,
     ApiError,
     KrakkedError,
     LockoutError,
     NetworkError,
     NetworkTimeoutError,
     RateLimitError,
+    RequestError,
 )
+from krakked.rest.error_table import find_row
+
+E = TypeVar("E", bound=ApiError | NetworkError)
 
 MAX_ATTEMPTS = 3
 """A call is sent at most so often."""
@@ -53,6 +60,40 @@ class RetryBudget:
     def refund(self) -> None:
         """Book a call that succeeded."""
         self.tokens = min(_CAPACITY, self.tokens + _REFUND)
+
+
+def advise(error: E, *, read: bool, sent: bool = True) -> E:
+    """Give `error` back, saying what its receiver may do: the one place that decides it.
+
+    A call that changes something and may have taken effect must not be sent again unseen, whatever
+    the answer looked like: orders were doubled that way (veox/python3-krakenex#98,
+    nothingisdead/npm-kraken-api#37).
+
+    Args:
+        error: What a call ended with, with the advice for a call that only reads.
+        read: Whether the call only reads.
+        sent: False when surely nothing of it left this machine.
+    """
+    if read or not sent or _is_refusal(error) or error.action is Action.LOOK_UP_OUTCOME:
+        return error
+    error.retryable, error.action = False, Action.LOOK_UP_OUTCOME
+    error.args = (
+        f"{error} Whether {error.endpoint} took effect is not known: look that up, for example by "
+        "its cl_ord_id or userref, before sending it again.",
+    )
+    return error
+
+
+def _is_refusal(error: ApiError | NetworkError) -> bool:
+    """Whether the answer says that the call was not carried out.
+
+    Kraken's own texts say it, but for those of a service in trouble; so do the web servers in front
+    when they take the request for malformed. Any other HTTP status leaves it open.
+    """
+    if isinstance(error, NetworkError):
+        return False
+    row = find_row(error.code)
+    return isinstance(error, RequestError) if row is None else row.refusal
 
 
 def worth_retrying(error: KrakkedError, *, attempt: int, read: bool) -> bool:
