@@ -9,7 +9,7 @@ CORE := $(VENV)/.built
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    soak peers-check fmt clean
+    field-clone soak peers-check fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
 $(CORE): $(STAMP) $(RUST_SOURCES) pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras sandbox -q
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked --extras sandbox -q
 	touch $@
 
 build: $(CORE) ## environment and extension, ready to use
@@ -52,7 +52,7 @@ test: lint types rust-test ## everything: lint, types, Rust tests, all of pytest
 	$(BIN)/python -m pytest -q -m "not live"
 
 wheel: $(STAMP) ## build the release wheel into dist/
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin build --release --locked -o dist
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin build --release --locked -o dist
 
 BENCH_VENV := .venv-bench
 
@@ -64,7 +64,7 @@ $(BENCH_VENV)/.installed: pyproject.toml
 
 # Peers live in an environment of their own, so that theirs and ours cannot disturb each other.
 $(BENCH_VENV)/.built: $(BENCH_VENV)/.installed $(RUST_SOURCES)
-	VIRTUAL_ENV=$(abspath $(BENCH_VENV)) $(BIN)/maturin develop --release --locked --extras sandbox -q
+	VIRTUAL_ENV="$(CURDIR)/$(BENCH_VENV)" $(BIN)/maturin develop --release --locked --extras sandbox -q
 	touch $@
 
 bench-env: build $(BENCH_VENV)/.built
@@ -86,6 +86,9 @@ torture: build ## kills, failing calls, power cuts, bit flips; RFC 6455 (about 1
 	$(BIN)/python tests/torture/rfc6455.py
 	$(BIN)/python tests/torture/stream_torture.py
 	cargo test --locked --release -q -p krakked-core --test mutated_million
+
+field-clone: build ## make test as another user, in "a dir/krakked", LANG=C, offline (about 20 min, root)
+	$(BIN)/python tests/torture/field_clone.py --offline
 
 soak: build ## 10 million messages, over 10,000 reconnects: nothing may grow (about 5 min)
 	$(BIN)/python tests/torture/soak.py

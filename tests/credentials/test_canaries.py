@@ -302,9 +302,9 @@ def walked_locals(found: Evidence) -> str:
     seen: set[int] = set()
     for each in chain(found.error):
         for frame, _ in traceback.walk_tb(each.__traceback__):
-            if isinstance(found, LeakyEvidence) or any(
-                f"/{name}/" in frame.f_code.co_filename for name in LIBRARIES
-            ):
+            # told by module: a path tells nothing, the clone's own folder may be `krakked` too
+            library = str(frame.f_globals.get("__name__")).partition(".")[0]
+            if isinstance(found, LeakyEvidence) or library in LIBRARIES:
                 lines += reachable(dict(frame.f_locals), seen)
     return "\n".join(lines)
 

@@ -142,10 +142,20 @@ class KernelLock:
 
     def _open(self) -> int:
         try:
-            return os.open(self.path, _FLAGS, self._mode)
+            return self._open_there()
         except FileNotFoundError:
             make_directories(self.path.parent, mode=self._directory_mode)
-            return os.open(self.path, _FLAGS, self._mode)
+            return self._open_there()
+
+    def _open_there(self) -> int:
+        # A umask such as 0777 makes a file that its owner, unless root, could never open again.
+        missing = not self.path.exists() and hasattr(os, "fchmod")
+        fd = os.open(self.path, _FLAGS, self._mode)
+        mode = os.fstat(fd).st_mode
+        if missing and mode & 0o600 != 0o600:
+            with contextlib.suppress(OSError):  # another user made it just now: that is his affair
+                os.fchmod(fd, stat.S_IMODE(mode) | 0o600)
+        return fd
 
     def _still_there(self, fd: int) -> bool:
         """Whether the path still leads to the file we locked (it may have been deleted)."""
