@@ -55,7 +55,9 @@ from krakked.errors import ServiceError as ServiceError
 from krakked.errors import StaleReason as StaleReason
 from krakked.errors import StoreCorruptError as StoreCorruptError
 from krakked.errors import StoreError as StoreError
+from krakked.errors import StoreExchangeError as StoreExchangeError
 from krakked.errors import StoreFullError as StoreFullError
+from krakked.errors import StoreVersionError as StoreVersionError
 from krakked.errors import SubscriptionRefusedError as SubscriptionRefusedError
 from krakked.errors import UnknownPairError as UnknownPairError
 from krakked.errors import UnknownTimeframeError as UnknownTimeframeError

@@ -352,6 +352,32 @@ class StoreCorruptError(StoreError):
     """A stored file fails its checksums or cannot be parsed: ``krakked store repair``."""
 
 
+class StoreExchangeError(StoreError):
+    """The store holds candles of another exchange than the one that is talked to.
+
+    Attributes:
+        stored: Identity of the exchange whose candles are stored (``kraken``).
+        asked: Identity of the exchange that is talked to.
+    """
+
+    def __init__(self, message: str, *, path: str, stored: str, asked: str) -> None:
+        super().__init__(message, path=path)
+        self.stored = stored
+        self.asked = asked
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer krakked: upgrade to read or write it.
+
+    Attributes:
+        version: Version of its format.
+    """
+
+    def __init__(self, message: str, *, path: str, version: int) -> None:
+        super().__init__(message, path=path)
+        self.version = version
+
+
 class StoreFullError(StoreError):
     """The disk is full; nothing was lost that was acknowledged before."""
 

@@ -1,6 +1,7 @@
 """Where things lie below the root of a store. Pure: no file is touched here.
 
     <root>/bars/timeframe=1m/pair=XBTUSD/2026-11.parquet    finished files and nothing else
+    <root>/.krakked/store.json                              what the root says about itself
     <root>/.krakked/tmp|locks|coverage|journal|quarantine   everything else
 
 1m is split by month, 5m to 30m by year, longer timeframes are one file, so that an append rewrites
@@ -17,6 +18,12 @@ from urllib.parse import quote, unquote
 
 from krakked.errors import StoreError
 from krakked.market.timeframes import interval_s
+
+FORMAT_VERSION: Final = 2
+"""Version of the format as a whole: raised when a reader of the last one could spoil a store."""
+
+ROOT_LABEL: Final = "root"
+"""Label of temps that belong to no series but to the root."""
 
 FAR_S: Final = 253_402_300_800
 """10000-01-01 UTC: no bar opens later, and a time in milliseconds is refused rather than stored."""
@@ -135,6 +142,7 @@ class StorePaths:
         self.root = root
         self.bars = root / "bars"
         self.private = root / ".krakked"
+        self.record = self.private / "store.json"
         self.tmp = self.private / "tmp"
         self.locks = self.private / "locks"
         self.coverage = self.private / "coverage"
@@ -145,9 +153,22 @@ class StorePaths:
         """Directory of a series' partitions."""
         return self.bars / f"timeframe={series.timeframe}" / f"pair={quote_pair(series.pair)}"
 
+    @property
+    def root_lock(self) -> Path:
+        """Lock of the record of the whole root; never removed."""
+        return self.locks / "root.lock"
+
     def lock(self, series: Series) -> Path:
         """Lock file of a series; never removed."""
         return self.locks / f"{series.file_stem}.lock"
+
+    def lock_of_temp(self, name: str) -> Path | None:
+        """Lock under which a temp of that name was made; None when it is none of ours."""
+        label, _, rest = name.partition("~")
+        if label == ROOT_LABEL and rest:
+            return self.root_lock
+        series = series_of_stem(name)
+        return None if series is None else self.lock(series)
 
     def coverage_of(self, series: Series) -> Path:
         """Coverage file of a series."""

@@ -3,6 +3,8 @@
 Everything is synchronous and may be used from several threads and processes at once; async code
 calls it through `krakked.network.run_blocking`. What a method has acknowledged by returning
 survives kill -9 and a power cut.
+
+Long because every way in has its manual here.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from krakked.config.settings import StoreBackend
-from krakked.errors import StoreError
+from krakked.errors import StoreCorruptError, StoreError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import columns, folding, gap_truth, merge, sweep, upkeep
 from krakked.market.store.coverage import CoverageRange, Gap
@@ -29,9 +31,9 @@ from krakked.market.store.filesystem import warn_if_remote
 from krakked.market.store.folding import FoldReport
 from krakked.market.store.journal import Journal
 from krakked.market.store.layout import Series, StorePaths, quote_pair
-from krakked.market.store.one_format import refuse_other_format
 from krakked.market.store.parquet_files import ParquetFiles
 from krakked.market.store.partition_files import PartitionFiles
+from krakked.market.store.root_record import Root
 from krakked.market.store.series_files import SeriesFiles
 from krakked.market.store.upkeep import CompactReport, Finding, RepairReport
 from krakked.market.timeframes import MINUTES, interval_s
@@ -51,8 +53,14 @@ class OHLCStore:
         lock_timeout_s: Longest wait for another writer of the same series, in seconds.
         canonical: Turns any spelling of a pair into its canonical name, and gives others back as
             they are; None takes every name for canonical. The store of `open_kraken` has one.
+        exchange: Identity of the exchange whose candles are written and read, such as ``kraken``;
+            the first one to write here owns the store. None claims nothing: for archives, and for
+            programs that look at a store of any exchange.
 
     Raises:
+        StoreExchangeError: The store holds candles of another exchange; its own reads and writes
+            raise it too, since another program may have been first.
+        StoreVersionError: A newer krakked wrote it; likewise.
         StoreError: Unknown backend, the directory cannot be used, or it holds files of the other
             backend.
     """
@@ -64,6 +72,7 @@ class OHLCStore:
         backend: str = "parquet",
         lock_timeout_s: float = 30.0,
         canonical: Callable[[str], str] | None = None,
+        exchange: str | None = None,
     ) -> None:
         try:
             self.backend = StoreBackend(backend)
@@ -78,7 +87,11 @@ class OHLCStore:
             label: Journal(self._paths, label, lock_timeout_s=lock_timeout_s) for label in MINUTES
         }
         self._wrote_journal = False
-        refuse_other_format(self._paths, self.backend, set(StoreBackend) - {self.backend})
+        self._root = Root(
+            self._paths, self.backend, set(StoreBackend), exchange, lock_timeout_s=lock_timeout_s
+        )
+        with contextlib.suppress(StoreCorruptError):  # every use says so, and `repair` mends it
+            self._root.check()
         warn_if_remote(self.root)
         sweep.sweep_temps(self._paths)
 
@@ -148,6 +161,7 @@ class OHLCStore:
             columns.check_range(series, covered)
         new = merge.unique(table)
         files = self._series_files(series)
+        self._root.claim()
         with self._locked(series):
             known = upkeep.coverage_to_write(self._paths, self._files, series)
             grown = known if covered is None else known.with_range(source, covered)
@@ -209,6 +223,7 @@ class OHLCStore:
             raise ValueError(f"lookback is {lookback}; it can't be negative")
         if lookback == 0:
             return columns.EMPTY
+        self._root.check()
         # The journal first: folding moves bars from it to the files, so none is missed in between.
         live = self._live_table(series, since, until) if provisional else columns.EMPTY
         table = self._series_files(series).read(since, until, lookback, provisional)
@@ -225,6 +240,7 @@ class OHLCStore:
     def first_stored(self, pair: str, timeframe: str, *, provisional: bool = False) -> int | None:
         """Give the open time of the oldest stored bar in unix seconds, or None."""
         series = self._series(pair, timeframe)
+        self._root.check()
         for table in self._series_files(series).tables(None, None, provisional):
             if table.num_rows:
                 return int(columns.times(table)[0])
@@ -237,6 +253,7 @@ class OHLCStore:
             StoreCorruptError: The record of them is damaged.
         """
         series = self._series(pair, timeframe)
+        self._root.check()
         return upkeep.credible_coverage(self._paths, self._files, series).ranges()
 
     def gaps(
@@ -261,6 +278,7 @@ class OHLCStore:
             StoreError: As for `get_bars`.
         """
         series = self._series(pair, timeframe)
+        self._root.check()
         known = upkeep.credible_coverage(self._paths, self._files, series)
         live = self._live_table(series, since, until) if provisional else columns.EMPTY
         stored = self._series_files(series).tables(since, until, provisional)
@@ -269,6 +287,7 @@ class OHLCStore:
 
     def series(self) -> list[tuple[str, str]]:
         """Give (pair, timeframe) of everything stored, in order."""
+        self._root.check()
         return [(s.pair, s.timeframe) for s in upkeep.all_series(self._paths)]
 
     # --- the journal of live bars --------------------------------------------------------------
@@ -292,6 +311,7 @@ class OHLCStore:
             off_grid = bar.time % step_s and Series(pair, timeframe).aligned
             if off_grid or bar.time < 0 or not all(map(math.isfinite, numbers)):
                 raise StoreError(f"{pair} {timeframe}: not a closed bar: {bar}.")
+        self._root.claim()
         self._journals[timeframe].append(entries)
         self._wrote_journal = True
 
@@ -306,6 +326,7 @@ class OHLCStore:
         """
         bars = series = 0
         failed: StoreError | None = None
+        self._root.check()
         for timeframe, live in self._journals.items():
             if live.is_empty():
                 continue
@@ -325,18 +346,26 @@ class OHLCStore:
 
     def verify(self) -> list[Finding]:
         """Read every file and check checksums, order, duplicates and metadata; empty when sound."""
-        return upkeep.verify(self._paths, self._files)
+        record: list[Finding] = []
+        try:
+            self._root.check()
+        except StoreCorruptError as error:
+            record = [Finding(path=str(self._paths.record), problem=str(error))]
+        return record + upkeep.verify(self._paths, self._files)
 
     def repair(self) -> RepairReport:
         """Set damaged files aside, keep what is sound of them, and forget the lost coverage.
 
         Nothing is fetched: afterwards `gaps` names what is missing, for a back-fill to fetch.
         """
+        self._root.mend()
         return upkeep.repair(self._paths, self._files, timeout_s=self._timeout_s)
 
     def compact(self) -> CompactReport:
         """Fold the journal, fill what can be filled by now, and rewrite files of an older make."""
         self.fold_journal()
+        if self.series():
+            self._root.claim()
         sweep.sweep_temps(self._paths)
         return upkeep.compact(self._paths, self._files, timeout_s=self._timeout_s)
 
@@ -352,6 +381,7 @@ class OHLCStore:
         Raises:
             StoreError: The directory exists, or cannot be made.
         """
+        self._root.check()
         return upkeep.snapshot(self._paths, Path(destination).expanduser().absolute())
 
     def close(self) -> None:

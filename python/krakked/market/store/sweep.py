@@ -7,7 +7,7 @@ from pathlib import Path
 
 from krakked.errors import StoreError
 from krakked.market.store.durable import try_locked
-from krakked.market.store.layout import StorePaths, series_of_stem
+from krakked.market.store.layout import StorePaths
 
 
 def sweep_temps(paths: StorePaths) -> int:
@@ -16,18 +16,16 @@ def sweep_temps(paths: StorePaths) -> int:
     Every temp is made under its series' lock. Whoever gets that lock without waiting knows that
     each temp of the series is older than the lock, and that its writer is gone.
     """
-    by_stem: dict[str, list[Path]] = {}
+    by_lock: dict[Path, list[Path]] = {}
     with contextlib.suppress(OSError):
         for temp in paths.tmp.iterdir():
-            stem = "~".join(temp.name.split("~")[:2])
-            by_stem.setdefault(stem, []).append(temp)
+            lock = paths.lock_of_temp(temp.name)
+            if lock is not None:
+                by_lock.setdefault(lock, []).append(temp)
     removed = 0
-    for stem, temps in by_stem.items():
-        series = series_of_stem(stem)
-        if series is None:
-            continue
+    for lock, temps in by_lock.items():
         # Sweeping is a courtesy of opening; it never stands in the way of reading.
-        with contextlib.suppress(StoreError), try_locked(paths.lock(series)) as free:
+        with contextlib.suppress(StoreError), try_locked(lock) as free:
             if not free:
                 continue
             for temp in temps:

@@ -359,6 +359,9 @@ def snapshot(paths: StorePaths, destination: Path) -> int:
         count = 0
         try:
             make_directories(building)
+            if paths.record.exists():
+                make_directories(building / paths.record.parent.relative_to(paths.root))
+                _link(paths.record, building / paths.record.relative_to(paths.root))
             for source in (paths.coverage, paths.bars):
                 for path in _files_below(source):
                     target = building / path.relative_to(paths.root)
