@@ -29,8 +29,14 @@ class OHLCBar(msgspec.Struct, frozen=True, gc=False):
 
 
 class Source(IntEnum):
-    """Where a bar came from; a weaker source never replaces a stronger one (higher wins)."""
+    """Where a bar came from; a weaker source never replaces a stronger one (higher wins).
 
+    The numbers are stored. Up to WEBSOCKET a bar is provisional: reads give it only when asked to.
+    """
+
+    PARTIAL = 0
+    """At the edge of a file, which may lack trades of it: the last candle of any, the first one of
+    a file of trades. Stored since format 2."""
     WEBSOCKET = 1
     ARCHIVE = 2
     TRADES = 3

@@ -309,7 +309,7 @@ def test_directories_are_made_to_last(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_source_ranks_are_what_the_files_say(tmp_path: Path, make_bars: Make) -> None:
     store = OHLCStore(tmp_path)
     for index, source in enumerate(Source):
-        store.append_bars("XBTUSD", "1m", [make_bars(4)[index]], source=source)
+        store.append_bars("XBTUSD", "1m", [make_bars(5)[index]], source=source)
     table = store.get_columns("XBTUSD", "1m", provisional=True)
     assert str(table.schema.field("source").type) == "int8"
-    assert table.column("source").to_pylist() == [1, 2, 3, 4]
+    assert table.column("source").to_pylist() == [0, 1, 2, 3, 4]

@@ -37,10 +37,10 @@ class Model:
             before = self.rows.get(moment - STEP)
             if claim is None or before is None:
                 continue
-            if before[1] is Source.WEBSOCKET and claim is not Source.WEBSOCKET:
-                continue  # what only the stream has said proves nothing to a stronger source
+            if before[1] <= Source.WEBSOCKET and claim is not Source.WEBSOCKET:
+                continue  # what is provisional proves nothing to a stronger source
             made = row and row[0].count == 0 and row[1] < Source.REST and row[1] <= claim
-            if row is None or made or (row[1] is Source.WEBSOCKET and claim > row[1]):
+            if row is None or made or (row[1] <= Source.WEBSOCKET and claim > row[1]):
                 close = before[0].close
                 bar = OHLCBar(moment, close, close, close, close, None, 0.0, 0)
                 self.rows[moment] = (bar, claim)
@@ -61,6 +61,8 @@ def calls(draw):
     source = draw(st.sampled_from(Source))
     first, last = sorted((draw(slot), draw(slot)))
     covered = (BORDER + first * STEP, BORDER + last * STEP) if draw(st.booleans()) else None
+    if source is Source.PARTIAL:
+        covered = None  # it answers for nothing
     bars = []
     for at in draw(st.lists(slot, max_size=6)):
         close, trades = float(draw(st.integers(1, 9))), draw(st.integers(0, 2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -27,6 +28,8 @@ class CoverageRange(msgspec.Struct, frozen=True):
     """First second after it."""
     source: Source
     """Who answered."""
+    settled: bool = True
+    """False: REST answered within minutes of the end, and Kraken may still revise it."""
 
 
 class GapKind(StrEnum):
@@ -96,25 +99,61 @@ class Coverage(msgspec.Struct, frozen=True):
     with it."""
     lost: tuple[Range, ...] = ()
     """What had been answered for and is not stored any more: missing, though nothing is beyond."""
+    unsettled: tuple[Range, ...] = ()
+    """Part of REST's ranges: answered so soon after its end that Kraken may still revise it."""
+    unavailable: tuple[Range, ...] = ()
+    """Asked for in vain: missing, and not worth asking again unless somebody says so."""
 
-    def with_range(self, source: Source, covered: Range) -> Coverage:
-        """Add a range; gives `self` when it was known already."""
+    def with_range(
+        self, source: Source, covered: Range, *, unsettled_from: int | None = None
+    ) -> Coverage:
+        """Add a range; gives `self` when it was known already.
+
+        Args:
+            source: Who answered.
+            covered: The range.
+            unsettled_from: REST's answer may still be revised from this second on.
+        """
         known = self.by_source.get(source, [])
         joined = union([*known, covered])
-        if joined == known:
+        unsettled = self.unsettled
+        if source is Source.REST:
+            start, end = covered
+            young = (end if unsettled_from is None else max(start, unsettled_from), end)
+            unsettled = tuple(union([*subtract(unsettled, [covered]), young]))
+        if joined == known and unsettled == self.unsettled:
             return self
-        left = tuple(subtract(self.lost, [covered]))
-        return Coverage({**self.by_source, source: joined}, self.files, left)
+        return msgspec.structs.replace(
+            self,
+            by_source={**self.by_source, source: joined},
+            lost=tuple(subtract(self.lost, [covered])),
+            unsettled=unsettled,
+            unavailable=tuple(subtract(self.unavailable, [covered])),
+        )
 
     def without(self, lost: Range) -> Coverage:
         """Take a range away from every source, and remember what of it had been known."""
         remaining = {s: subtract(r, [lost]) for s, r in self.by_source.items()}
         known = union([*self.lost, *intersect(self.all(), lost)])
-        return Coverage({s: r for s, r in remaining.items() if r}, self.files, tuple(known))
+        return msgspec.structs.replace(
+            self,
+            by_source={s: r for s, r in remaining.items() if r},
+            lost=tuple(known),
+            unsettled=tuple(subtract(self.unsettled, [lost])),
+            unavailable=tuple(subtract(self.unavailable, [lost])),
+        )
 
     def with_files(self, files: Iterable[str]) -> Coverage:
         """Name the partitions that are there."""
-        return Coverage(self.by_source, tuple(sorted(files)), self.lost)
+        return msgspec.structs.replace(self, files=tuple(sorted(files)))
+
+    def with_unavailable(self, stretches: Iterable[Range]) -> Coverage:
+        """Remember what was asked for in vain; gives `self` when that was known already."""
+        left = subtract(union([*self.unavailable, *stretches]), self.all())
+        unavailable = tuple(left)
+        if unavailable == self.unavailable:
+            return self
+        return msgspec.structs.replace(self, unavailable=unavailable)
 
     def all(self) -> list[Range]:
         """Ranges that any source has answered for."""
@@ -135,12 +174,14 @@ class Coverage(msgspec.Struct, frozen=True):
         return sorted(pieces)
 
     def ranges(self) -> tuple[CoverageRange, ...]:
-        """Every range, by source (strongest first), then by time."""
-        return tuple(
-            CoverageRange(a, b, source)
-            for source in sorted(self.by_source, reverse=True)
-            for a, b in self.by_source[source]
-        )
+        """Every range, by source (strongest first), then by time; unsettled ones by themselves."""
+        found: list[CoverageRange] = []
+        for source in sorted(self.by_source, reverse=True):
+            young = self.unsettled if source is Source.REST else ()
+            settled = [(a, b, True) for a, b in subtract(self.by_source[source], young)]
+            unsettled = [(a, b, False) for a, b in young]
+            found += [CoverageRange(a, b, source, old) for a, b, old in sorted(settled + unsettled)]
+        return tuple(found)
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -148,12 +189,23 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     ranges: dict[str, list[Range]]
     files: tuple[str, ...] = ()
     lost: tuple[Range, ...] = ()
+    unsettled: tuple[Range, ...] = ()
+    unavailable: tuple[Range, ...] = ()
+
+
+_VERSION: Final = 2
+"""Version of the document: 2 knows what is unsettled and what is unavailable."""
 
 
 def encode(coverage: Coverage) -> bytes:
     """Give the file's bytes: one line of JSON, one line with its CRC-32."""
     document = _Document(
-        1, {s.name: r for s, r in sorted(coverage.by_source.items())}, coverage.files, coverage.lost
+        _VERSION,
+        {s.name: r for s, r in sorted(coverage.by_source.items())},
+        coverage.files,
+        coverage.lost,
+        coverage.unsettled,
+        coverage.unavailable,
     )
     body = msgspec.json.encode(document)
     return body + b"\n%08x\n" % zlib.crc32(body)
@@ -172,10 +224,12 @@ def decode(data: bytes) -> Coverage:
         document = msgspec.json.decode(body, type=_Document)
     except msgspec.MsgspecError as error:
         raise ValueError("it is no coverage document") from error
-    if document.version != 1:
+    if not 1 <= document.version <= _VERSION:
         raise ValueError(f"version {document.version} is newer than this krakked")
     return Coverage(
         {Source[name]: union(r) for name, r in document.ranges.items()},
         document.files,
         document.lost,
+        document.unsettled,
+        document.unavailable,
     )

@@ -105,6 +105,7 @@ class OHLCStore:
         *,
         source: Source = Source.REST,
         covered: tuple[int, int] | None = None,
+        unsettled_from: int | None = None,
     ) -> int:
         """Store closed bars, in any order; bars already there are merged by rank, never doubled.
 
@@ -116,6 +117,7 @@ class OHLCStore:
             covered: Range (first open time, end of the last interval; unix seconds) that the
                 source has answered for as a whole: intervals in it without a bar did not trade and
                 are filled in where the close before is known. None claims nothing.
+            unsettled_from: Second from which on REST may still revise what it has answered.
 
         Returns:
             How many of the bars are stored that were not before, or replaced another one.
@@ -126,7 +128,8 @@ class OHLCStore:
             LockTimeoutError: Another process kept the series.
         """
         table = columns.table_of_bars(bars, source)
-        return self._store(self._series(pair, timeframe), table, source, covered)
+        series = self._series(pair, timeframe)
+        return self._store(series, table, source, covered, unsettled_from)
 
     def import_columns(
         self,
@@ -153,18 +156,43 @@ class OHLCStore:
         table = columns.table_of_buffers(buffers, source)
         return self._store(self._series(pair, timeframe), table, source, covered)
 
+    def mark_unavailable(
+        self, pair: str, timeframe: str, stretches: Iterable[tuple[int, int]]
+    ) -> None:
+        """Remember stretches that were asked for in vain, until some source covers them.
+
+        Raises:
+            StoreError: The record could not be read or written.
+            LockTimeoutError: Another process kept the series.
+        """
+        series = self._series(pair, timeframe)
+        with self._locked(series):
+            known = upkeep.coverage_to_write(self._paths, self._files, series)
+            marked = known.with_unavailable(stretches)
+            if marked is not known:
+                upkeep.write_coverage(self._paths, self._files, series, marked)
+
     def _store(
-        self, series: Series, table: pa.Table, source: Source, covered: tuple[int, int] | None
+        self,
+        series: Series,
+        table: pa.Table,
+        source: Source,
+        covered: tuple[int, int] | None,
+        unsettled_from: int | None = None,
     ) -> int:
         columns.check(table, series)
         if covered is not None:
             columns.check_range(series, covered)
+            if source is Source.PARTIAL:
+                raise StoreError(f"{series}: candles that may not be whole answer for no range.")
         new = merge.unique(table)
         files = self._series_files(series)
         self._root.claim()
         with self._locked(series):
             known = upkeep.coverage_to_write(self._paths, self._files, series)
-            grown = known if covered is None else known.with_range(source, covered)
+            grown = known
+            if covered is not None:
+                grown = known.with_range(source, covered, unsettled_from=unsettled_from)
             stored = files.apply(new, covered, grown)
             if grown is not known:
                 # After the bars: a range is claimed only once everything in it is durable.
@@ -255,6 +283,11 @@ class OHLCStore:
         series = self._series(pair, timeframe)
         self._root.check()
         return upkeep.credible_coverage(self._paths, self._files, series).ranges()
+
+    def unavailable(self, pair: str, timeframe: str) -> tuple[tuple[int, int], ...]:
+        """Give the stretches that were asked for in vain, in order; see `mark_unavailable`."""
+        series = self._series(pair, timeframe)
+        return upkeep.credible_coverage(self._paths, self._files, series).unavailable
 
     def gaps(
         self,
