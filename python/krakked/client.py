@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from krakked.config.directories import state_dir
+from krakked.config.directories import Files, files_of
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig, RegionProfile
 from krakked.errors import KrakkedError, MarketDataError
@@ -24,7 +26,14 @@ from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.stream.feed import Feed
 from krakked.market.universe import Universe
 from krakked.market.universe_source import UniverseChange, UniverseSource
-from krakked.network import Clock, Network, SystemClock, SystemNetwork, run_blocking
+from krakked.network import (
+    Clock,
+    Network,
+    SystemClock,
+    SystemNetwork,
+    exchange_reached,
+    run_blocking,
+)
 from krakked.rest.client import RestClient
 from krakked.rest.signing import Credentials
 
@@ -246,17 +255,21 @@ async def open_kraken(
     config = config if config is not None else load_config()
     network = network if network is not None else SystemNetwork()
     clock = clock if clock is not None else SystemClock()
-    state = state_dir(Path(config.config_dir)) if config.config_dir else None
-    async with RestClient(
-        config.rest, network=network, clock=clock, credentials=credentials, state_dir=state
-    ) as rest:
+    files = files_of(config, exchange_reached(network))
+    state = files.state_dir
+    async with (
+        RestClient(
+            config.rest, network=network, clock=clock, credentials=credentials, state_dir=state
+        ) as rest,
+        _store_directory(files, clock) as root,
+    ):
         source = UniverseSource(rest, config.universe, config.region, clock, state)
         await source.start()
         settings = config.market_data
         store = await run_blocking(
             clock,
             lambda: OHLCStore(
-                settings.ohlc_store.root_dir,
+                root,
                 backend=settings.ohlc_store.backend,
                 # Pairs that Kraken lists no more keep the name they are stored under.
                 canonical=lambda name: source.table.resolve(name) if name in source.table else name,
@@ -293,6 +306,25 @@ async def open_kraken(
         finally:
             with trio.CancelScope(shield=True):
                 await run_blocking(clock, store.close)
+
+
+@asynccontextmanager
+async def _store_directory(files: Files, clock: Clock) -> AsyncIterator[Path]:
+    """Give the directory of the candle store; one that is made for this block ends with it."""
+    if files.store_root is not None:
+        yield files.store_root
+        return
+    _log.warning(
+        "the settings are not for %s, which the network leads to: candles are kept in a temporary "
+        "directory (a sandbox's exchange.config(directory) gives settings that fit)",
+        files.exchange,
+    )
+    directory = Path(await run_blocking(clock, tempfile.mkdtemp, None, "krakked-"))
+    try:
+        yield directory
+    finally:
+        with trio.CancelScope(shield=True):
+            await run_blocking(clock, shutil.rmtree, directory, True)
 
 
 @asynccontextmanager

@@ -39,7 +39,11 @@ class Clock(Protocol):
 
 
 class Network(Protocol):
-    """How to reach the exchange."""
+    """How to reach the exchange.
+
+    A network that leads to one exchange whatever host it is asked for, as a sandbox's does, names
+    it in an attribute ``exchange``; without one the host asked for tells. See `exchange_reached`.
+    """
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
         """A fresh transport for one `httpx.AsyncClient`; the client closes it."""
@@ -52,6 +56,14 @@ class Network(Protocol):
             ConnectFailedError: Resolution, connect or handshake failed.
         """
         ...
+
+
+def exchange_reached(network: Network) -> str:
+    """Give the exchange that a network leads to in any case; empty when the host asked for tells.
+
+    Candles and state are kept under this name, not under that of the host that was asked for.
+    """
+    return str(getattr(network, "exchange", ""))
 
 
 class SystemClock:

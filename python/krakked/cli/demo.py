@@ -36,25 +36,10 @@ if TYPE_CHECKING:
 TIMEFRAMES = ("1m", "5m", "1h")
 PAIR_COUNT = 5
 BIG_NAMES = ("XBTUSD", "ETHUSD")
+UNIVERSE = krakked.UniverseSettings(include_pairs=BIG_NAMES, min_24h_volume_usd=100_000.0)
 INDENT = 5
 RECOVERY_LIMIT_S = 20.0
 FIRST_PRICES_LIMIT_S = 20.0
-
-CONFIG = """\
-region:
-  code: "US_CA"
-rest:
-  base_url: "{rest_url}"
-universe:
-  include_pairs: [{include}]
-  min_24h_volume_usd: 100000.0
-market_data:
-  ws:
-    url: "{ws_url}"
-    timeframes: ["1m"]
-  ohlc_store:
-    root_dir: "{store}"
-"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -133,16 +118,11 @@ async def sandbox_demo(console: Console, seconds: float, seed: int) -> int:
     steps.start("A local Kraken")
     async with open_sandbox(seed=seed) as exchange:
         steps.tick(f"sandbox listens at {exchange.rest_url} and {exchange.ws_url}")
-        (home / "config.yaml").write_text(
-            CONFIG.format(
-                rest_url=exchange.rest_url,
-                ws_url=exchange.ws_url,
-                include=", ".join(BIG_NAMES),
-                store=store,
-            ),
-            encoding="utf-8",
+        config = msgspec.structs.replace(exchange.config(home), universe=UNIVERSE)
+        ws = msgspec.structs.replace(config.market_data.ws, timeframes=("1m",))
+        config = msgspec.structs.replace(
+            config, market_data=msgspec.structs.replace(config.market_data, ws=ws)
         )
-        config = krakked.load_config(home)
         credentials = await credentials_steps(steps, config, exchange)
         async with krakked.open_kraken(config, credentials) as kraken:
             balance = await kraken.rest.private("Balance")
@@ -155,7 +135,6 @@ async def sandbox_demo(console: Console, seconds: float, seed: int) -> int:
     summary(
         steps,
         {
-            "configuration": home / "config.yaml",
             "vault": home / "secrets.enc",
             "candles": store / "bars",
         },
@@ -346,7 +325,7 @@ async def live_demo(console: Console, seconds: float) -> int:
     config = msgspec.structs.replace(
         krakked.KrakkedConfig(),
         config_dir=str(home),
-        universe=krakked.UniverseSettings(include_pairs=BIG_NAMES, min_24h_volume_usd=100_000.0),
+        universe=UNIVERSE,
         market_data=krakked.MarketDataSettings(
             ws=krakked.WebSocketSettings(timeframes=("1m",)),
             ohlc_store=krakked.OHLCStoreSettings(root_dir=str(home / "ohlc")),

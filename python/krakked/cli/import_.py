@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from krakked.cli.universe import saved_names
-from krakked.config.directories import state_dir
+from krakked.config.directories import state_of, store_root
 from krakked.config.loader import load_config
 from krakked.market.history.archive_import import ImportProgress, ImportReport, import_archive
 from krakked.market.store.ohlc_store import OHLCStore
@@ -51,14 +51,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Import with a progress bar and print what came of it."""
     config = load_config()
-    settings = config.market_data.ohlc_store
+    root = Path(arguments.root) if arguments.root else store_root(config)
     console = Console()
     pairs = None
     if arguments.pair is not None:
-        known = saved_names(state_dir(Path(config.config_dir)))
+        known = saved_names(state_of(config))
         pairs = {known.get(pair, pair) for pair in arguments.pair}
     with (
-        OHLCStore(arguments.root or settings.root_dir, backend=settings.backend) as store,
+        OHLCStore(root, backend=config.market_data.ohlc_store.backend) as store,
         Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             again=arguments.again,
             progress=show,
         )
-    _print_report(console, report, Path(arguments.root or settings.root_dir))
+    _print_report(console, report, root)
     if not report.files and not report.known:
         console.print(
             "Nothing in there fits: neither ALTNAME_minutes.csv nor ALTNAME.csv"

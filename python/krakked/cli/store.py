@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import trio
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from krakked.cli.universe import saved_names
 from krakked.client import Kraken, open_kraken
-from krakked.config.directories import state_dir
+from krakked.config.directories import state_of, store_root
 from krakked.config.loader import load_config
 from krakked.errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
 from krakked.market.history.report import BackfillReport
@@ -80,15 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _configured_store() -> Iterator[OHLCStore]:
-    settings = load_config().market_data.ohlc_store
-    with OHLCStore(settings.root_dir, backend=settings.backend) as store:
+    config = load_config()
+    with OHLCStore(store_root(config), backend=config.market_data.ohlc_store.backend) as store:
         yield store
 
 
 def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     wanted = arguments.pair
     if wanted is not None:
-        wanted = saved_names(state_dir(Path(load_config().config_dir))).get(wanted, wanted)
+        wanted = saved_names(state_of(load_config())).get(wanted, wanted)
     return [
         (pair, timeframe)
         for pair, timeframe in store.series()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from krakked.config.directories import state_dir
+from krakked.config.directories import state_of
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig
 from krakked.errors import MarketDataError
@@ -62,18 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def load_universe(config: KrakkedConfig, network: Network, clock: Clock) -> UniverseSource:
     """Give a started universe source; the client it used is closed."""
-    states = state_dir(Path(config.config_dir))
+    states = state_of(config)
     async with RestClient(config.rest, network=network, clock=clock, state_dir=states) as rest:
         source = UniverseSource(rest, config.universe, config.region, clock, states)
         await source.start()
         return source
 
 
-def saved_names(states: Path) -> dict[str, str]:
+def saved_names(states: Path | None) -> dict[str, str]:
     """Give the canonical name of every spelling in the last good copy; empty without one.
 
     For commands that need no network: what is no key here is taken as canonical already.
     """
+    if states is None:
+        return {}
     try:
         copy = msgspec.json.decode((states / COPY_NAME).read_bytes())
         table = build_universe(copy["asset_pairs"]).table

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
+from krakked.config.identity import KRAKEN, exchange_identity
+from krakked.config.settings import KrakkedConfig, OHLCStoreSettings, Settings
 from krakked.errors import ConfigError
 
 DIRECTORY_VARIABLE = "KRAKKED_CONFIG_DIR"
@@ -18,6 +20,8 @@ CONFIG_FILE_NAME = "config.yaml"
 
 STATE_DIR_NAME = "state"
 """Subdirectory for what processes share: nonces and limit counters."""
+
+_ROOT_KEY = "market_data.ohlc_store.root_dir"
 
 
 def config_dir(environ: Mapping[str, str] | None = None) -> Path:
@@ -42,6 +46,83 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
 def state_dir(directory: Path) -> Path:
     """Give the directory for shared state inside a configuration directory."""
     return directory / STATE_DIR_NAME
+
+
+def exchange_of(config: KrakkedConfig) -> str:
+    """Name the exchange that settings are for."""
+    urls = config.rest.base_url, config.market_data.ws.url
+    return exchange_identity(*urls, told=config.exchange)
+
+
+def state_of(config: KrakkedConfig) -> Path | None:
+    """Give the directory for shared state that settings lead to; None when they name none."""
+    return _state_below(config.config_dir, exchange_of(config)) if config.config_dir else None
+
+
+def _state_below(directory: str, exchange: str) -> Path:
+    """Keep Kraken's state in the directory itself, any other exchange's in one of its own below it.
+
+    Neither limits nor a copy of the universe may pass for those of another exchange.
+    """
+    shared = state_dir(Path(directory))
+    return shared if exchange == KRAKEN else shared / exchange
+
+
+def store_root(config: KrakkedConfig) -> Path:
+    """Give the directory of the candle store.
+
+    The default directory is Kraken's; settings for another exchange that name no directory get one
+    beside it.
+
+    Raises:
+        ConfigError: The home directory it lies in cannot be found.
+    """
+    path = expand(config.market_data.ohlc_store.root_dir, key=_ROOT_KEY)
+    exchange = exchange_of(config)
+    if exchange == KRAKEN or _names_a_root(config):
+        return path
+    return path.with_name(f"{path.name}-{exchange}")
+
+
+class Files(Settings, frozen=True):
+    """Where one client keeps its files, and whose they are."""
+
+    exchange: str
+    """The exchange that is really talked to."""
+    state_dir: Path | None
+    """Records shared between processes; None keeps them in memory."""
+    store_root: Path | None
+    """Directory of the candle store; None when the settings lead to none that fits."""
+
+
+def files_of(config: KrakkedConfig, reached: str = "") -> Files:
+    """Say where a client keeps its files.
+
+    Settings that are for another exchange than the network leads to (the default ones with a
+    sandbox's network, say) must not fill that other exchange's directories: of them only those
+    count that were named, and everything in there bears the name of the exchange that is reached.
+
+    Args:
+        config: Settings.
+        reached: The exchange that the network leads to in any case; empty when the addresses tell.
+
+    Raises:
+        ConfigError: A home directory cannot be found.
+    """
+    meant = exchange_of(config)
+    if reached in {"", meant}:
+        return Files(exchange=meant, state_dir=state_of(config), store_root=store_root(config))
+    root = config.market_data.ohlc_store.root_dir
+    named_state = config.config_dir and Path(config.config_dir) != config_dir()
+    return Files(
+        exchange=reached,
+        state_dir=_state_below(config.config_dir, reached) if named_state else None,
+        store_root=expand(root, key=_ROOT_KEY) if _names_a_root(config) else None,
+    )
+
+
+def _names_a_root(config: KrakkedConfig) -> bool:
+    return config.market_data.ohlc_store.root_dir != OHLCStoreSettings().root_dir
 
 
 def expand(text: str, *, key: str) -> Path:

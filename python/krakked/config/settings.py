@@ -108,3 +108,6 @@ class KrakkedConfig(Settings, frozen=True):
     market_data: MarketDataSettings = MarketDataSettings()
     config_dir: str = ""
     """Directory of config.yaml, secrets.enc and state/; set by the loader, never in the file."""
+    exchange: str = ""
+    """What the exchange is when its addresses cannot tell, as with a sandbox on a free port; set by
+    the sandbox, never in the file. Empty: `krakked.config.identity.exchange_identity` names it."""

@@ -147,7 +147,8 @@ def field_types(struct: type[Settings]) -> dict[str, object]:
     return {
         field.name: _without_none(hints[field.name])
         for field in msgspec.structs.fields(struct)
-        if field.name != "config_dir"  # filled in by the loader, never read from the file
+        # filled in by the loader and by a sandbox, never read from the file
+        if field.name not in {"config_dir", "exchange"}
     }
 
 

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from krakked.config.directories import state_dir
+from krakked.config.directories import state_of
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig
 from krakked.credentials.candidate import Candidate
@@ -121,7 +121,7 @@ def _known_state(config: KrakkedConfig, fingerprint: str) -> Path | None:
 
     A key already in use must share its nonces; a new one, perhaps wrong, must leave no trace.
     """
-    if not config.config_dir:
+    directory = state_of(config)
+    if directory is None:
         return None
-    directory = state_dir(Path(config.config_dir))
     return directory if any(directory.glob(f"*{fingerprint}*")) else None

@@ -4,10 +4,12 @@
         exchange.rest_url, exchange.ws_url      # loopback addresses
         exchange.key, exchange.secret           # an API key that may read
         exchange.network, exchange.clock        # for a client on virtual time (memory=True)
+        exchange.config(directory)              # a client's settings, its files in one directory
         exchange.truth.candles("XBTUSD", 1, start_s, end_s)
         await exchange.faults.cut()
 
-Nothing in here is used by the library itself, and it imports none of it.
+Nothing in here is used by the library itself, and of the library it imports only the settings'
+structs, so that `config` can fill them in.
 """
 
 from krakked.sandbox.exchange import Exchange as Exchange

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import hypercorn.config
@@ -14,6 +15,13 @@ import hypercorn.trio
 import trio
 from hypercorn.typing import ASGIFramework
 
+from krakked.config.settings import (
+    KrakkedConfig,
+    MarketDataSettings,
+    OHLCStoreSettings,
+    RestSettings,
+    WebSocketSettings,
+)
 from krakked.sandbox.accounts import Accounts
 from krakked.sandbox.clock import LoopbackClock, MarketClock, VirtualClock
 from krakked.sandbox.digits import NS
@@ -31,23 +39,27 @@ from krakked.sandbox.venue import Venue
 from krakked.sandbox.ws_connection import Connection
 from krakked.sandbox.ws_server import WsServer
 
-_KRAKEN_URLS = (
-    "https://api.kraken.com",
-    "wss://ws.kraken.com/v2",
-    "wss://ws-auth.kraken.com/v2",
+_NOWHERE_URLS = (
+    "https://api.sandbox.invalid",
+    "wss://ws.sandbox.invalid/v2",
+    "wss://ws-auth.sandbox.invalid/v2",
 )
+"""Addresses in memory: RFC 6761 keeps `.invalid` from ever leading anywhere, so a client that is
+opened without `network=` fails instead of talking to somebody else."""
 
 
 class Exchange:
     """A running sandbox.
 
     Attributes:
+        name: Which market this is: ``sandbox-<seed>-<day it opened>``. What a client stores of it
+            bears this name.
         network: How a client reaches it, whatever hosts the client asks for.
         clock: The clock a client of it should use.
         faults: Everything it can be told to do wrong.
         truth: What really happened on its market.
         key, secret: A valid API key with read permissions.
-        rest_url, ws_url, ws_auth_url: Addresses; in memory the real Kraken's (nothing leaves).
+        rest_url, ws_url, ws_auth_url: Addresses; in memory they lead nowhere without `network`.
     """
 
     def __init__(
@@ -60,10 +72,31 @@ class Exchange:
         self._rest, self._server, self.faults = parts
         self._venue = self._server.venue
         self.truth = Truth(self._venue)
+        self.name = self._venue.market.name
         self.network = network
         self.clock = clock
         self.rest_url, self.ws_url, self.ws_auth_url = urls
         self.key, self.secret = self.add_key()
+
+    def config(self, directory: str | Path) -> KrakkedConfig:
+        """Give the whole settings of a client of this exchange, with its files in a directory.
+
+        Everything a client writes (candles, shared state, a vault) then lies below it and bears
+        this exchange's `name`. In memory the client needs `network` and `clock` as well.
+
+        Args:
+            directory: Where the client's files go; made by the first write.
+        """
+        home = Path(directory).expanduser().absolute()
+        return KrakkedConfig(
+            rest=RestSettings(base_url=self.rest_url),
+            market_data=MarketDataSettings(
+                ws=WebSocketSettings(url=self.ws_url),
+                ohlc_store=OHLCStoreSettings(root_dir=str(home / "ohlc")),
+            ),
+            config_dir=str(home),
+            exchange=self.name,
+        )
 
     def add_key(
         self,
@@ -164,12 +197,12 @@ async def open_sandbox(
         nursery.start_soon(server.pump.run)
         if memory:
             network = MemoryNetwork(rest, server, faults, nursery)
-            exchange = Exchange(parts, network, VirtualClock(venue.clock), _KRAKEN_URLS)
+            exchange = Exchange(parts, network, VirtualClock(venue.clock), _NOWHERE_URLS)
         else:
             rest_port = await _serve_rest(nursery, rest, rest_port)
             ws_port = await _serve_ws(nursery, server, faults, ws_port)
             http, ws = f"http://127.0.0.1:{rest_port}", f"ws://127.0.0.1:{ws_port}/v2"
-            sockets = LoopbackNetwork(rest_port, ws_port)
+            sockets = LoopbackNetwork(venue.market.name, rest_port, ws_port)
             urls = (http, ws, f"{ws}/auth")
             exchange = Exchange(parts, sockets, LoopbackClock(venue.clock), urls)
         try:

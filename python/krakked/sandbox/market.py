@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -24,6 +25,7 @@ _MONTH_NS = 31 * DAY_S * NS
 _LEAST_HISTORY_RATE = 1 / 1800  # a quiet pair's past is not thinned out
 _CLOSED_PAIR_RATE = 1 / 3600  # pairs that are not online any more did trade once
 _EVER_S = 2**40  # longer than any time: one candle of everything
+_SHAPING = ("activity", "quote_activity", "history_activity", "trade_rates", "listed_s")
 _CLOSED_FOR_NS = 60 * DAY_S * NS
 
 
@@ -158,6 +160,20 @@ class Market:
             pairs = pairs[: settings.pair_count]
         self.pairs: tuple[Pair, ...] = pairs
         self.tokenized = listing.tokenized
+
+    @property
+    def name(self) -> str:
+        """Name this market among all that a sandbox can run: two of one name agree on every trade.
+
+        Which market it is follows from the seed, the day on which it opened and, where they are not
+        the default ones, the settings that shape its trades.
+        """
+        opened = self._anchor_ns // NS + DAY_S // 2
+        day = datetime.fromtimestamp(opened, UTC).date()
+        shape = [(name, getattr(self._settings, name)) for name in _SHAPING]
+        usual = [(name, getattr(SandboxSettings(), name)) for name in _SHAPING]
+        suffix = "" if shape == usual else f"-{seed_of(0, repr(shape)) % 2**32:08x}"
+        return f"sandbox-{self.seed}-{day}{suffix}"
 
     def listed_ns(self, pair: Pair) -> int:
         """When a pair was, or will be, listed."""

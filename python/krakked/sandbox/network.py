@@ -1,7 +1,8 @@
 """The two networks a sandbox hands out; both satisfy `krakked.network.Network`.
 
-Whatever host is asked for, the sandbox answers, so a client keeps its default addresses. Hosts with
-`ws-auth` in their name get the private WebSocket endpoint.
+Whatever host is asked for, the sandbox answers. Hosts with `ws-auth` in their name get the private
+WebSocket endpoint. `exchange` names the market behind it, so that a client never takes what it says
+for Kraken's.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class MemoryNetwork:
     def __init__(
         self, rest: RestApp, server: WsServer, faults: Faults, nursery: trio.Nursery
     ) -> None:
+        self.exchange = server.venue.market.name
         self._rest = rest
         self._server = server
         self._faults = faults
@@ -96,7 +98,8 @@ class _LoopbackTransport(httpx.AsyncBaseTransport):
 class LoopbackNetwork:
     """Loopback sockets, whatever host is asked for."""
 
-    def __init__(self, rest_port: int, ws_port: int) -> None:
+    def __init__(self, exchange: str, rest_port: int, ws_port: int) -> None:
+        self.exchange = exchange
         self._rest_port = rest_port
         self._ws_port = ws_port
 
