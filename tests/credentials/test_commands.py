@@ -198,7 +198,7 @@ def test_setup_refuses_a_rejected_key_and_writes_nothing(
     assert not VaultFile(directory).exists()
 
 
-def test_setup_takes_the_password_from_a_file_without_asking(  # noqa: PLR0917 - fixtures
+def test_setup_takes_the_password_from_a_file_without_asking(
     directory, type_in, monkeypatch, known, tmp_path, capfd
 ) -> None:
     file = tmp_path / "password"

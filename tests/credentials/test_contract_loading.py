@@ -82,7 +82,7 @@ def test_both_present_env_wins(known, stored, refuse) -> None:
     ("there", "other"),
     list(itertools.product(["KRAKEN_API_KEY", "KRAKEN_API_SECRET"], [None, "", "  \n"])),
 )
-def test_one_env_var_alone_is_incomplete_warned_about_and_not_used(  # noqa: PLR0917 - fixtures
+def test_one_env_var_alone_is_incomplete_warned_about_and_not_used(
     known, stored, cheap, caplog, there, other
 ) -> None:
     missing = ({"KRAKEN_API_KEY", "KRAKEN_API_SECRET"} - {there}).pop()

@@ -231,7 +231,7 @@ CASES = [
     [(handler, outcome) for _, handler, outcome in CASES],
     ids=[name for name, _, _ in CASES],
 )
-async def test_only_success_changes_the_vault(  # noqa: PLR0917 - fixtures
+async def test_only_success_changes_the_vault(
     known, config, vault, sealed, cheap, autojump_clock, handler, outcome
 ) -> None:
     candidate = known.candidate()
@@ -265,7 +265,7 @@ async def test_only_success_changes_the_vault(  # noqa: PLR0917 - fixtures
     assert open_vault(vault, known.password, derive=cheap).validated_at_s is None
 
 
-async def test_success_is_saved_with_the_time_of_validation_and_without_backup(  # noqa: PLR0917
+async def test_success_is_saved_with_the_time_of_validation_and_without_backup(
     known, config, vault, sealed, cheap, autojump_clock
 ) -> None:
     candidate = known.candidate()
@@ -303,7 +303,7 @@ async def test_a_rejected_key_is_asked_about_once_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("after", range(12))
-async def test_cancellation_at_each_checkpoint_changes_nothing(  # noqa: PLR0917 - fixtures
+async def test_cancellation_at_each_checkpoint_changes_nothing(
     known, config, vault, sealed, autojump_clock, after
 ) -> None:
     """Cancelled at the n-th look at the event loop, wherever that is."""
@@ -362,7 +362,7 @@ async def test_a_time_out_around_a_hanging_call_changes_nothing(
     ("outcome", "unvalidated", "override"),
     list(itertools.product([None, *Outcome], [False, True], [False, True])),
 )
-def test_the_table_of_what_may_be_saved(  # noqa: PLR0917 - fixtures
+def test_the_table_of_what_may_be_saved(
     known, config, vault, sealed, cheap, outcome, unvalidated, override
 ) -> None:
     candidate = known.candidate()

@@ -82,6 +82,11 @@ class ScriptedServer:
             for r in self.requests
         ]
 
+    def nonces_of(self, endpoint: str) -> list[int]:
+        """The nonces of the calls of one endpoint."""
+        forms = zip(self.requests, self.forms(), strict=True)
+        return [int(form["nonce"]) for r, form in forms if r.url.path.endswith(f"/{endpoint}")]
+
     def nonces(self) -> list[int]:
         return [int(form["nonce"]) for form in self.forms()]
 
@@ -108,7 +113,12 @@ def open_client(
     """Make a client of the scripted server; keyword arguments go into its settings."""
 
     def make(
-        *, state_dir: Path | None = None, keyless: bool = False, **settings: object
+        *,
+        state_dir: Path | None = None,
+        keyless: bool = False,
+        clock: VirtualClock = clock,
+        credentials: Credentials = credentials,
+        **settings: object,
     ) -> RestClient:
         return RestClient(
             RestSettings(**settings),  # type: ignore[arg-type]

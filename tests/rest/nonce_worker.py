@@ -34,7 +34,7 @@ class InlineClock:
 
 async def take(state: Path, log: int, offset_s: float, count: int) -> None:
     rule = CounterRule(max_micro=10**12, decay_micro_per_s=10**12)
-    gate = PrivateGate(state, InlineClock(offset_s), rule, WaitBoard())
+    gate = PrivateGate(state, "tag", InlineClock(offset_s), rule, WaitBoard())
     for _ in range(count):
         async with gate.passage("Balance") as passage:
             # still under the lock: the order in this file is the order of arrival

@@ -206,7 +206,7 @@ def test_a_restart_of_the_machine_decays_nothing() -> None:
     rule = CounterRule()
     state = PrivateState(value_micro=9 * MICRO, at_ns=10**15)
     state = limits.reserve(state, rule, MICRO, 1, 10**15)
-    assert limits.rebase_private(state, 5).value_micro == 10 * MICRO
+    assert limits.rebase_private(state, CounterRule(), 5, 0).value_micro == 10 * MICRO
 
 
 # --- public ----------------------------------------------------------------------------------

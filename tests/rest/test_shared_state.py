@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -16,7 +17,8 @@ import trio
 from krakked._files.record import RecordFile
 from krakked.errors import ConfigError, LockTimeoutError
 from krakked.network import SystemClock
-from krakked.rest.shared_state import Change, SharedState, same_boot
+from krakked.rest.shared_state import Change, SharedState
+from krakked.rest.stamps import same_boot
 
 HOLDER = """
 import sys, time
@@ -36,6 +38,12 @@ class Count(msgspec.Struct, frozen=True):
 def add(record: Count | None) -> Change[Count, int]:
     n = (record.n if record else 0) + 1
     return Change(n, Count(n))
+
+
+def forced(record: Count | None) -> Change[Count, int]:
+    change = add(record)
+    change.durable = True
+    return change
 
 
 @pytest.fixture
@@ -131,10 +139,10 @@ def test_links_are_refused(tmp_path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / "x.state").symlink_to(victim)
-    with pytest.raises(ConfigError):
+    with pytest.raises(OSError, match="symbolic links"):
         RecordFile(tmp_path / "x.state").try_lock()
     (tmp_path / "d.state").mkdir()
-    with pytest.raises(ConfigError):
+    with pytest.raises(OSError, match="directory"):
         RecordFile(tmp_path / "d.state").try_lock()
     assert victim.read_bytes() == b"precious"
 
@@ -225,15 +233,41 @@ async def test_tasks_take_turns(tmp_path) -> None:
     assert sorted(answers) == list(range(1, 51))
 
 
-async def test_a_full_disk_is_a_clear_error(tmp_path, monkeypatch) -> None:
+def failing(code: int):
+    def fail(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("call", ["os.open", "os.write", "os.fsync", "fcntl.flock"])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.ENOLCK])
+async def test_where_no_state_can_be_kept_it_goes_on_in_memory_and_says_so_once(
+    tmp_path, monkeypatch, caplog, call, code
+) -> None:
+    """Public data must not stop because a directory is read-only or a disk is full."""
+    state: SharedState[Count] = SharedState(tmp_path / "x.state", Count, SystemClock())
+    other: SharedState[Count] = SharedState(tmp_path / "y.state", Count, SystemClock())
+    for expected in (1, 2):
+        assert await state.update(add, timeout_s=1) == expected
+    with monkeypatch.context() as patch:
+        patch.setattr(call, failing(code))
+        assert await state.update(forced, timeout_s=1) == 3
+        assert await other.update(forced, timeout_s=1) == 1
+    assert not state.shared
+    assert await state.update(add, timeout_s=1) == 4
+    told = [r.getMessage() for r in caplog.records]
+    assert len(told) == 1
+    assert str(tmp_path) in told[0]
+    assert "KRAKKED_STATE_DIR" in told[0]
+
+
+async def test_a_failing_disk_is_a_clear_error(tmp_path, monkeypatch) -> None:
     state: SharedState[Count] = SharedState(tmp_path / "x.state", Count, SystemClock())
     await state.update(add, timeout_s=1)
-
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(ConfigError, match="No space left"):
+        patch.setattr("os.fsync", failing(errno.EIO))
+        with pytest.raises(ConfigError, match="Input/output error") as caught:
             await state.update(lambda _: Change(0, Count(9), durable=True), timeout_s=1)
+        assert caught.value.path == str(tmp_path / "x.state")
     assert await state.update(add, timeout_s=1) > 1  # unlocked, and going on

@@ -17,6 +17,7 @@ import errno
 import os
 import random
 import stat
+import struct
 import sys
 import time
 import weakref
@@ -28,6 +29,11 @@ from krakked._files.durable import make_directories
 from krakked.errors import LockTimeoutError
 
 _HOLDER_BYTES: Final = 64
+_WAITER_AT: Final = 128
+_WAITER: Final = struct.Struct("<QQ")
+"""Behind the holder's pid: unix time in nanoseconds and pid of whoever asked in vain last."""
+WANTED_S: Final = 0.25
+"""How long such a note counts; whoever waits asks again sooner."""
 _LOCKED_BYTE: Final = 1 << 30
 """Windows locks bytes, and forbids all others to read them: one that nobody reads."""
 _FLAGS: Final = (
@@ -113,10 +119,25 @@ class KernelLock:
             self._close()
             raise
         if not free:
+            _note(fd, _WAITER_AT, _WAITER.pack(time.time_ns(), os.getpid()))
             self._close()
             return False
-        _note_holder(fd)
+        _note(fd, 0, f"{os.getpid()}\n".encode().ljust(_HOLDER_BYTES))
         return True
+
+    def wanted(self) -> bool:
+        """Whether another process has asked for the lock in vain just now; only while it is held.
+
+        A holder that takes the lock again at once would starve those who poll for it; this tells
+        it to let them have a turn.
+        """
+        try:
+            os.lseek(self._fd, _WAITER_AT, os.SEEK_SET)
+            note: tuple[int, int] = _WAITER.unpack(os.read(self._fd, _WAITER.size))
+        except (OSError, struct.error):
+            return False
+        at_ns, pid = note
+        return pid != os.getpid() and 0 <= time.time_ns() - at_ns < WANTED_S * 1e9
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held, or in a forked child."""
@@ -187,11 +208,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
 
 
-def _note_holder(fd: int) -> None:
-    # Only a help for whoever waits: no fsync, and a failure (a full disk) is no reason to refuse.
+def _note(fd: int, at: int, note: bytes) -> None:
+    # Only a help for others: no fsync, and a failure (a full disk) is no reason to refuse.
     with contextlib.suppress(OSError):
-        os.lseek(fd, 0, os.SEEK_SET)
-        os.write(fd, f"{os.getpid()}\n".encode().ljust(_HOLDER_BYTES))
+        os.lseek(fd, at, os.SEEK_SET)
+        os.write(fd, note)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,10 @@ class SharedRecord(Protocol):
         """Give the lock back; harmless when it is not held."""
         ...
 
+    def wanted(self) -> bool:
+        """Whether another process has asked for the lock in vain just now."""
+        ...
+
     def holder_pid(self) -> int | None:
         """Give the process that took the lock last, where known."""
         ...
@@ -64,8 +68,8 @@ class MemoryRecord:
 
     path = "memory"
 
-    def __init__(self) -> None:
-        self._payload: bytes | None = None
+    def __init__(self, payload: bytes | None = None) -> None:
+        self._payload = payload
 
     def try_lock(self) -> bool:
         """Always free: only one task at a time asks."""
@@ -81,6 +85,10 @@ class MemoryRecord:
 
     def unlock(self) -> None:
         """Nothing to do."""
+
+    def wanted(self) -> bool:
+        """Nobody else can ask."""
+        return False
 
     def holder_pid(self) -> int | None:
         """Give our own process."""
@@ -112,13 +120,11 @@ class RecordFile:
         """Open the file and take its kernel lock if that is free.
 
         Raises:
-            ConfigError: The file or its directory is not ours alone, or the system refuses it.
+            ConfigError: The file or its directory is not ours alone.
+            OSError: The system refuses it.
         """
-        try:
-            if not self._lock.try_acquire():
-                return False
-        except OSError as error:
-            raise _refused("opened or locked", error, self.path) from error
+        if not self._lock.try_acquire():
+            return False
         try:
             self._check()
         except BaseException:
@@ -130,10 +136,7 @@ class RecordFile:
         """Refuse what others could have written: they would choose our nonces and our pauses."""
         if sys.platform == "win32":
             return
-        try:
-            file, directory = os.fstat(self._lock.fd), self._path.parent.stat()
-        except OSError as error:
-            raise _refused("looked at", error, self.path) from error
+        file, directory = os.fstat(self._lock.fd), self._path.parent.stat()
         if file.st_uid != os.geteuid():
             raise ConfigError(
                 f"The state file {self.path} belongs to another user. Remove it, or name another "
@@ -155,10 +158,7 @@ class RecordFile:
 
     def read(self) -> bytes | None:
         """Give the newest valid record."""
-        try:
-            found = [self._read_slot(slot) for slot in range(4)]
-        except OSError as error:
-            raise _refused("read", error, self.path) from error
+        found = [self._read_slot(slot) for slot in range(4)]
         sequences = [slot[0] if slot else 0 for slot in found]
         # a write goes over the older one of its two slots
         self._next_plain = 0 if sequences[0] < sequences[1] else 1
@@ -187,7 +187,7 @@ class RecordFile:
         """Write the next record. `read` must have been called under this lock.
 
         Raises:
-            ConfigError: The disk is full or failing; the record before still counts.
+            OSError: The disk is full or failing; the record before still counts.
         """
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError("the record is too large")
@@ -195,13 +195,10 @@ class RecordFile:
         crc = zlib.crc32(payload, sequence & 0xFFFFFFFF)
         data = _HEADER.pack(_MAGIC, sequence, len(payload), crc) + payload
         slot = self._next_durable if durable else self._next_plain
-        try:
-            os.lseek(self._lock.fd, _FIRST_SLOT + slot * _SLOT_BYTES, os.SEEK_SET)
-            write_all(self._lock.fd, data)
-            if durable:
-                self._force()
-        except OSError as error:
-            raise _refused("written", error, self.path) from error
+        os.lseek(self._lock.fd, _FIRST_SLOT + slot * _SLOT_BYTES, os.SEEK_SET)
+        write_all(self._lock.fd, data)
+        if durable:
+            self._force()
         if durable:
             self._next_durable = 5 - slot
         else:
@@ -219,17 +216,13 @@ class RecordFile:
         """Give the lock back; harmless when it is not held."""
         self._lock.release()
 
+    def wanted(self) -> bool:
+        """Whether another process has asked for the lock in vain just now; only under the lock."""
+        return self._lock.wanted()
+
     def holder_pid(self) -> int | None:
         """Read who took the lock last."""
         return self._lock.holder_pid()
-
-
-def _refused(doing: str, error: OSError, path: str) -> ConfigError:
-    return ConfigError(
-        f"The state file {path} cannot be {doing} ({error.strerror or type(error).__name__}). "
-        "Free space or mend its permissions, or name another directory in KRAKKED_STATE_DIR.",
-        path=path,
-    )
 
 
 def boot_id() -> str:

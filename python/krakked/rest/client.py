@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from krakked._files.owner import OwnerProcess
 from krakked.config.settings import RestSettings
 from krakked.errors import (
     ApiError,
@@ -77,6 +78,7 @@ class RestClient(TypedEndpoints):
         credentials: Credentials | None = None,
         state_dir: Path | None = None,
     ) -> None:
+        self._owner = OwnerProcess("The REST client")
         self._clock = clock
         self._credentials = credentials
         self._board = WaitBoard()
@@ -92,6 +94,7 @@ class RestClient(TypedEndpoints):
         self._counter = counter_rule(settings)
         self._private_gate = credentials and PrivateGate(
             state_dir and state_dir / f"key-{credentials.fingerprint}.state",
+            credentials.tag,
             clock,
             self._counter,
             self._board,
@@ -181,6 +184,7 @@ class RestClient(TypedEndpoints):
         self, endpoint: str, params: Mapping[str, Value] | None = None
     ) -> Answer:
         """Call a public endpoint; see `public`."""
+        self._owner.check()
         target = public_target(endpoint, params)
         pair = params.get("pair") if params and endpoint in PAIR_ENDPOINTS else None
         attempt = 1
@@ -208,6 +212,7 @@ class RestClient(TypedEndpoints):
         """Send a call, perhaps several times; it is empty afterwards."""
         attempt = 1
         try:
+            self._owner.check()
             while True:
                 try:
                     return await self._post(call)
@@ -237,7 +242,9 @@ class RestClient(TypedEndpoints):
                 f"{call.endpoint} is a private call and this client has no credentials."
             )
         overlap = may_overlap(self._nonce_window)
-        async with self._private_gate.passage(call.endpoint, overlap=overlap) as passage:
+        async with self._private_gate.passage(
+            call.endpoint, pair=call.pair, overlap=overlap
+        ) as passage:
             signed = call.sign(self._credentials, passage.ticket.nonce)
             sent_ns = self._clock.elapsed_ns()
             try:

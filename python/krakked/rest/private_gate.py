@@ -1,7 +1,10 @@
 """The way in for private calls of one key: nonce, counter and breaker in one shared record.
 
-First come, first served (trio's locks are FIFO). A cancelled waiter leaves nothing behind: a call
-gets its nonce and is counted under the lock at the moment it may go, never before.
+Order: calls that cost the counter something go first come, first served; the first of them waits
+for the counter, the others for it. Calls that cost nothing (orders, cancels) do not stand in that
+queue: they go as soon as the call in flight is answered, in their own order. An order waits for its
+own pair only, when the matching engine has had enough of it. A cancelled waiter leaves nothing
+behind: a call gets its nonce and is counted under the lock at the moment it may go, never before.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from krakked._files.record import boot_id
 from krakked.errors import (
     Action,
     ApiError,
@@ -22,6 +26,7 @@ from krakked.errors import (
     ConfigError,
     LockoutError,
     LockTimeoutError,
+    NonceError,
     RateLimitError,
 )
 from krakked.network import Clock
@@ -30,7 +35,8 @@ from krakked.rest.breaker import BreakerState
 from krakked.rest.health import NonceStatus
 from krakked.rest.limits import SECOND_NS, CounterRule, Outcome, Plan, PrivateState, Reason
 from krakked.rest.nonces import NonceState, after_power_cut, may_overlap, next_nonce
-from krakked.rest.shared_state import Change, SharedState, boot_name, same_boot
+from krakked.rest.shared_state import Change, SharedState
+from krakked.rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
 from krakked.rest.waits import Wait, WaitBoard, wait_for
 
 log = logging.getLogger("krakked.rest")
@@ -39,11 +45,13 @@ _SETTLE_TIMEOUT_S = 5.0
 """Longest wait for the lock after a call that overlapped with others; nobody can cancel it."""
 
 
-class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+ENGINE_LIMITS = ("EOrder:Rate limit exceeded", "EOrder:Domain rate limit exceeded")
+"""Answers of the matching engine, which counts per pair."""
+
+
+class KeyRecord(Stamp, frozen=True, kw_only=True):
     """What processes share about one API key."""
 
-    boot: str
-    at_ns: int
     nonce: NonceState = NonceState()
     counter: PrivateState = PrivateState()
     breaker: BreakerState = BreakerState()
@@ -69,6 +77,7 @@ class PrivateGate:
 
     Args:
         path: State file of the key, or None.
+        tag: Names key and secret together; a corrected secret is another.
         clock: Whose times count.
         rule: Kraken's counter.
         board: Where waiting calls are shown.
@@ -78,6 +87,7 @@ class PrivateGate:
     def __init__(
         self,
         path: Path | None,
+        tag: str,
         clock: Clock,
         rule: CounterRule,
         board: WaitBoard,
@@ -85,13 +95,14 @@ class PrivateGate:
         lock_timeout_s: float = 60.0,
     ) -> None:
         self._state: SharedState[KeyRecord] = SharedState(path, KeyRecord, clock)
-        self._shared = path is not None
+        self._tag = tag
         self._clock = clock
         self._rule = rule
         self._board = board
         self._lock_timeout_s = lock_timeout_s
-        self._turn = trio.Lock()
-        self._boot = boot_name(clock.wall_ns(), clock.elapsed_ns())
+        self._queue = trio.Lock()  # of calls that cost something
+        self._flight = trio.Lock()  # one call in flight at a time
+        self._boot = boot_name(boot_id(), clock.wall_ns(), clock.elapsed_ns())
         self.latest: KeyRecord | None = None
         """The record as last seen; for the health report."""
 
@@ -104,33 +115,36 @@ class PrivateGate:
             ahead_s=ahead_s if last else None,
             window=window,
             overlap=may_overlap(window),
-            shared=self._shared,
+            shared=self._state.shared,
         )
 
     @asynccontextmanager
-    async def passage(self, endpoint: str, *, overlap: bool = False) -> AsyncIterator[Passage]:
+    async def passage(
+        self, endpoint: str, *, pair: str | None = None, overlap: bool = False
+    ) -> AsyncIterator[Passage]:
         """Wait until a call may go; the block sends it and reports what became of it.
 
         Args:
             endpoint: Endpoint name.
+            pair: Pair of an order, in the caller's spelling; None = of no pair.
             overlap: Whether the key's nonce window lets calls be in flight together.
 
         Raises:
             LockoutError: A lockout is in force; nothing was sent.
             AuthError: Kraken keeps rejecting the key; nothing was sent.
+            NonceError: Kraken keeps rejecting the key's nonces; nothing was sent.
             LockTimeoutError: Another process blocks the key.
         """
         with self._board.waiting(endpoint) as wait:
-            await self._turn.acquire()
-            try:
-                ticket = await self._admit(endpoint, wait, keep=not overlap)
-            except BaseException:
-                self._turn.release()
-                raise
+            if limits.call_cost_micro(endpoint):
+                async with self._queue:
+                    ticket = await self._admit(endpoint, pair, wait, keep=not overlap)
+            else:
+                ticket = await self._admit(endpoint, pair, wait, keep=not overlap)
         # no checkpoint from the reservation to the try: what is reserved is always settled
         if overlap:
-            self._turn.release()
-        passage = Passage(ticket)
+            self._flight.release()
+        passage = Passage(ticket, pair)
         try:
             yield passage
         finally:
@@ -138,45 +152,58 @@ class PrivateGate:
                 await self._settle(passage)
             finally:
                 if not overlap:
-                    self._turn.release()
+                    self._flight.release()
 
-    async def _admit(self, endpoint: str, wait: Wait, *, keep: bool) -> Ticket:
-        cost = limits.call_cost_micro(endpoint)
+    async def _admit(self, endpoint: str, pair: str | None, wait: Wait, *, keep: bool) -> Ticket:
+        """Wait for the call's moment; `_flight` is held when this returns."""
+        begun_ns = self._clock.elapsed_ns()
         while True:
-            token = secrets.randbits(60)
-
-            def take(
-                record: KeyRecord | None, token: int = token
-            ) -> Change[KeyRecord, Ticket | Plan | ApiError]:
-                now_ns = self._clock.elapsed_ns()
-                current = self.latest = self._current(record, now_ns)
-                refusal = _refusal(current.breaker, endpoint, now_ns)
-                if refusal is not None:
-                    return Change(refusal)
-                plan = limits.plan_private(current.counter, self._rule, cost, now_ns)
-                if plan.wait_ns > 0:
-                    return Change(plan)
-                nonce, nonces, durable = next_nonce(current.nonce, self._clock.wall_ns())
-                counter = limits.reserve(current.counter, self._rule, cost, token, now_ns)
-                taken = msgspec.structs.replace(current, nonce=nonces, counter=counter)
-                self.latest = taken
-                return Change(Ticket(nonce, token, keep), taken, durable, keep)
-
-            answer = await self._state.update(
-                take,
-                timeout_s=self._lock_timeout_s,
-                on_wait=lambda: wait.set(Reason.OTHER_PROCESS),
-            )
+            await self._flight.acquire()
+            try:
+                answer = await self._try_take(endpoint, pair, begun_ns, wait, keep=keep)
+            except BaseException:
+                self._flight.release()
+                raise
             if isinstance(answer, Ticket):
                 return answer
+            self._flight.release()
             if isinstance(answer, ApiError):
                 raise answer
             await wait_for(answer, wait)
 
+    async def _try_take(
+        self, endpoint: str, pair: str | None, begun_ns: int, wait: Wait, *, keep: bool
+    ) -> Ticket | Plan | ApiError:
+        cost = limits.call_cost_micro(endpoint)
+        token = secrets.randbits(53)
+
+        # What a look changes is written in any case, see PublicGate.
+        def take(record: KeyRecord | None) -> Change[KeyRecord, Ticket | Plan | ApiError]:
+            current = self.latest = self._current(record, begun_ns)
+            now_ns = current.at_ns
+            refusal = _refusal(current.breaker, endpoint, self._tag, now_ns)
+            if refusal is not None:
+                return Change(refusal, current)
+            plan = limits.plan_private(current.counter, self._rule, cost, now_ns, pair=pair)
+            if plan.wait_ns > 0:
+                return Change(plan, current)
+            nonce, nonces, durable = next_nonce(current.nonce, current.at_wall_ns)
+            counter = limits.reserve(current.counter, self._rule, cost, token, now_ns)
+            taken = msgspec.structs.replace(current, nonce=nonces, counter=counter)
+            self.latest = taken
+            return Change(Ticket(nonce, token, keep), taken, durable, keep)
+
+        return await self._state.update(
+            take,
+            timeout_s=self._lock_timeout_s,
+            on_wait=lambda: wait.set(Reason.OTHER_PROCESS),
+        )
+
     async def _settle(self, passage: Passage) -> None:
+        begun_ns = self._clock.elapsed_ns()
+
         def book(record: KeyRecord | None) -> Change[KeyRecord, None]:
-            now_ns = self._clock.elapsed_ns()
-            booked = self._booked(self._current(record, now_ns), passage, now_ns)
+            booked = self._booked(self._current(record, begun_ns), passage)
             self.latest = booked
             return Change(None, booked)
 
@@ -190,46 +217,57 @@ class PrivateGate:
             # the call's own outcome matters more; its reservation ages out by itself
             log.warning("A private call could not be booked: %s", error)
 
-    def _booked(self, record: KeyRecord, passage: Passage, now_ns: int) -> KeyRecord:
+    def _booked(self, record: KeyRecord, passage: Passage) -> KeyRecord:
+        now_ns = record.at_ns
         counter = limits.settle(
             record.counter, self._rule, passage.ticket.token, passage.outcome, now_ns
         )
         state, error = record.breaker, passage.error
         if isinstance(error, LockoutError):
-            state = breaker.note_lockout(state, now_ns, self._clock.wall_ns())
+            state = breaker.note_lockout(state, now_ns, record.at_wall_ns)
         elif isinstance(error, RateLimitError):
-            if error.code.startswith("EAPI:Rate limit exceeded"):
-                counter = limits.exceed(counter, self._rule, now_ns)
-            pause_s = error.retry_after_s or 5.0
-            counter = limits.hold_private(counter, now_ns + int(pause_s * SECOND_NS))
-        elif error is not None and error.code.startswith(breaker.REJECTIONS):
-            state = breaker.note_rejected(state, error.code, now_ns)
+            until_ns = now_ns + int((error.retry_after_s or 5.0) * SECOND_NS)
+            if error.code.startswith(ENGINE_LIMITS):
+                if passage.pair is not None:
+                    counter = limits.hold_pair(counter, passage.pair, until_ns, now_ns)
+            elif error.code.startswith("EAPI:Rate limit exceeded"):
+                counter = limits.exceed(counter, self._rule, until_ns, now_ns)
+            else:
+                counter = limits.hold_private(counter, until_ns)
+        elif error is not None and breaker.is_rejection(error.code):
+            state = breaker.note_rejected(state, error.code, self._tag, now_ns)
         elif passage.accepted:
             state = breaker.note_accepted(state)
-        return msgspec.structs.replace(record, counter=counter, breaker=state, at_ns=now_ns)
+        elif error is not None and error.code.startswith("E"):
+            state = breaker.note_nonce_accepted(state)
+        return msgspec.structs.replace(record, counter=counter, breaker=state)
 
-    def _current(self, record: KeyRecord | None, now_ns: int) -> KeyRecord:
+    def _current(self, record: KeyRecord | None, begun_ns: int) -> KeyRecord:
+        """Give the record as of now, for a call that has been asking since `begun_ns`."""
+        wall_ns = self._clock.wall_ns()
+        now = KeyRecord(boot=self._boot, at_ns=self._clock.elapsed_ns(), at_wall_ns=wall_ns)
         if record is None:
-            return KeyRecord(boot=self._boot, at_ns=now_ns)
+            return now
+        if same_clock(record, now):
+            return msgspec.structs.replace(record, at_ns=now.at_ns, at_wall_ns=wall_ns)
+        passed = passed_ns(record, now, now.at_ns - begun_ns)
         rebooted = not same_boot(record.boot, self._boot)
-        if not rebooted and record.at_ns <= now_ns:
-            return msgspec.structs.replace(record, at_ns=now_ns)
-        return KeyRecord(
-            boot=self._boot,
-            at_ns=now_ns,
+        return msgspec.structs.replace(
+            now,
             nonce=after_power_cut(record.nonce) if rebooted else record.nonce,
-            counter=limits.rebase_private(record.counter, now_ns),
-            breaker=breaker.rebase(record.breaker, now_ns, self._clock.wall_ns()),
+            counter=limits.rebase_private(record.counter, self._rule, now.at_ns, passed),
+            breaker=breaker.rebase(record.breaker, now.at_ns, wall_ns),
         )
 
 
 class Passage:
     """One private call between its reservation and its settlement."""
 
-    __slots__ = ("accepted", "error", "outcome", "ticket")
+    __slots__ = ("accepted", "error", "outcome", "pair", "ticket")
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: Ticket, pair: str | None) -> None:
         self.ticket = ticket
+        self.pair = pair
         self.outcome = Outcome.UNKNOWN
         self.error: ApiError | None = None
         self.accepted = False
@@ -245,7 +283,7 @@ class Passage:
         self.accepted = accepted
 
 
-def _refusal(state: BreakerState, endpoint: str, now_ns: int) -> ApiError | None:
+def _refusal(state: BreakerState, endpoint: str, tag: str, now_ns: int) -> ApiError | None:
     left_s = breaker.lockout_left_s(state, now_ns)
     if left_s > 0:
         return LockoutError(
@@ -257,14 +295,25 @@ def _refusal(state: BreakerState, endpoint: str, now_ns: int) -> ApiError | None
             retry_after_s=left_s,
             action=Action.WAIT,
         )
-    left_s = breaker.rejection_left_s(state, now_ns)
-    if left_s > 0:
-        return AuthError(
-            f"{endpoint} was not sent: Kraken rejected this key {state.rejections} times in a row "
-            f"({state.rejected_code}). To avoid a lockout it rests for {left_s:.0f} s.",
+    left_s = breaker.rejection_left_s(state, tag, now_ns)
+    if left_s <= 0:
+        return None
+    if state.rejected_code.startswith(breaker.NONCE_REJECTION):
+        return NonceError(
+            f"{endpoint} was not sent: Kraken refused the last {state.rejections} nonces of this "
+            "key. Another program uses it with larger ones, and Kraken never forgets the largest. "
+            "Make a key for this program alone (or give the key a nonce window at Kraken). "
+            f"It rests for {left_s:.0f} s.",
             code=state.rejected_code,
             endpoint=endpoint,
             retry_after_s=left_s,
             action=Action.FIX_CREDENTIALS,
         )
-    return None
+    return AuthError(
+        f"{endpoint} was not sent: Kraken rejected this key {state.rejections} times in a row "
+        f"({state.rejected_code}). To avoid a lockout it rests for {left_s:.0f} s.",
+        code=state.rejected_code,
+        endpoint=endpoint,
+        retry_after_s=left_s,
+        action=Action.FIX_CREDENTIALS,
+    )

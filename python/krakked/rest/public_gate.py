@@ -1,33 +1,45 @@
 """The way in for public calls: it asks the planner, sleeps, and keeps the record of the host.
 
-First come, first served (trio's locks are FIFO). A cancelled waiter leaves nothing behind: a call
-is counted under the lock at the moment it may go, never before.
+First come, first served, over the tasks of this process (trio's locks are FIFO) and over the
+processes of the machine (each keeps one turn in the record). A cancelled waiter leaves nothing
+behind: a call is counted under the lock at the moment it may go, never before.
 """
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import trio
 
-from krakked.errors import KrakkedError, RateLimitError, ServiceError
+from krakked._files.record import boot_id
+from krakked.errors import (
+    ConfigError,
+    KrakkedError,
+    LockTimeoutError,
+    RateLimitError,
+    ServiceError,
+)
 from krakked.network import Clock
 from krakked.rest import limits
 from krakked.rest.limits import SECOND_NS, Plan, PublicRule, PublicState, Reason
-from krakked.rest.shared_state import Change, SharedState, boot_name, same_boot
+from krakked.rest.shared_state import Change, SharedState
+from krakked.rest.stamps import Stamp, boot_name, passed_ns, same_clock
 from krakked.rest.waits import Wait, WaitBoard, wait_for
 
 BLOCKED_PAUSE_S = 60.0
 """Pause of public calls after a 403 of the servers in front (unpublished: a guess)."""
 
+_LEAVE_TIMEOUT_S = 2.0
 
-class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
+
+class HostRecord(Stamp, frozen=True, kw_only=True):
     """What processes share about public calls to one host."""
 
-    boot: str
-    at_ns: int
-    public: PublicState
+    public: PublicState = PublicState()
 
 
 class PublicGate:
@@ -57,7 +69,7 @@ class PublicGate:
         self._lock_timeout_s = lock_timeout_s
         self._turn = trio.Lock()
         self._pair_turns: dict[str, trio.Lock] = {}
-        self._boot = boot_name(clock.wall_ns(), clock.elapsed_ns())
+        self._boot = boot_name(boot_id(), clock.wall_ns(), clock.elapsed_ns())
         self.spacing_s = rule.spacing_ns / SECOND_NS
         """Spacing in force, in seconds, as of the last call."""
 
@@ -85,38 +97,56 @@ class PublicGate:
                     self._pair_turns.pop(pair, None)
 
     async def _pass(self, pair: str | None, wait: Wait) -> None:
-        pair_left_ns = await self._pair_left(pair)
+        call = _Call(secrets.randbits(53), pair, self._clock.elapsed_ns())
+        pair_left_ns = await self._pair_left(call)
         while True:
             if pair_left_ns > 0:
                 await wait_for(Plan(pair_left_ns, Reason.PAIR_SPACING), wait)
             async with self._turn:
-                plan = await self._try_take(pair, wait)
-                while plan.wait_ns > 0 and plan.reason is not Reason.PAIR_SPACING:
-                    await wait_for(plan, wait)
-                    plan = await self._try_take(pair, wait)
+                plan = await self._take_in_turn(call, wait)
             if plan.wait_ns <= 0:
                 return
             pair_left_ns = plan.wait_ns  # it is waited for outside the common queue
 
-    async def _pair_left(self, pair: str | None) -> int:
-        if pair is None or self._rule.pair_spacing_ns <= self._rule.spacing_ns:
+    async def _take_in_turn(self, call: _Call, wait: Wait) -> Plan:
+        """Wait until the call may go, or until only its pair's own spacing holds it back."""
+        try:
+            plan = await self._try_take(call, wait)
+            while plan.wait_ns > 0 and plan.reason is not Reason.PAIR_SPACING:
+                await wait_for(plan, wait)
+                plan = await self._try_take(call, wait)
+        except BaseException:
+            await self._leave(call)
+            raise
+        return plan
+
+    async def _pair_left(self, call: _Call) -> int:
+        if call.pair is None or self._rule.pair_spacing_ns <= self._rule.spacing_ns:
             return 0  # the common spacing is as wide
 
         def look(record: HostRecord | None) -> Change[HostRecord, int]:
-            now_ns = self._clock.elapsed_ns()
-            return Change(limits.plan_pair(self._public(record, now_ns), pair, now_ns))
+            current = self._current(record, call.begun_ns)
+            left_ns = limits.plan_pair(current.public, call.pair, current.at_ns)
+            return Change(left_ns, current)
 
         return await self._state.update(look, timeout_s=self._lock_timeout_s)
 
-    async def _try_take(self, pair: str | None, wait: Wait) -> Plan:
+    async def _try_take(self, call: _Call, wait: Wait) -> Plan:
+        # What a look changes is written in any case: a record of another clock that was only
+        # carried over in thought would be carried over anew at every look, and never let a call go.
         def take(record: HostRecord | None) -> Change[HostRecord, tuple[Plan, int]]:
-            now_ns = self._clock.elapsed_ns()
-            public = self._public(record, now_ns)
-            plan = limits.plan_public(public, pair, now_ns)
-            if plan.wait_ns > 0:
-                return Change((plan, public.spacing_ns))
-            taken = limits.take_public(public, self._rule, pair, now_ns)
-            return Change((plan, taken.spacing_ns), self._record(taken, now_ns))
+            current = self._current(record, call.begun_ns)
+            public, now_ns = current.public, current.at_ns
+            ahead_ns = limits.ahead_ns(public, self._rule, call.token, now_ns)
+            plan = limits.plan_public(public, call.pair, now_ns, ahead_ns=ahead_ns)
+            if plan.wait_ns <= 0:
+                public = limits.take_public(public, self._rule, call.pair, now_ns)
+                public = limits.leave_public(public, call.token)
+            elif plan.reason is Reason.PAIR_SPACING:
+                public = limits.leave_public(public, call.token)
+            else:
+                public = limits.queue_public(public, call.token, plan.wait_ns, now_ns)
+            return Change((plan, public.spacing_ns), _with(current, public))
 
         plan, spacing_ns = await self._state.update(
             take,
@@ -125,6 +155,19 @@ class PublicGate:
         )
         self.spacing_s = max(spacing_ns, self._rule.spacing_ns) / SECOND_NS
         return plan
+
+    async def _leave(self, call: _Call) -> None:
+        """Give up the turn of a call that is not made; it would run out by itself, too."""
+
+        def leave(record: HostRecord | None) -> Change[HostRecord, None]:
+            current = self._current(record, call.begun_ns)
+            return Change(None, _with(current, limits.leave_public(current.public, call.token)))
+
+        with (
+            trio.CancelScope(shield=True),
+            contextlib.suppress(ConfigError, LockTimeoutError),
+        ):
+            await self._state.update(leave, timeout_s=_LEAVE_TIMEOUT_S)
 
     async def react(self, error: KrakkedError) -> None:
         """Slow down after an error that says "too often"; other errors change nothing."""
@@ -136,23 +179,38 @@ class PublicGate:
 
     async def refused(self, pause_s: float | None) -> None:
         """React to "Too many requests"; runs to its end even when cancelled."""
+        begun_ns = self._clock.elapsed_ns()
 
         def slow(record: HostRecord | None) -> Change[HostRecord, int]:
-            now_ns = self._clock.elapsed_ns()
+            current = self._current(record, begun_ns)
             pause_ns = int((pause_s or 0.0) * SECOND_NS)
-            public = limits.slow_public(self._public(record, now_ns), self._rule, now_ns, pause_ns)
-            return Change(public.spacing_ns, self._record(public, now_ns))
+            public = limits.slow_public(current.public, self._rule, current.at_ns, pause_ns)
+            return Change(public.spacing_ns, _with(current, public))
 
         with trio.CancelScope(shield=True):
             spacing_ns = await self._state.update(slow, timeout_s=self._lock_timeout_s)
         self.spacing_s = spacing_ns / SECOND_NS
 
-    def _public(self, record: HostRecord | None, now_ns: int) -> PublicState:
+    def _current(self, record: HostRecord | None, begun_ns: int) -> HostRecord:
+        """Give the record as of now, for a call that has been asking since `begun_ns`."""
+        now = HostRecord(
+            boot=self._boot, at_ns=self._clock.elapsed_ns(), at_wall_ns=self._clock.wall_ns()
+        )
         if record is None:
-            return PublicState()
-        if not same_boot(record.boot, self._boot) or record.at_ns > now_ns:
-            return limits.rebase_public(record.public, self._rule, now_ns)
-        return record.public
+            return now
+        if same_clock(record, now):
+            return _with(now, record.public)
+        passed = passed_ns(record, now, now.at_ns - begun_ns)
+        return _with(now, limits.rebase_public(record.public, self._rule, now.at_ns, passed))
 
-    def _record(self, public: PublicState, now_ns: int) -> HostRecord:
-        return HostRecord(boot=self._boot, at_ns=now_ns, public=public)
+
+class _Call(NamedTuple):
+    """One call that wants to go."""
+
+    token: int
+    pair: str | None
+    begun_ns: int
+
+
+def _with(record: HostRecord, public: PublicState) -> HostRecord:
+    return msgspec.structs.replace(record, public=public)

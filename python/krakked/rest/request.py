@@ -160,7 +160,7 @@ class PrivateCall:
         ValueError: A parameter cannot be written, such as infinity or a lone surrogate.
     """
 
-    __slots__ = ("_json", "_pairs", "endpoint", "path")
+    __slots__ = ("_json", "_pairs", "endpoint", "pair", "path")
 
     def __init__(
         self,
@@ -173,11 +173,13 @@ class PrivateCall:
         try:
             self.endpoint: str = check_endpoint(endpoint)
             self.path: str = f"/0/private/{endpoint}"
+            pair = (data or {}).get("pair")
             prepared = _prepared(endpoint, data, otp, json=json)
         finally:
             data = otp = None  # whatever is wrong with them, no traceback shows them
         if isinstance(prepared, Exception):
             raise prepared
+        self.pair: str | None = pair if isinstance(pair, str) else None
         self._json: bytes | None = prepared if isinstance(prepared, bytes) else None
         self._pairs: list[tuple[str, str]] = [] if isinstance(prepared, bytes) else prepared
 

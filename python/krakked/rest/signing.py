@@ -10,6 +10,7 @@ from typing import Never, final
 from krakked._core import Signer
 from krakked.errors import CredentialsFormatError
 
+_TAG_PATH = "which-secret"
 _KEY_SHAPE = re.compile(r"[A-Za-z0-9+/=_-]{16,200}")
 
 
@@ -30,7 +31,7 @@ class Credentials:
         CredentialsFormatError: The key has characters or a length that no Kraken key has.
     """
 
-    __slots__ = ("_masked", "_pad", "_signer", "fingerprint", "source")
+    __slots__ = ("_masked", "_pad", "_signer", "fingerprint", "source", "tag")
 
     def __init__(self, key: str, signer: Signer, *, source: str) -> None:
         if not _KEY_SHAPE.fullmatch(key):
@@ -45,6 +46,9 @@ class Credentials:
         self._signer = signer
         self.fingerprint: str = hashlib.sha256(raw).hexdigest()[:16]
         """First 16 hex digits of the key's SHA-256; names the state file."""
+        self.tag: str = signer.sign(_TAG_PATH, 0, b"")[:16]
+        """Names key and secret together, in 96 bits of a signature over nothing that Kraken takes;
+        tells a corrected secret from the one before."""
         self.source: str = source
         """Where the credentials came from."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,13 +29,14 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class Wait:
     """The entry of one waiting call."""
 
-    __slots__ = ("endpoint", "reason", "since", "until")
+    __slots__ = ("endpoint", "reason", "since", "told", "until")
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.since = trio.current_time()
         self.reason = Reason.TURN
         self.until: float | None = None
+        self.told: set[Reason] = set()
 
     def set(self, reason: Reason, seconds: float | None = None) -> None:
         """Say what the call waits for now, and how long if that is known."""
@@ -73,6 +75,12 @@ class WaitBoard:
         )
 
 
+log = logging.getLogger("krakked.rest.waits")
+"""Says each reason of a long wait once for a call; the command line shows it."""
+
+TELL_AFTER_S = 2.0
+"""A wait of more than this is said."""
+
 _TINY_S = 1e-6
 """Added to every sleep, so that rounding never wakes a call a nanosecond early."""
 
@@ -81,4 +89,7 @@ async def wait_for(plan: Plan, wait: Wait) -> None:
     """Sleep as long as a planner said, and show it."""
     seconds = plan.wait_ns / SECOND_NS
     wait.set(plan.reason, seconds)
+    if seconds > TELL_AFTER_S and plan.reason not in wait.told:
+        wait.told.add(plan.reason)
+        log.info("%s waits %.0f s: %s", wait.endpoint, seconds, plan.reason)
     await trio.sleep(seconds + _TINY_S)
