@@ -69,8 +69,18 @@ ROWS: tuple[ErrorRow, ...] = (
         "EAPI:Invalid key",
         "The API key is wrong, expired or deleted, or this address is not on its list.",
     ),
-    _auth("EAPI:Invalid signature", "The signature does not match: check the API secret."),
-    _auth("EGeneral:Permission denied", "The API key lacks the permission for this call."),
+    # what a missing or wrong one-time password brings was seen by users only: Kraken's pages do not
+    # say it (nothingisdead/npm-kraken-api#61)
+    _auth(
+        "EAPI:Invalid signature",
+        "The signature does not match: check the API secret, and the one-time password (otp) where "
+        "one was given.",
+    ),
+    _auth(
+        "EGeneral:Permission denied",
+        "The API key lacks the permission for this call, or it has a second factor (2FA): then "
+        "give its one-time password (otp).",
+    ),
     _auth("EAccount:Invalid permissions", "The account is not allowed to do this."),
     _auth("EAuth:Account temporary disabled", "The account is disabled for now: ask Kraken."),
     _auth("EAuth:Account unconfirmed", "The account is not confirmed yet."),
