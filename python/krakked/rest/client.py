@@ -22,7 +22,7 @@ from krakked.errors import (
 from krakked.network import Clock, Network
 from krakked.rest.breaker import lockout_left_s
 from krakked.rest.endpoints import Answer, TypedEndpoints
-from krakked.rest.exchange import Exchange, Failed, Received
+from krakked.rest.exchange import Exchange, Failed
 from krakked.rest.health import CallLog, LimiterStatus, RestStatus
 from krakked.rest.limits import (
     MICRO,
@@ -37,14 +37,7 @@ from krakked.rest.nonces import may_overlap
 from krakked.rest.otp import Otp, one_time, spent
 from krakked.rest.private_gate import PrivateGate
 from krakked.rest.public_gate import PublicGate
-from krakked.rest.reply import (
-    classify,
-    classify_http,
-    decode_result,
-    decode_untyped,
-    read_envelope,
-    without_result,
-)
+from krakked.rest.reply import Envelope, Received, decode_result, decode_untyped, judge
 from krakked.rest.request import PrivateCall, Value, encode_value, public_target
 from krakked.rest.retries import RetryBudget, advise, pause_s, worth_retrying
 from krakked.rest.server_clock import ServerClock
@@ -174,6 +167,25 @@ class RestClient(TypedEndpoints):
             data = otp = None  # not in the frames of an error
         return decode_untyped((await self._fetch(call)).envelope, endpoint)
 
+    async def private_bytes(
+        self,
+        endpoint: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        otp: Otp | None = None,
+        json: bool = False,
+    ) -> bytes:
+        """Call a private endpoint that answers with a file, such as ``RetrieveExport``.
+
+        Gives its zip, of at most 256 MiB, or the whole body of a successful answer in JSON. The
+        download, too, has to be over within `rest.timeout_s`. Otherwise as `private`.
+        """
+        try:
+            call = PrivateCall(endpoint, data, otp=otp, json=json)
+        finally:
+            data = otp = None  # not in the frames of an error
+        return (await self._fetch(call, file=True)).body
+
     async def fetch_public(
         self, endpoint: str, params: Mapping[str, Value] | None = None
     ) -> Answer:
@@ -207,14 +219,14 @@ class RestClient(TypedEndpoints):
             data = otp = None  # not in the frames of an error
         return await self._fetch(call)
 
-    async def _fetch(self, call: PrivateCall) -> Answer:
+    async def _fetch(self, call: PrivateCall, *, file: bool = False) -> Answer:
         """Send a call, perhaps several times; it is empty afterwards."""
         attempt = 1
         met: KrakkedError = spent(call.endpoint)
         try:
             while True:
                 try:
-                    answer = await self._post(call)
+                    answer = await self._post(call, file=file)
                 except KrakkedError as error:
                     seconds = self._pause(error, attempt, read=call.may_repeat)
                     if seconds is None:
@@ -241,7 +253,7 @@ class RestClient(TypedEndpoints):
         await self._public_gate.react(answer)
         raise answer
 
-    async def _post(self, call: PrivateCall) -> Answer | None:
+    async def _post(self, call: PrivateCall, *, file: bool) -> Answer | None:
         """Send a call once; None when its one-time password of the moment was sent before."""
         if self._credentials is None or self._private_gate is None:
             raise NoCredentialsError(
@@ -256,10 +268,10 @@ class RestClient(TypedEndpoints):
             passage.sent()
             sent_ns = self._clock.elapsed_ns()
             try:
-                outcome = await self._exchange.post(signed, call.endpoint)
+                outcome = await self._exchange.post(signed, call.endpoint, file=file)
             finally:
                 signed.drop()
-            answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read)
+            answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read, file=file)
             if isinstance(outcome, Received):
                 error = answer if isinstance(answer, ApiError) else None
                 passage.answered(error, accepted=isinstance(answer, Answer))
@@ -274,47 +286,30 @@ class RestClient(TypedEndpoints):
     # --- judging ---------------------------------------------------------------------------------
 
     def _judge(
-        self, endpoint: str, outcome: Received | Failed, sent_ns: int, *, read: bool
-    ) -> Answer | KrakkedError:
-        """Turn what came into an answer or the error to raise; note it for the health report."""
-        received_ns = self._clock.elapsed_ns()
-        verdict = self._verdict(endpoint, outcome, sent_ns, received_ns, read=read)
-        if isinstance(verdict, Answer):
-            self._log.answered(received_ns)
-            self._budget.refund()
-            return verdict
-        advise(verdict, read=read, sent=isinstance(outcome, Received) or outcome.sent)
-        self._log.failed(verdict, received_ns)
-        return verdict
-
-    def _verdict(
         self,
         endpoint: str,
         outcome: Received | Failed,
         sent_ns: int,
-        received_ns: int,
         *,
         read: bool,
-    ) -> Answer | ApiError | NetworkError:
+        file: bool = False,
+    ) -> Answer | KrakkedError:
+        """Turn what came into an answer or the error to raise; note it for the health report."""
+        received_ns = self._clock.elapsed_ns()
         if isinstance(outcome, Failed):
-            return outcome.error
-        refusal = classify_http(endpoint, outcome.status, outcome.content_type, outcome.retry_after)
-        if refusal is not None:
-            return refusal
-        try:
-            envelope = read_envelope(outcome.body, endpoint, read=read)
-        except ApiError as error:
-            return error.with_traceback(None)  # its frames hold the body
-        self._log.warned(endpoint, envelope.warnings)
-        if envelope.errors:
+            verdict: Envelope | ApiError | NetworkError = outcome.error
+        else:
             server_s = self.server_wall_ns() / SECOND_NS
-            return classify(envelope.errors, endpoint, server_s=server_s)
-        unanswered = without_result(envelope, endpoint)
-        if unanswered is not None:
-            return unanswered
-        return Answer(
-            envelope=envelope, body=outcome.body, sent_ns=sent_ns, received_ns=received_ns
-        )
+            verdict = judge(outcome, endpoint, read=read, file=file, server_s=server_s)
+        if not isinstance(verdict, Envelope):
+            advise(verdict, read=read, sent=isinstance(outcome, Received) or outcome.sent)
+            self._log.failed(verdict, received_ns)
+            return verdict
+        body = outcome.body if isinstance(outcome, Received) else b""
+        self._log.answered(received_ns)
+        self._log.warned(endpoint, verdict.warnings)
+        self._budget.refund()
+        return Answer(envelope=verdict, body=body, sent_ns=sent_ns, received_ns=received_ns)
 
     def _pause(self, error: KrakkedError, attempt: int, *, read: bool) -> float | None:
         """Give the pause before the next attempt, or None when there is to be none."""
