@@ -6,6 +6,7 @@ import datetime
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -111,3 +112,30 @@ def test_a_python_without_a_store_of_its_own_trusts_somebody(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)
     assert tls_context().cert_store_stats()["x509_ca"] > 50
+
+
+async def test_secrets_of_tls_sessions_are_written_down_only_when_asked(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One forgotten SSLKEYLOGFILE would open every recorded connection, with its API keys."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    by_variable, asked = tmp_path / "by variable", tmp_path / "asked"
+
+    def secrets_in(path: Path) -> int:
+        return path.read_text().count("SECRET") if path.exists() else 0
+
+    async with serve(certificate, []) as port:
+        monkeypatch.setenv("SSLKEYLOGFILE", str(by_variable))
+        for make, found in (
+            (SystemNetwork, False),
+            (partial(SystemNetwork, tls_key_log=asked), True),
+        ):
+            network = make()
+            stream = await network.open_stream("localhost", port, tls=True)
+            await trio.aclose_forcefully(stream)
+            after_stream = secrets_in(asked)
+            async with httpx.AsyncClient(transport=network.http_transport()) as client:
+                assert (await client.get(f"https://localhost:{port}/")).text == "ok"
+            assert secrets_in(by_variable) == 0
+            assert (after_stream > 0) is found
+            assert (secrets_in(asked) > after_stream) is found

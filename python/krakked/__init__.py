@@ -94,4 +94,5 @@ from krakked.network import Clock as Clock
 from krakked.network import Network as Network
 from krakked.network import SystemClock as SystemClock
 from krakked.network import SystemNetwork as SystemNetwork
+from krakked.rest.otp import OneTimePassword as OneTimePassword
 from krakked.rest.signing import Credentials as Credentials

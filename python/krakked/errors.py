@@ -1,6 +1,7 @@
 """The one exception tree. The class tells whose fault it was; the message tells what to do next.
 
 No exception of this tree ever carries a key, a secret, a password, a token or a reply body.
+Long because it is the one place for all of them.
 """
 
 from __future__ import annotations

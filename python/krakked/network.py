@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import httpx
@@ -83,24 +84,36 @@ class SystemClock:
         return time.clock_gettime_ns(boottime)
 
 
-def tls_context() -> ssl.SSLContext:
+def tls_context(key_log: Path | None = None) -> ssl.SSLContext:
     """Make the one answer to "who is trusted", for REST and the stream alike.
 
     The certificates that httpx brings and those of the system: a Python without a store of its own
     (python.org's on macOS, slim containers) then works as well as one behind a company's proxy.
-    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count as everywhere.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count as everywhere. ``SSLKEYLOGFILE`` does not: with it
+    one forgotten variable would write down what opens every recorded connection, keys included.
+
+    Args:
+        key_log: File to write the sessions' secrets to, for a look with Wireshark; None = none.
     """
     context = httpx.create_ssl_context()
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    context.keylog_filename = key_log and str(key_log)  # type: ignore[assignment] # None = off
     return context
 
 
 class SystemNetwork:
-    """Real sockets; certificates as `tls_context` says."""
+    """Real sockets; certificates as `tls_context` says.
+
+    Args:
+        tls_key_log: File for the secrets of TLS sessions, to debug with; None = they stay secret.
+    """
+
+    def __init__(self, *, tls_key_log: Path | None = None) -> None:
+        self._tls_key_log = tls_key_log
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
         """An httpx transport without its own retries (ours are counted in one place)."""
-        return httpx.AsyncHTTPTransport(retries=0, verify=tls_context())
+        return httpx.AsyncHTTPTransport(retries=0, verify=tls_context(self._tls_key_log))
 
     async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """Open TCP (happy eyeballs) and shake TLS when asked."""
@@ -115,7 +128,7 @@ class SystemNetwork:
         if not tls:
             return tcp
         stream: trio.SSLStream[trio.SocketStream] = trio.SSLStream(
-            tcp, tls_context(), server_hostname=host, https_compatible=True
+            tcp, tls_context(self._tls_key_log), server_hostname=host, https_compatible=True
         )
         try:
             await stream.do_handshake()

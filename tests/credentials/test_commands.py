@@ -60,7 +60,7 @@ def type_in(monkeypatch):
 
 
 def kraken(monkeypatch, outcome: Outcome) -> None:
-    async def validate(candidate, *, config):
+    async def validate(candidate, *, config, otp=None):
         at = 1_790_000_000 if outcome is Outcome.VALID else None
         return Validation(outcome=outcome, tag=candidate.tag, validated_at_s=at)
 

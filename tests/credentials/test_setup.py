@@ -13,14 +13,20 @@ from krakked.credentials.saving import SavedVault, save_credentials
 from krakked.credentials.setup import MAX_TRIES, describe, run_setup
 from krakked.credentials.sources import load_credentials, open_vault
 from krakked.errors import AuthError, ConnectFailedError, CredentialsFormatError
+from krakked.rest.otp import OneTimePassword
 
 
 class Script:
     """Answers in order; remembers what was said and asked."""
 
     def __init__(
-        self, *entries: tuple[str, str], choices: tuple[str, ...] = (), passwords: tuple[str, ...]
+        self,
+        *entries: tuple[str, str],
+        choices: tuple[str, ...] = (),
+        passwords: tuple[str, ...],
+        codes: tuple[str, ...] = (),
     ) -> None:
+        self.codes = list(codes)
         self.entries, self.choices, self.passwords = list(entries), list(choices), list(passwords)
         self.said: list[str] = []
         self.offered: list[list[str]] = []
@@ -33,6 +39,9 @@ class Script:
 
     def ask_secret(self) -> str:
         return self.entries.pop(0)[1]
+
+    def ask_otp(self) -> str:
+        return self.codes.pop(0)
 
     def ask_new_password(self) -> MasterPassword:
         return MasterPassword(self.passwords.pop(0))
@@ -47,8 +56,10 @@ class Kraken:
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = list(outcomes)
+        self.codes: list[str | None] = []
 
-    def validate(self, candidate: Candidate) -> Validation:
+    def validate(self, candidate: Candidate, *, otp: OneTimePassword | None = None) -> Validation:
+        self.codes.append(otp and otp.fresh("Balance"))
         outcome = self.outcomes.pop(0)
         error = {
             Outcome.VALID: None,
@@ -94,7 +105,33 @@ def test_an_auth_problem_is_said_and_not_saved_by_default(known, start, vault) -
     assert start(script, Outcome.AUTH_PROBLEM) is None
     assert not vault.exists()
     assert "rejected" in script.said[-1]
-    assert script.offered == [["again", "quit", "override"]]
+    assert script.offered == [["again", "quit", "override", "otp"]]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told at the start", "found out"])
+def test_a_key_with_a_second_factor_is_asked_for_a_new_code_at_every_try(
+    known, config, cheap, vault, told
+) -> None:
+    choices = ("retry", "again") if told else ("otp", "retry", "again")
+    script = Script(
+        (known.key, known.secret),
+        (known.key, known.secret),
+        choices=choices,
+        passwords=(PASSWORD,),
+        codes=("111111", "222222", "333333"),
+    )
+    outcomes = [Outcome.AUTH_PROBLEM] * (not told)
+    kraken = Kraken(*outcomes, Outcome.SERVICE_PROBLEM, Outcome.AUTH_PROBLEM, Outcome.VALID)
+
+    def save(candidate: Candidate, password: MasterPassword, **options) -> SavedVault:
+        return save_credentials(candidate, password, config=config, derive=cheap, **options)
+
+    saved = run_setup(
+        script, validate=kraken.validate, save=save, vault_exists=False, second_factor=told
+    )
+    assert saved is not None
+    assert saved.validated
+    assert kraken.codes == [None] * (not told) + ["111111", "222222", "333333"]
 
 
 def test_after_an_auth_problem_other_credentials_can_be_entered(known, start, vault) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
+import trio
 
 from krakked.config.settings import KrakkedConfig
 from krakked.credentials.candidate import Candidate
@@ -92,3 +95,33 @@ async def test_dangerous_permissions_are_pointed_out(config, autojump_clock) -> 
         )
         assert "withdraw-funds" in validation.warnings[0]
         assert validation.nonce_window == 12
+
+
+async def test_a_key_with_a_second_factor_can_be_validated(config, autojump_clock) -> None:
+    """The code goes out once: what the key may do stays unknown unless another code comes."""
+    async with open_sandbox(memory=True, settings=SMALL) as exchange:
+        key, secret = exchange.add_key(otp="123456")
+        ask = functools.partial(
+            validate_credentials,
+            Candidate(key, secret),
+            config=config,
+            network=exchange.network,
+            clock=exchange.clock,
+        )
+        assert (await ask()).outcome is Outcome.AUTH_PROBLEM
+        await trio.sleep(1)  # a client without a record of its nonces begins at the clock
+        assert (await ask(otp="654321")).outcome is Outcome.AUTH_PROBLEM
+        asked: list[str] = []
+
+        def code() -> str:
+            asked.append("123456")
+            return "123456"
+
+        for otp in ("123456", code):
+            await trio.sleep(1)
+            validation = await ask(otp=otp)
+            assert validation.outcome is Outcome.VALID
+            assert validation.permissions is None
+            (warning,) = validation.warnings
+            assert "a second one-time password" in warning
+        assert len(asked) == 2, "once for each call, the second time in vain"

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from krakked.errors import NoCredentialsError, RequestError, ServiceError
+from krakked.rest import exchange
 
 SECRET = bytes(range(64))
 
@@ -181,3 +182,82 @@ async def test_every_phase_has_its_own_time_limit(
         "read": timeout_s,
         "pool": timeout_s,
     }
+
+
+async def test_cookies_are_dropped(autojump_clock, server, open_client) -> None:
+    """Cloudflare sets some; kept, they would tie all calls of a machine together."""
+    server.answer = lambda _: httpx.Response(
+        200,
+        json={"error": [], "result": {}},
+        headers={"set-cookie": "__cf_bm=track-me; Path=/; Domain=kraken.com; Secure; HttpOnly"},
+    )
+    async with open_client() as client:
+        for _ in range(2):
+            await client.public("Time")
+            await client.private("Balance")
+    assert [request.headers.get("cookie") for request in server.requests] == [None] * 4
+
+
+ZIPS = {"with a member": b"PK\x03\x04" + bytes(60), "empty": b"PK\x05\x06" + bytes(18)}
+
+
+@pytest.mark.parametrize("kind", ["application/zip", "application/octet-stream", ""])
+@pytest.mark.parametrize("name", ZIPS)
+async def test_an_export_is_readable_as_bytes(
+    autojump_clock, server, open_client, name, kind
+) -> None:
+    server.answer = lambda _: httpx.Response(
+        200, content=ZIPS[name], headers={"content-type": kind}
+    )
+    async with open_client() as client:
+        assert await client.private_bytes("RetrieveExport", {"id": "ABCD"}) == ZIPS[name]
+        assert client.reachability().reachable
+        with pytest.raises(ServiceError, match="a zip file, which private_bytes would give"):
+            await client.private("RetrieveExport", {"id": "ABCD"})
+    assert server.forms()[0]["id"] == "ABCD"
+    assert "application/zip" in server.requests[0].headers["accept"]
+
+
+async def test_an_export_that_is_refused_or_cut_is_no_file(
+    autojump_clock, server, open_client
+) -> None:
+    async with open_client() as client:
+        server.script = ["EGeneral:Invalid arguments:id"]
+        with pytest.raises(RequestError):
+            await client.private_bytes("RetrieveExport", {"id": "X"})
+        for content, kind in ((b"<html>", "text/html"), (b"P", "application/zip")):
+            server.script = [httpx.Response(200, content=content, headers={"content-type": kind})]
+            with pytest.raises(ServiceError, match="content type"):
+                await client.private_bytes("RetrieveExport", {"id": "X"})
+        server.script = [{"error": [], "result": {"a": 1}}]
+        assert json.loads(await client.private_bytes("Balance"))["result"] == {"a": 1}
+    assert len(server.requests) == 4
+
+
+async def test_a_file_may_be_larger_than_other_answers(
+    autojump_clock, server, open_client, monkeypatch
+) -> None:
+    monkeypatch.setattr(exchange, "MAX_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(exchange, "MAX_FILE_BYTES", 3 << 20)
+
+    async def chunks(size: int):
+        yield b"PK\x03\x04"
+        yield bytes(size - 4)
+
+    def zip_of(size: int) -> httpx.Response:
+        return httpx.Response(
+            200, content=chunks(size), headers={"content-type": "application/zip"}
+        )
+
+    async with open_client() as client:
+        server.script = [zip_of(3 << 20)]
+        assert len(await client.private_bytes("RetrieveExport")) == 3 << 20
+        for call, size in ((client.private_bytes, (3 << 20) + 1), (client.private, (1 << 20) + 1)):
+            server.script = [zip_of(size)]
+            with pytest.raises(ServiceError, match="more than"):
+                await call("RetrieveExport")
+
+
+def test_the_limits_of_sizes() -> None:
+    assert exchange.MAX_BODY_BYTES == 16 << 20
+    assert exchange.MAX_FILE_BYTES == 256 << 20

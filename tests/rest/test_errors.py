@@ -18,7 +18,7 @@ from krakked.errors import (
     RequestError,
     ServiceError,
 )
-from krakked.rest.error_table import ROWS
+from krakked.rest.error_table import LOCKOUT_S, ROWS, find_row
 from krakked.rest.reply import classify, classify_http, clean_text, read_envelope
 
 AUTH = (AuthError, False, Action.FIX_CREDENTIALS)
@@ -106,6 +106,12 @@ TABLE = {
     **{f"EFunding:{text}": REQUEST for text in FUNDING_TEXTS},
     "EEarnings:Insufficient funds": REQUEST,
     "ESession:Invalid session": AUTH,
+    # families: texts that no list has
+    "EService:Something new": SERVICE,
+    "EDatabase:Internal error": SERVICE,
+    "EAccount:Locked": AUTH,
+    "EUser:Not verified": AUTH,
+    "Exceeded msg rate": WAIT,
 }
 
 
@@ -118,17 +124,67 @@ def test_every_error_string_has_its_class(text, expected) -> None:
     assert error.code in str(error)
 
 
+@pytest.mark.parametrize("change", [str.upper, str.lower, str.swapcase, str.title])
+def test_spelling_in_small_or_capital_letters_makes_no_difference(change) -> None:
+    for text, expected in TABLE.items():
+        given = change(text)
+        if not given.startswith("E") and ":" not in given:
+            continue  # that is no error of Kraken's
+        error = classify([given], "Balance", server_s=1790000000.0)
+        assert (type(error), error.retryable, error.action) == expected, given
+        row = next(row for row in ROWS if clean_text(text).startswith(row.prefix))
+        assert error.code.startswith(row.prefix), "gates compare the code as it is in the table"
+
+
+def test_the_longest_prefix_wins_whatever_the_order() -> None:
+    prefixes = sorted((row.prefix for row in ROWS), key=len)
+    for at, short in enumerate(prefixes):
+        assert find_row(short) is not None
+        for long in prefixes[at + 1 :]:
+            if long.startswith(short):
+                assert find_row(f"{long}:more").prefix == long
+                assert find_row(f"{short}\x00").prefix == short
+    assert len(set(prefixes)) == len(prefixes)
+
+
 def test_every_row_is_reached_by_some_string() -> None:
     texts = [clean_text(text) for text in TABLE]
     assert [row.prefix for row in ROWS if not any(t.startswith(row.prefix) for t in texts)] == []
 
 
 def test_an_unknown_string_is_a_plain_api_error() -> None:
-    for text in ("EGeneral:Brand new", "EAPI:Nonsense", "EService:Odd", "E", "EX:y:z"):
+    for text in ("EGeneral:Brand new", "EAPI:Nonsense", "EServices:Odd", "E", "EX:y:z"):
         error = classify([text], "Balance")
         assert type(error) is ApiError
         assert not error.retryable
         assert error.code == text
+
+
+WAITS = {
+    "EGeneral:Temporary lockout": 900.0,
+    "EAPI:Rate limit exceeded": 10.0,
+    "EAuth:Rate limit exceeded": 60.0,
+    "EAuth:Too many requests": 60.0,
+    "EGeneral:Too many requests": 3.0,
+    "EService:Throttled": 5.0,
+    "Exceeded msg rate": 5.0,
+    "EOrder:Rate limit exceeded": 5.0,
+    "EOrder:Domain rate limit exceeded": 5.0,
+}
+
+
+def test_every_wait_of_the_table() -> None:
+    assert {row.prefix: row.retry_after_s for row in ROWS if row.retry_after_s} == WAITS
+    assert LOCKOUT_S == 15 * 60
+    open_ended = {row.prefix for row in ROWS if not row.refusal}
+    assert open_ended == {
+        "EService:Unavailable",
+        "EService:Busy",
+        "EService:Timeout",
+        "EService:",
+        "EDatabase:",
+        "EGeneral:Internal error",
+    }
 
 
 def test_waiting_times_are_stated() -> None:
@@ -167,6 +223,10 @@ def test_texts_are_cut_and_cleaned_of_tokens() -> None:
         ('{"error":"EGeneral:Internal error"}', 1, b""),
         ('{"error":["WSomething: odd"],"result":7,"extra":{}}', 0, b"7"),
         ('{"error":["", " "],"result":1}', 0, b"1"),
+        ('{"Error":"Exceeded msg rate"}', 1, b""),
+        ('{"Error":["Exceeded msg rate"],"error":[]}', 1, b""),
+        ('{"error":["eGeneral:internal error"],"result":{}}', 1, b"{}"),
+        ('{"error":["everything is fine"],"result":{}}', 0, b"{}"),
     ],
 )
 def test_envelope_oddities(text, errors, result) -> None:
@@ -251,7 +311,47 @@ def test_a_wrong_content_type_is_a_service_error(kind) -> None:
 def test_retry_after_is_read_when_it_is_a_number() -> None:
     assert classify_http("Time", 429, "", "12").retry_after_s == 12
     assert classify_http("Time", 429, "", "999999").retry_after_s == 900
-    assert classify_http("Time", 429, "", "Wed, 21 Oct 2026 07:28:00 GMT").retry_after_s is None
+    for status in (429, 503, 502, 408):
+        assert classify_http("Time", status, "", " 12 ").retry_after_s == 12
+        assert classify_http("Time", status, "").retry_after_s is None
+    for odd in ("", "soon", "-1", "1.5", "1234567890", "٣", "1e3"):
+        assert classify_http("Time", 503, "", odd, server_s=0.0).retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("at_s", "expected"), [(1_792_567_670, 10.0), (1_792_567_690, 0.0), (1_792_560_000, 900.0)]
+)
+def test_retry_after_is_read_when_it_is_a_date(at_s, expected) -> None:
+    text = "Wed, 21 Oct 2026 07:28:00 GMT"
+    assert classify_http("Time", 503, "", text, server_s=float(at_s)).retry_after_s == expected
+    assert classify_http("Time", 503, "", text).retry_after_s is None
+
+
+async def test_a_service_that_says_when_to_come_back_is_left_alone_until_then(
+    autojump_clock, server, open_client
+) -> None:
+    away = httpx.Response(503, headers={"retry-after": "20"})
+    server.script = [away, {"error": [], "result": {}}]
+    async with open_client() as client:
+        await client.private("Balance")
+        assert 20 <= server.times[1] - server.times[0] <= 20.6
+        server.script = [httpx.Response(503, headers={"retry-after": "61"})]
+        with pytest.raises(ServiceError) as caught:
+            await client.private("Balance")
+    assert caught.value.retry_after_s == 61
+    assert len(server.requests) == 3, "a longer wait is the caller's"
+
+
+async def test_a_capital_error_asks_to_slow_down(autojump_clock, server, open_client) -> None:
+    server.script = [httpx.Response(200, json={"Error": "Exceeded msg rate"})]
+    async with open_client() as client:
+        assert await client.private("Balance") == {}
+        assert server.times[1] - server.times[0] >= 5
+        server.script = [httpx.Response(200, json={"Error": "Exceeded msg rate"})] * 3
+        with pytest.raises(RateLimitError) as caught:
+            await client.public("Time")
+    assert caught.value.code == "Exceeded msg rate"
+    assert caught.value.action is Action.WAIT
 
 
 async def test_an_oversized_body_is_dropped_and_not_asked_for_again(

@@ -29,7 +29,9 @@ class Canned(TypedEndpoints):
         envelope = read_envelope(self.body, endpoint)
         return Answer(envelope=envelope, body=self.body, sent_ns=0, received_ns=0)
 
-    async def fetch_private(self, endpoint: str, data: Mapping[str, Any] | None = None) -> Answer:
+    async def fetch_private(
+        self, endpoint: str, data: Mapping[str, Any] | None = None, *, otp: object = None
+    ) -> Answer:
         return await self.fetch_public(endpoint)
 
 

@@ -111,7 +111,7 @@ async def test_logs_and_exception_messages_hold_neither_api_key_nor_secret(
     autojump_clock, server, clock, caplog, number
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server.script = [FAILURES[number]]
+    server.script = [FAILURES[number]] * 3
     client = RestClient(
         RestSettings(),
         network=server,
@@ -127,10 +127,11 @@ async def test_logs_and_exception_messages_hold_neither_api_key_nor_secret(
             call = client.websockets_token  # a success, but of another shape
         with pytest.raises(KrakkedError) as caught:
             await call()
-    (request,) = server.requests
     shown = show_in_every_way(caught.value)
-    assert_clean(shown, request.headers["api-sign"])
-    assert_clean(caplog.text, request.headers["api-sign"])
+    for request in server.requests:
+        assert_clean(shown, request.headers["api-sign"])
+        assert_clean(caplog.text, request.headers["api-sign"])
+    assert server.requests
     assert_clean(repr(client.reachability()))
 
 

@@ -79,6 +79,10 @@ class TerminalPrompts:
         """Ask for the API secret."""
         return self._hidden("API secret, Kraken says 'private key' (not shown): ")
 
+    def ask_otp(self) -> str:
+        """Ask for the one-time password of the key's second factor."""
+        return self._hidden("One-time password of the key's second factor (not shown): ")
+
     def choose(self, question: str, choices: Mapping[str, str]) -> str:
         """Ask for one of the choices by number or name; an empty answer takes the first."""
         names = list(choices)

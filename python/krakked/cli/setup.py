@@ -27,6 +27,7 @@ from krakked.market.universe_report import describe_universe
 from krakked.market.universe_source import UniverseSource
 from krakked.network import SystemClock, SystemNetwork
 from krakked.rest.client import RestClient
+from krakked.rest.otp import Otp
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,6 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="default",
         help="memory that opening the vault takes: default = 256 MiB, small = 64 MiB",
     )
+    parser.add_argument(
+        "--otp",
+        action="store_true",
+        help="the key has a second factor: ask for its one-time password",
+    )
     add_password_options(parser)
     parser.set_defaults(run=run)
 
@@ -58,14 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     prompts = TerminalPrompts(console, chosen_password(arguments) if given else typed_twice)
 
-    def validate(candidate: Candidate) -> Validation:
-        return trio.run(functools.partial(validate_credentials, candidate, config=config))
+    def validate(candidate: Candidate, *, otp: Otp | None = None) -> Validation:
+        return trio.run(functools.partial(validate_credentials, candidate, otp=otp, config=config))
 
     saved = run_setup(
         prompts,
         validate=validate,
         save=functools.partial(save_credentials, config=config, profile=arguments.profile),
         vault_exists=VaultFile(Path(config.config_dir)).exists(),
+        second_factor=arguments.otp,
     )
     if saved is None:
         console.print("Nothing was saved.")

@@ -7,7 +7,7 @@ leaving.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from krakked.credentials.candidate import Candidate
@@ -15,6 +15,7 @@ from krakked.credentials.outcomes import Outcome, Validation
 from krakked.credentials.passwords import MasterPassword
 from krakked.credentials.saving import SavedVault
 from krakked.errors import CredentialsFormatError
+from krakked.rest.otp import OneTimePassword, Otp
 
 MIN_PASSWORD_BYTES: Final = 10
 """Shortest master password the set-up takes; guessing costs 0.6 s and 256 MiB a try."""
@@ -45,12 +46,24 @@ class Prompts(Protocol):
         """Ask for the API secret, without echo."""
         ...
 
+    def ask_otp(self) -> str:
+        """Ask for the one-time password of the key's second factor."""
+        ...
+
     def ask_new_password(self) -> MasterPassword:
         """Ask for a new master password, without echo; where it is typed, twice."""
         ...
 
     def choose(self, question: str, choices: Mapping[str, str]) -> str:
         """Ask for one of the choices; give its key. The first is the safe default."""
+        ...
+
+
+class ValidateFunction(Protocol):
+    """What the set-up needs of `validate_credentials`."""
+
+    def __call__(self, candidate: Candidate, *, otp: Otp | None = None) -> Validation:
+        """Ask Kraken."""
         ...
 
 
@@ -73,11 +86,20 @@ class SaveFunction(Protocol):
 def run_setup(
     prompts: Prompts,
     *,
-    validate: Callable[[Candidate], Validation],
+    validate: ValidateFunction,
     save: SaveFunction,
     vault_exists: bool,
+    second_factor: bool = False,
 ) -> SavedVault | None:
     """Lead through the set-up; give what was saved, or None when the user left without saving.
+
+    Args:
+        prompts: The person.
+        validate: Asks Kraken.
+        save: Seals and writes.
+        vault_exists: Whether a vault would be replaced.
+        second_factor: Whether to ask for a one-time password from the start; else it is offered
+            when Kraken rejects the key.
 
     Raises:
         CredentialsFormatError: `MAX_TRIES` malformed entries in a row.
@@ -85,9 +107,9 @@ def run_setup(
     """
     if vault_exists and not _wants_replacement(prompts):
         return None
+    candidate = _entered(prompts)
     while True:
-        candidate = _entered(prompts)
-        validation = _validated(prompts, candidate, validate)
+        validation = _validated(prompts, candidate, validate, second_factor=second_factor)
         if validation is None:
             return None
         if validation.outcome is not Outcome.AUTH_PROBLEM:
@@ -99,6 +121,7 @@ def run_setup(
                 "again": "enter key and secret again",
                 "quit": "leave; nothing was saved",
                 "override": "save these rejected credentials all the same",
+                "otp": "the key has a second factor (2FA): try again with its one-time password",
             },
         )
         if decision == "quit":
@@ -106,6 +129,9 @@ def run_setup(
         if decision == "override":
             insisted = True
             break
+        second_factor = second_factor or decision == "otp"
+        if decision == "again":
+            candidate = _entered(prompts)
     prompts.say(
         "Now choose a master password. It encrypts the key on this machine; nobody can recover it."
     )
@@ -143,12 +169,13 @@ def _entered(prompts: Prompts) -> Candidate:
 
 
 def _validated(
-    prompts: Prompts, candidate: Candidate, validate: Callable[[Candidate], Validation]
+    prompts: Prompts, candidate: Candidate, validate: ValidateFunction, *, second_factor: bool
 ) -> Validation | None:
     """Validate until there is a verdict or the user takes what there is; None to leave."""
     while True:
+        otp = OneTimePassword(prompts.ask_otp()) if second_factor else None
         prompts.say("Asking Kraken for the balance of this key ...")
-        validation = validate(candidate)
+        validation = validate(candidate) if otp is None else validate(candidate, otp=otp)
         prompts.say(describe(validation))
         if not validation.unvalidated:
             return validation

@@ -17,9 +17,11 @@ from krakked.config.settings import KrakkedConfig
 from krakked.credentials.candidate import Candidate
 from krakked.credentials.outcomes import Outcome, Validation, classify_failure
 from krakked.credentials.sources import candidate_credentials
-from krakked.errors import KrakkedError
+from krakked.errors import KrakkedError, RequestError
 from krakked.network import Clock, Network, SystemClock, SystemNetwork
 from krakked.rest.client import RestClient
+from krakked.rest.otp import OTP_CODE, OneTimePassword, Otp, one_time
+from krakked.rest.signing import Credentials
 from krakked.rest.wire import ApiKeyInfo
 
 _EXPIRES_SOON_S: Final = 14 * 86_400
@@ -31,6 +33,7 @@ _log = logging.getLogger("krakked.credentials")
 async def validate_credentials(
     candidate: Candidate,
     *,
+    otp: Otp | None = None,
     config: KrakkedConfig | None = None,
     network: Network | None = None,
     clock: Clock | None = None,
@@ -41,6 +44,9 @@ async def validate_credentials(
 
     Args:
         candidate: Key and secret.
+        otp: One-time password of a key with a second factor: the code, or a function that gives
+            the code of the moment. No code is sent twice; without another one for `GetApiKeyInfo`
+            the permissions stay unknown.
         config: Settings in force; read from config.yaml by default.
         network: How to reach the exchange; real sockets by default.
         clock: Where times come from; the machine's clocks by default.
@@ -51,32 +57,65 @@ async def validate_credentials(
     Raises:
         ConfigError: config.yaml is wrong.
     """
+    otp = one_time(otp)  # no frame shows it
     if config is None:
         config = load_config()
-    clock = clock or SystemClock()
-    credentials = candidate_credentials(candidate, source="candidate")
+    return await ask_kraken(
+        candidate_credentials(candidate, source="candidate"),
+        candidate.tag,
+        otp=otp,
+        config=config,
+        network=network or SystemNetwork(),
+        clock=clock or SystemClock(),
+    )
+
+
+async def ask_kraken(
+    credentials: Credentials,
+    tag: str,
+    *,
+    otp: OneTimePassword | None,
+    config: KrakkedConfig,
+    network: Network,
+    clock: Clock,
+) -> Validation:
+    """Validate credentials that are ready to sign; see `validate_credentials`.
+
+    Args:
+        credentials: Key and signer.
+        tag: What the answer is to be tied to.
+        otp: One-time password, or None.
+        config: Settings in force.
+        network: How to reach the exchange.
+        clock: Where times come from.
+    """
     try:
         async with RestClient(
             config.rest,
-            network=network or SystemNetwork(),
+            network=network,
             clock=clock,
             credentials=credentials,
             state_dir=_known_state(config, credentials.fingerprint),
         ) as client:
-            await client.balance()  # decodes: an answer without balances is no success
-            info, problem = await _key_info(client)
+            await client.balance(otp=otp)  # decodes: an answer without balances is no success
+            info, problem = await _key_info(client, otp)
     except KrakkedError as error:
         _log.info("validation ended: %s", type(error).__name__)
         return Validation(
-            outcome=classify_failure(error), tag=candidate.tag, error=error.with_traceback(None)
+            outcome=classify_failure(error), tag=tag, error=error.with_traceback(None)
         )
-    now_s = clock.wall_ns() // 1_000_000_000
-    return enriched(candidate.tag, now_s, info, problem)
+    return enriched(tag, clock.wall_ns() // 1_000_000_000, info, problem)
 
 
-async def _key_info(client: RestClient) -> tuple[ApiKeyInfo | None, str]:
+async def _key_info(
+    client: RestClient, otp: OneTimePassword | None
+) -> tuple[ApiKeyInfo | None, str]:
     try:
-        return await client.api_key_info(), ""
+        return await client.api_key_info(otp=otp), ""
+    except RequestError as error:
+        if error.code == OTP_CODE:
+            return None, "that would have taken a second one-time password"
+        return None, type(error).__name__
     except KrakkedError as error:
         return None, type(error).__name__
 

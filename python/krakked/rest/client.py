@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +23,8 @@ from krakked.errors import (
 from krakked.network import Clock, Network
 from krakked.rest.breaker import lockout_left_s
 from krakked.rest.endpoints import Answer, TypedEndpoints
-from krakked.rest.exchange import Exchange, Failed, Received
-from krakked.rest.health import ApiWarning, LimiterStatus, RestStatus
+from krakked.rest.exchange import Exchange, Failed
+from krakked.rest.health import CallLog, LimiterStatus, RestStatus
 from krakked.rest.limits import (
     MICRO,
     PAIR_ENDPOINTS,
@@ -36,20 +35,14 @@ from krakked.rest.limits import (
     public_rule,
 )
 from krakked.rest.nonces import may_overlap
+from krakked.rest.otp import Otp, one_time, spent
 from krakked.rest.private_gate import PrivateGate
 from krakked.rest.public_gate import PublicGate
-from krakked.rest.reply import (
-    classify,
-    classify_http,
-    decode_result,
-    decode_untyped,
-    read_envelope,
-    without_result,
-)
+from krakked.rest.reply import Envelope, Received, decode_result, decode_untyped, judge
 from krakked.rest.request import PrivateCall, Value, encode_value, public_target
 from krakked.rest.retries import RetryBudget, advise, pause_s, worth_retrying
+from krakked.rest.server_clock import ServerClock
 from krakked.rest.signing import Credentials
-from krakked.rest.skew import WARN_S, SkewMeasure, measure_skew, server_wall_ns, skew_s
 from krakked.rest.waits import WaitBoard, Waiting
 from krakked.rest.wire import ApiKeyInfo, ServerTime
 
@@ -101,12 +94,8 @@ class RestClient(TypedEndpoints):
             lock_timeout_s=60.0 + settings.timeout_s,
         )
         self._nonce_window: int | None = None
-        self._skew: SkewMeasure | None = None
-        self._skew_told = False
-        self._reachable: bool | None = None
-        self._last_error: str | None = None
-        self._last_ok_ns: int | None = None
-        self._warnings: deque[ApiWarning] = deque(maxlen=20)
+        self._server_clock = ServerClock(clock)
+        self._log = CallLog()
 
     async def __aenter__(self) -> Self:
         await self._exchange.__aenter__()
@@ -152,7 +141,7 @@ class RestClient(TypedEndpoints):
         endpoint: str,
         data: Mapping[str, object] | None = None,
         *,
-        otp: str | None = None,
+        otp: Otp | None = None,
         json: bool = False,
     ) -> Any:  # noqa: ANN401 -- any JSON value
         """Call a private endpoint, signed, and give its decoded ``result``.
@@ -164,7 +153,9 @@ class RestClient(TypedEndpoints):
         Args:
             endpoint: Kraken's name, such as ``Balance``.
             data: Parameters, without ``nonce``.
-            otp: One-time password of the key's second factor; the call is then sent once only.
+            otp: One-time password of a key with a second factor: the code, or a function that
+                gives the code of the moment, asked when the call goes out. No code is sent twice
+                by a call; a read is only repeated with another one.
             json: Send the parameters as JSON, for the endpoints that want it.
 
         Raises:
@@ -176,9 +167,27 @@ class RestClient(TypedEndpoints):
         try:
             call = PrivateCall(endpoint, data, otp=otp, json=json)
         finally:
-            once = otp is not None
             data = otp = None  # not in the frames of an error
-        return decode_untyped((await self._fetch(call, once=once)).envelope, endpoint)
+        return decode_untyped((await self._fetch(call)).envelope, endpoint)
+
+    async def private_bytes(
+        self,
+        endpoint: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        otp: Otp | None = None,
+        json: bool = False,
+    ) -> bytes:
+        """Call a private endpoint that answers with a file, such as ``RetrieveExport``.
+
+        Gives its zip, of at most 256 MiB, or the whole body of a successful answer in JSON. The
+        download, too, has to be over within `rest.timeout_s`. Otherwise as `private`.
+        """
+        try:
+            call = PrivateCall(endpoint, data, otp=otp, json=json)
+        finally:
+            data = otp = None  # not in the frames of an error
+        return (await self._fetch(call, file=True)).body
 
     async def fetch_public(
         self, endpoint: str, params: Mapping[str, Value] | None = None
@@ -200,30 +209,43 @@ class RestClient(TypedEndpoints):
             await self._sleep(endpoint, seconds)
             attempt += 1
 
-    async def fetch_private(self, endpoint: str, data: Mapping[str, Value] | None = None) -> Answer:
+    async def fetch_private(
+        self,
+        endpoint: str,
+        data: Mapping[str, Value] | None = None,
+        *,
+        otp: Otp | None = None,
+    ) -> Answer:
         """Call a private endpoint; see `private`."""
         try:
-            call = PrivateCall(endpoint, data)
+            call = PrivateCall(endpoint, data, otp=otp)
         finally:
-            data = None  # not in the frames of an error
-        return await self._fetch(call, once=False)
+            data = otp = None  # not in the frames of an error
+        return await self._fetch(call)
 
-    async def _fetch(self, call: PrivateCall, *, once: bool) -> Answer:
+    async def _fetch(self, call: PrivateCall, *, file: bool = False) -> Answer:
         """Send a call, perhaps several times; it is empty afterwards."""
         attempt = 1
+        met: KrakkedError = spent(call.endpoint)
         try:
             self._owner.check()
             while True:
                 try:
-                    return await self._post(call)
+                    answer = await self._post(call, file=file)
                 except KrakkedError as error:
-                    seconds = self._pause(error, attempt, read=call.is_read and not once)
+                    seconds = self._pause(error, attempt, read=call.may_repeat)
                     if seconds is None:
                         raise
+                    met = error.with_traceback(None)
+                else:
+                    if answer is not None:
+                        return answer
+                    raise met
                 await self._sleep(call.endpoint, seconds)
                 attempt += 1
         finally:
             call.drop()
+            del met  # it would hold this frame, and this frame it
 
     async def _get(self, endpoint: str, target: str, pair: str | None) -> Answer:
         await self._public_gate.admit(endpoint, pair)
@@ -236,7 +258,8 @@ class RestClient(TypedEndpoints):
         await self._public_gate.react(answer)
         raise answer
 
-    async def _post(self, call: PrivateCall) -> Answer:
+    async def _post(self, call: PrivateCall, *, file: bool) -> Answer | None:
+        """Send a call once; None when its one-time password of the moment was sent before."""
         if self._credentials is None or self._private_gate is None:
             raise NoCredentialsError(
                 f"{call.endpoint} is a private call and this client has no credentials."
@@ -245,18 +268,23 @@ class RestClient(TypedEndpoints):
         async with self._private_gate.passage(
             call.endpoint, pair=call.pair, overlap=overlap
         ) as passage:
+            passage.not_sent()  # until it is: asking for a one-time password may fail
             signed = call.sign(self._credentials, passage.ticket.nonce)
+            if signed is None:
+                return None
+            passage.sent()
             sent_ns = self._clock.elapsed_ns()
             try:
-                outcome = await self._exchange.post(signed, call.endpoint)
+                outcome = await self._exchange.post(signed, call.endpoint, file=file)
             finally:
                 signed.drop()
-            answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read)
+            answer = self._judge(call.endpoint, outcome, sent_ns, read=call.is_read, file=file)
             if isinstance(outcome, Received):
                 error = answer if isinstance(answer, ApiError) else None
                 passage.answered(error, accepted=isinstance(answer, Answer))
             elif not outcome.sent:
                 passage.not_sent()
+                call.not_sent()
             del outcome  # it holds the body
         if isinstance(answer, Answer):
             return answer
@@ -265,52 +293,30 @@ class RestClient(TypedEndpoints):
     # --- judging ---------------------------------------------------------------------------------
 
     def _judge(
-        self, endpoint: str, outcome: Received | Failed, sent_ns: int, *, read: bool
-    ) -> Answer | KrakkedError:
-        """Turn what came into an answer or the error to raise; note it for the health report."""
-        received_ns = self._clock.elapsed_ns()
-        verdict = self._verdict(endpoint, outcome, sent_ns, received_ns, read=read)
-        if isinstance(verdict, Answer):
-            self._reachable, self._last_error, self._last_ok_ns = True, None, received_ns
-            self._budget.refund()
-            return verdict
-        advise(verdict, read=read, sent=isinstance(outcome, Received) or outcome.sent)
-        self._last_error = str(verdict)
-        self._reachable = isinstance(verdict, ApiError) and verdict.code[:1] in {"E", "W"}
-        if self._reachable:
-            self._last_ok_ns = received_ns
-        return verdict
-
-    def _verdict(
         self,
         endpoint: str,
         outcome: Received | Failed,
         sent_ns: int,
-        received_ns: int,
         *,
         read: bool,
-    ) -> Answer | ApiError | NetworkError:
+        file: bool = False,
+    ) -> Answer | KrakkedError:
+        """Turn what came into an answer or the error to raise; note it for the health report."""
+        received_ns = self._clock.elapsed_ns()
         if isinstance(outcome, Failed):
-            return outcome.error
-        refusal = classify_http(endpoint, outcome.status, outcome.content_type, outcome.retry_after)
-        if refusal is not None:
-            return refusal
-        try:
-            envelope = read_envelope(outcome.body, endpoint, read=read)
-        except ApiError as error:
-            return error.with_traceback(None)  # its frames hold the body
-        for text in envelope.warnings:
-            log.warning("%s: Kraken warns: %s", endpoint, text)
-            self._warnings.append(ApiWarning(endpoint=endpoint, text=text))
-        if envelope.errors:
+            verdict: Envelope | ApiError | NetworkError = outcome.error
+        else:
             server_s = self.server_wall_ns() / SECOND_NS
-            return classify(envelope.errors, endpoint, server_s=server_s)
-        unanswered = without_result(envelope, endpoint)
-        if unanswered is not None:
-            return unanswered
-        return Answer(
-            envelope=envelope, body=outcome.body, sent_ns=sent_ns, received_ns=received_ns
-        )
+            verdict = judge(outcome, endpoint, read=read, file=file, server_s=server_s)
+        if not isinstance(verdict, Envelope):
+            advise(verdict, read=read, sent=isinstance(outcome, Received) or outcome.sent)
+            self._log.failed(verdict, received_ns)
+            return verdict
+        body = outcome.body if isinstance(outcome, Received) else b""
+        self._log.answered(received_ns)
+        self._log.warned(endpoint, verdict.warnings)
+        self._budget.refund()
+        return Answer(envelope=verdict, body=body, sent_ns=sent_ns, received_ns=received_ns)
 
     def _pause(self, error: KrakkedError, attempt: int, *, read: bool) -> float | None:
         """Give the pause before the next attempt, or None when there is to be none."""
@@ -331,22 +337,13 @@ class RestClient(TypedEndpoints):
         """Ask for Kraken's clock, and compare ours with it."""
         answer = await self.fetch_public("Time")
         told: ServerTime = decode_result(answer.envelope, ServerTime, "Time")
-        self._skew = measure_skew(told.unixtime, answer.sent_ns, answer.received_ns)
-        ahead_s = self._clock_ahead_s() or 0.0
-        wrong, told_before = abs(ahead_s) >= WARN_S, self._skew_told
-        self._skew_told = wrong
-        if wrong and not told_before:
-            log.warning(
-                "The system clock is %.1f s %s Kraken's; candles are closed by Kraken's clock. "
-                "Set the clock (NTP).",
-                abs(ahead_s),
-                "ahead of" if ahead_s > 0 else "behind",
-            )
+        self._server_clock.learn(told.unixtime, answer.sent_ns, answer.received_ns)
         return told
 
-    async def api_key_info(self) -> ApiKeyInfo:
+    async def api_key_info(self, *, otp: Otp | None = None) -> ApiKeyInfo:
         """Ask what the key may do; a wide enough nonce window lets later calls overlap."""
-        info = await super().api_key_info()
+        otp = one_time(otp)  # no frame shows it
+        info = await super().api_key_info(otp=otp)
         self._nonce_window = info.nonce_window
         return info
 
@@ -355,12 +352,7 @@ class RestClient(TypedEndpoints):
 
         That is the wall clock, unless the last `time` showed that it is wrong.
         """
-        return server_wall_ns(self._skew, self._clock.wall_ns(), self._clock.elapsed_ns())
-
-    def _clock_ahead_s(self) -> float | None:
-        if self._skew is None:
-            return None
-        return skew_s(self._skew, self._clock.wall_ns(), self._clock.elapsed_ns())
+        return self._server_clock.wall_ns()
 
     def why_waiting(self) -> tuple[Waiting, ...]:
         """Say which calls wait and for what, the longest waiting first; empty when none does."""
@@ -376,13 +368,11 @@ class RestClient(TypedEndpoints):
             flying = sum(sent.cost_micro for sent in current.in_flight)
             counter = (current.value_micro + flying) / MICRO
         return RestStatus(
-            reachable=self._reachable,
-            last_error=self._last_error,
-            last_ok_age_s=None
-            if self._last_ok_ns is None
-            else (now_ns - self._last_ok_ns) / SECOND_NS,
-            clock_ahead_s=self._clock_ahead_s(),
-            warnings=tuple(self._warnings),
+            reachable=self._log.reachable,
+            last_error=self._log.last_error,
+            last_ok_age_s=self._log.last_ok_age_s(now_ns),
+            clock_ahead_s=self._server_clock.ahead_s(),
+            warnings=tuple(self._log.warnings),
             limiter=LimiterStatus(
                 public_spacing_s=self._public_gate.spacing_s,
                 private_counter=counter,

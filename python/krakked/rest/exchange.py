@@ -11,10 +11,11 @@ import contextlib
 import logging
 import ssl
 import traceback
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Self, final
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,11 +34,13 @@ from krakked.errors import (
 from krakked.network import Network
 from krakked.rest.body import ACCEPTED, BodyReader
 from krakked.rest.progress import Progress
-from krakked.rest.reply import clean_text, unreadable
+from krakked.rest.reply import Received, clean_text, unreadable
 from krakked.rest.request import SignedRequest
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """The largest real answer, all pairs or all tickers, is about 1 MiB."""
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""For calls that answer with a file; an export of all ledgers may be large."""
 CONNECT_TIMEOUT_S = 10.0
 """Name resolution, TCP and TLS."""
 WRITE_TIMEOUT_S = 10.0
@@ -79,22 +82,6 @@ def _schemes(local: bool) -> tuple[str, ...]:
     return ("https", "http") if local else ("https",)
 
 
-class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer came, whatever it says."""
-
-    status: int
-    content_type: str
-    retry_after: str | None
-    body: bytes
-    """Empty unless the status is 200."""
-
-    def __repr__(self) -> str:
-        return f"Received({self.status}, {len(self.body)} bytes)"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("status", self.status)]
-
-
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """No usable answer came."""
 
@@ -132,6 +119,8 @@ class Exchange:
             ),
             follow_redirects=False,
             trust_env=False,
+            # those of the servers in front would tie our calls together, and to this machine
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
     async def __aenter__(self) -> Self:
@@ -150,21 +139,27 @@ class Exchange:
         """Send a public request; `target` is path and query."""
         return await self._send(endpoint, target, None)
 
-    async def post(self, signed: SignedRequest, endpoint: str) -> Received | Failed:
-        """Send a signed request: exactly the bytes that were signed."""
-        return await self._send(endpoint, signed.path, signed)
+    async def post(
+        self, signed: SignedRequest, endpoint: str, *, file: bool = False
+    ) -> Received | Failed:
+        """Send a signed request: exactly the bytes that were signed; `file`: a file is wanted."""
+        return await self._send(endpoint, signed.path, signed, file=file)
 
     async def _send(
-        self, endpoint: str, target: str, signed: SignedRequest | None
+        self, endpoint: str, target: str, signed: SignedRequest | None, *, file: bool = False
     ) -> Received | Failed:
         outcome: Received | Failed | None = None
         progress = Progress()
         with trio.move_on_after(self._timeout_s):
             try:
                 request = self._build(target, signed, progress)
+                if file:
+                    request.headers["Accept"] = "application/zip, application/json"
                 response = await self._client.send(request, stream=True)
                 try:
-                    outcome = await self._receive(response, endpoint)
+                    outcome = await self._receive(
+                        response, endpoint, MAX_FILE_BYTES if file else MAX_BODY_BYTES
+                    )
                 finally:
                     with trio.CancelScope(shield=True, deadline=_soon()):
                         await response.aclose()
@@ -187,8 +182,10 @@ class Exchange:
         request.stream = _Whole(signed.body())
         return request
 
-    async def _receive(self, response: httpx.Response, endpoint: str) -> Received | Failed:
-        reader = BodyReader(response.headers.get("content-encoding", ""), MAX_BODY_BYTES)
+    async def _receive(
+        self, response: httpx.Response, endpoint: str, limit: int
+    ) -> Received | Failed:
+        reader = BodyReader(response.headers.get("content-encoding", ""), limit)
         if response.status_code != 200:
             body = b""
         elif response.is_stream_consumed:  # a transport for tests that gives whole answers

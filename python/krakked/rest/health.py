@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
+from collections.abc import Iterable
+
 import msgspec
 
+from krakked.errors import ApiError, KrakkedError
+from krakked.rest.limits import SECOND_NS
 from krakked.rest.waits import Waiting
+
+log = logging.getLogger("krakked.rest")
+
+_WARNINGS_KEPT = 20
 
 
 class ApiWarning(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,3 +74,39 @@ class RestStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the calls are being held back."""
     nonce: NonceStatus | None = None
     """The nonces of the key in use; None without credentials."""
+
+
+class CallLog:
+    """What the calls of one client met, as far as a status report tells it."""
+
+    __slots__ = ("_last_ok_ns", "last_error", "reachable", "warnings")
+
+    def __init__(self) -> None:
+        self._last_ok_ns: int | None = None
+        self.reachable: bool | None = None
+        """Whether the last call reached the API; None before the first."""
+        self.last_error: str | None = None
+        """What the last failing call met; None when the last call succeeded."""
+        self.warnings: deque[ApiWarning] = deque(maxlen=_WARNINGS_KEPT)
+        """The newest warnings, oldest first."""
+
+    def answered(self, now_ns: int) -> None:
+        """Note a success at an elapsed time."""
+        self.reachable, self.last_error, self._last_ok_ns = True, None, now_ns
+
+    def failed(self, error: KrakkedError, now_ns: int) -> None:
+        """Note a failure; a refusal in Kraken's own words shows that the API is there."""
+        self.last_error = str(error)
+        self.reachable = isinstance(error, ApiError) and error.code[:1] in {"E", "W"}
+        if self.reachable:
+            self._last_ok_ns = now_ns
+
+    def warned(self, endpoint: str, texts: Iterable[str]) -> None:
+        """Note and log the warnings that came with an answer."""
+        for text in texts:
+            log.warning("%s: Kraken warns: %s", endpoint, text)
+            self.warnings.append(ApiWarning(endpoint=endpoint, text=text))
+
+    def last_ok_age_s(self, now_ns: int) -> float | None:
+        """Give the seconds since the API last answered; None = never."""
+        return None if self._last_ok_ns is None else (now_ns - self._last_ok_ns) / SECOND_NS

@@ -276,6 +276,10 @@ class Passage:
         """No byte of it left this machine."""
         self.outcome = Outcome.NOT_SENT
 
+    def sent(self) -> None:
+        """It goes out now; whether it arrives is not known."""
+        self.outcome = Outcome.UNKNOWN
+
     def answered(self, error: ApiError | None, *, accepted: bool) -> None:
         """An answer came: the API's refusal, or None; `accepted` when the key was good."""
         self.outcome = Outcome.ANSWERED

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import msgspec
 import orjson
 
 from krakked.errors import Action, ApiError, RateLimitError, RequestError, ServiceError
-from krakked.rest.error_table import find_row
+from krakked.rest.error_table import THROTTLED, find_row
 from krakked.rest.retries import advise
 
 T = TypeVar("T")
@@ -27,7 +28,25 @@ MAX_WAIT_S = 900.0
 
 _AFTER_COLON = re.compile(r":\s+")
 _LONG_TOKEN = re.compile(r"[A-Za-z0-9+/=_-]{40,}")  # the shape of keys, secrets and tokens
+_SMALL_ERROR = re.compile(r"e[A-Za-z]+:")
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # a zip file with and without a member
 _JSON_TYPES = ("application/json", "text/json")
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer came, whatever it says."""
+
+    status: int
+    content_type: str
+    retry_after: str | None
+    body: bytes
+    """Empty unless the status is 200."""
+
+    def __repr__(self) -> str:
+        return f"Received({self.status}, {len(self.body)} bytes)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +70,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Wire(msgspec.Struct):
     error: list[str] | str | None = None
+    capital: list[str] | str | None = msgspec.field(default=None, name="Error")
     result: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -72,8 +92,43 @@ def unreadable(endpoint: str, what: str) -> ServiceError:
     )
 
 
+def judge(
+    reply: Received, endpoint: str, *, read: bool, file: bool = False, server_s: float | None = None
+) -> Envelope | ApiError:
+    """Turn an answer into its content or the one right error.
+
+    Args:
+        reply: What came.
+        endpoint: Endpoint name, such as ``Balance``.
+        read: Whether the call only reads.
+        file: Whether a zip file is as good as an answer in JSON.
+        server_s: Kraken's time now (unix seconds), to understand times of day.
+    """
+    if reply.status == 200 and reply.body.startswith(_ZIP):
+        if file:
+            return Envelope(result=b"", read=read, errors=(), warnings=())
+        return unreadable(endpoint, "a zip file, which private_bytes would give")
+    refusal = classify_http(
+        endpoint, reply.status, reply.content_type, reply.retry_after, server_s=server_s
+    )
+    if refusal is not None:
+        return refusal
+    try:
+        envelope = read_envelope(reply.body, endpoint, read=read)
+    except ApiError as error:
+        return error.with_traceback(None)  # its frames hold the body
+    if envelope.errors:
+        return classify([*envelope.errors, *envelope.warnings], endpoint, server_s=server_s)
+    return without_result(envelope, endpoint) or envelope
+
+
 def classify_http(
-    endpoint: str, status: int, content_type: str, retry_after: str | None = None
+    endpoint: str,
+    status: int,
+    content_type: str,
+    retry_after: str | None = None,
+    *,
+    server_s: float | None = None,
 ) -> ApiError | None:
     """Judge status and content type; None when the body may be parsed.
 
@@ -85,6 +140,7 @@ def classify_http(
         status: HTTP status.
         content_type: Value of Content-Type, or "".
         retry_after: Value of Retry-After, or None.
+        server_s: Kraken's time now (unix seconds), to understand a date in Retry-After.
     """
     code = f"HTTP {status}"
     kind = content_type.split(";", 1)[0].strip().lower()
@@ -98,7 +154,7 @@ def classify_http(
             code=code,
             endpoint=endpoint,
             retryable=True,
-            retry_after_s=_seconds(retry_after),
+            retry_after_s=_seconds(retry_after, server_s),
             action=Action.WAIT,
         )
     if status in (400, 404, 405, 411, 413, 414, 415, 431):
@@ -115,6 +171,7 @@ def classify_http(
         code=code,
         endpoint=endpoint,
         retryable=retryable,
+        retry_after_s=_seconds(retry_after, server_s),
         action=Action.RETRY if retryable else Action.CHECK_SYSTEM_STATUS,
     )
 
@@ -127,10 +184,16 @@ def _front_advice(status: int) -> str:
     return ""
 
 
-def _seconds(text: str | None) -> float | None:
-    if text is None or not text.strip().isdecimal() or len(text) > 9:
+def _seconds(text: str | None, server_s: float | None) -> float | None:
+    """Read Retry-After: seconds, or a date (RFC 9110, section 10.2.3); None when it is neither."""
+    text = (text or "").strip()
+    if text.isascii() and text.isdecimal() and len(text) <= 9:
+        return min(float(text), MAX_WAIT_S)
+    if server_s is None:
         return None
-    return min(float(text), MAX_WAIT_S)
+    with contextlib.suppress(ValueError, OverflowError):
+        return min(max(parsedate_to_datetime(text).timestamp() - server_s, 0.0), MAX_WAIT_S)
+    return None
 
 
 def read_envelope(body: bytes, endpoint: str, *, read: bool = True) -> Envelope:
@@ -146,17 +209,22 @@ def read_envelope(body: bytes, endpoint: str, *, read: bool = True) -> Envelope:
     size, body = len(body), b""  # not in the frame of an error
     if wire is None:
         raise unreadable(endpoint, f"{size} bytes that are not Kraken's JSON")
-    if wire.error is None:
-        texts: Sequence[str] = ()
-    else:
-        texts = [wire.error] if isinstance(wire.error, str) else wire.error
-    cleaned = [clean_text(text) for text in texts if text.strip()]
+    texts = [clean_text(text) for text in (*_texts(wire.error), *_texts(wire.capital))]
     return Envelope(
         result=bytes(wire.result),
         read=read,
-        errors=tuple(text for text in cleaned if text.startswith("E")),
-        warnings=tuple(text for text in cleaned if not text.startswith("E")),
+        errors=tuple(text for text in texts if _is_error(text)),
+        warnings=tuple(text for text in texts if text and not _is_error(text)),
     )
+
+
+def _texts(error: list[str] | str | None) -> list[str]:
+    return [error] if isinstance(error, str) else error or []
+
+
+def _is_error(text: str) -> bool:
+    """Whether a (cleaned) text is an error: ``E`` in front, or a category in another spelling."""
+    return text.startswith("E") or _SMALL_ERROR.match(text) is not None
 
 
 def without_result(envelope: Envelope, endpoint: str) -> ServiceError | None:
@@ -186,7 +254,7 @@ def classify(errors: Sequence[str], endpoint: str, *, server_s: float | None = N
         server_s: Kraken's time now (unix seconds), to understand ``Throttled:<unix time>``.
     """
     texts = [clean_text(text) for text in errors]
-    code = next((text for text in texts if text.startswith("E")), texts[0])
+    code = next((text for text in texts if _is_error(text)), texts[0])
     row = find_row(code)
     told = "; ".join(texts)[: 2 * MAX_CODE_CHARS]
     if row is None:
@@ -195,8 +263,9 @@ def classify(errors: Sequence[str], endpoint: str, *, server_s: float | None = N
             code=code,
             endpoint=endpoint,
         )
-    retry_after_s = row.retry_after_s
-    if code.startswith("EService:Throttled"):
+    # what decides by the code later is spared other spellings
+    code, retry_after_s = row.prefix + code[len(row.prefix) :], row.retry_after_s
+    if row.prefix == THROTTLED:
         retry_after_s = _throttled_s(code, server_s) or retry_after_s
     return row.kind(
         f"Kraken refused {endpoint}: {told}. {row.advice}",

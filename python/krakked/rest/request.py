@@ -11,12 +11,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Never, final
+from typing import Any, Never, final
 from urllib.parse import urlencode
 
 import orjson
 
 from krakked.errors import RequestError
+from krakked.rest.otp import OTP_CODE, OneTimePassword, Otp, one_time
 from krakked.rest.signing import Credentials
 
 Value = str | int | float | bool | Decimal | Sequence[str] | None
@@ -90,7 +91,7 @@ def encode_value(value: Value) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("a parameter must be a finite number")
-        return format(Decimal(repr(value)), "f")  # never an exponent
+        return format(Decimal(float.__repr__(value)), "f")  # never an exponent
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise ValueError("a parameter must be a finite number")
@@ -150,60 +151,103 @@ class PrivateCall:
 
     Args:
         endpoint: Endpoint name, such as ``Balance``.
-        data: Parameters; must not hold ``nonce``, which is ours to give.
+        data: Parameters; must not hold ``nonce``, which is ours to give. An ``otp`` among them is
+            taken as the argument of this name.
         otp: One-time password of the key's second factor, or None.
         json: Send JSON instead of a form. Values then keep their JSON types.
 
     Raises:
-        RequestError: Not an endpoint name, or `data` holds a nonce.
+        RequestError: Not an endpoint name, or `data` holds a nonce or a second one-time password.
         TypeError: A parameter is of a type that cannot be sent.
         ValueError: A parameter cannot be written, such as infinity or a lone surrogate.
     """
 
-    __slots__ = ("_json", "_pairs", "endpoint", "pair", "path")
+    __slots__ = ("_booking", "_json", "_otp", "_pairs", "endpoint", "pair", "path")
 
     def __init__(
         self,
         endpoint: str,
         data: Mapping[str, object] | None = None,
         *,
-        otp: str | None = None,
+        otp: Otp | None = None,
         json: bool = False,
     ) -> None:
+        self._booking: int | None = None
         try:
             self.endpoint: str = check_endpoint(endpoint)
             self.path: str = f"/0/private/{endpoint}"
             pair = (data or {}).get("pair")
-            prepared = _prepared(endpoint, data, otp, json=json)
+            prepared = _prepared(endpoint, data, json=json)
+            if isinstance(prepared, _Prepared) and prepared.otp is not None and otp is not None:
+                prepared = RequestError(
+                    "The one-time password stands in the parameters, too; give it once.",
+                    code=OTP_CODE,
+                    endpoint=endpoint,
+                )
+            self._otp = one_time(otp)
         finally:
             data = otp = None  # whatever is wrong with them, no traceback shows them
         if isinstance(prepared, Exception):
             raise prepared
         self.pair: str | None = pair if isinstance(pair, str) else None
-        self._json: bytes | None = prepared if isinstance(prepared, bytes) else None
-        self._pairs: list[tuple[str, str]] = [] if isinstance(prepared, bytes) else prepared
+        self._otp = self._otp or prepared.otp
+        self._json: bytes | None = prepared.json
+        self._pairs: list[tuple[str, str]] = prepared.pairs
 
     @property
     def is_read(self) -> bool:
         """Whether repeating the call is harmless."""
         return self.endpoint in PRIVATE_READS
 
-    def sign(self, credentials: Credentials, nonce: int) -> SignedRequest:
-        """Encode with this nonce and sign exactly the encoded bytes."""
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the call may be sent once more: it reads, and its one-time password lasts."""
+        return self.is_read and (self._otp is None or not self._otp.exhausted)
+
+    def sign(self, credentials: Credentials, nonce: int) -> SignedRequest | None:
+        """Encode with this nonce and sign exactly the encoded bytes.
+
+        Returns:
+            The request, or None when the one-time password of the moment was sent before.
+
+        Raises:
+            RequestError: What was given for a one-time password is none. Whatever a given function
+                raises comes through.
+        """
+        code: str | None = None
+        if self._otp is not None:
+            code = self._otp.fresh(self.endpoint)
+            if code is None:
+                return None
+            self._booking = hash(code)
+        try:
+            return self._signed(credentials, nonce, code)
+        finally:
+            del code
+
+    def _signed(self, credentials: Credentials, nonce: int, code: str | None) -> SignedRequest:
         if self._json is not None:
             # the nonce goes as text: both forms are in use, text survives every JSON reader
-            rest = self._json[1:] if self._json == b"{}" else b"," + self._json[1:]
-            body = b'{"nonce":"%d"' % nonce + rest
+            front = b'{"nonce":"%d"' % nonce
+            if code is not None:
+                front += b',"otp":' + orjson.dumps(code)
+            body = front + (self._json[1:] if self._json == b"{}" else b"," + self._json[1:])
             headers = credentials.sign_body(self.path, nonce, body)
             headers["Content-Type"] = JSON
             return SignedRequest(self.path, body, headers)
-        body, headers = credentials.sign_form(self.path, nonce, self._pairs)
+        otp = [] if code is None else [("otp", code)]
+        body, headers = credentials.sign_form(self.path, nonce, self._pairs + otp)
         headers["Content-Type"] = FORM
         return SignedRequest(self.path, body, headers)
 
+    def not_sent(self) -> None:
+        """Say that what was last signed never left this machine: its one-time password is fresh."""
+        if self._otp is not None and self._booking is not None:
+            self._otp.not_sent(self._booking)
+
     def drop(self) -> None:
         """Forget the parameters, so that no frame of a traceback leads to them."""
-        self._json = None
+        self._json = self._otp = None
         self._pairs = []
 
     def __repr__(self) -> str:
@@ -213,9 +257,22 @@ class PrivateCall:
         raise TypeError("a private call cannot be pickled or copied")
 
 
+class _Prepared:
+    """The parameters of a private call, written as far as they can be before it has a nonce."""
+
+    __slots__ = ("json", "otp", "pairs")
+
+    def __init__(
+        self, otp: OneTimePassword | None, pairs: list[tuple[str, str]], json: bytes | None = None
+    ) -> None:
+        self.otp = otp
+        self.pairs = pairs
+        self.json = json
+
+
 def _prepared(
-    endpoint: str, data: Mapping[str, object] | None, otp: str | None, *, json: bool
-) -> list[tuple[str, str]] | bytes | Exception:
+    endpoint: str, data: Mapping[str, object] | None, *, json: bool
+) -> _Prepared | Exception:
     """Write the parameters of a private call, without the nonce; give an error, do not raise it.
 
     The error is a new one: the frames of the one that was met hold the parameters.
@@ -225,33 +282,41 @@ def _prepared(
         return RequestError(
             "krakked gives the nonce itself; leave it out.", code="nonce given", endpoint=endpoint
         )
-    if otp is not None:
-        fields["otp"] = otp
+    # what is no code is told when it is to be sent, as with the argument of this name
+    otp = one_time(fields.pop("otp", None))  # type: ignore[arg-type]
     try:
         if json:
-            _check_finite(fields)
-            return orjson.dumps(fields, default=_plain)
+            return _Prepared(otp, [], orjson.dumps(_json_ready(fields), default=_plain))
         pairs = encode_params(fields)  # type: ignore[arg-type] # checked by encode_value
         for name, value in pairs:
             _ = (name + value).encode()
     except UnicodeEncodeError:
         return ValueError("a parameter has characters that cannot be sent")
     except TypeError as error:
-        return TypeError(str(error))
+        nested = not json and any(_is_nested(value) for value in fields.values())
+        return TypeError(f"{error}{'; nested data goes with json=True' if nested else ''}")
     except ValueError as error:
         return ValueError(str(error))
-    return pairs
+    return _Prepared(otp, pairs)
 
 
-def _check_finite(value: object) -> None:
-    """Refuse what orjson would quietly write as null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a parameter must be a finite number")
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping | Sequence | set | frozenset) and not isinstance(value, str)
+
+
+def _json_ready(value: object) -> Any:  # noqa: ANN401 -- any JSON value
+    """Give what orjson would write as null or with an exponent the way Kraken reads it.
+
+    Raises:
+        ValueError: A number that is not finite.
+    """
+    if isinstance(value, float):
+        return orjson.Fragment(encode_value(value))
     if isinstance(value, Mapping):
-        value = list(value.values())
+        return {name: _json_ready(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        for item in value:
-            _check_finite(item)
+        return [_json_ready(item) for item in value]
+    return value
 
 
 def _plain(value: object) -> str:

@@ -116,11 +116,13 @@ def pause_s(error: KrakkedError, *, attempt: int, chance: float) -> float:
     """Give the pause before the next attempt, in seconds.
 
     Args:
-        error: What attempt number `attempt` ended with. A stated waiting time is kept by the
-            limiter, before the call goes out again.
+        error: What attempt number `attempt` ended with. The waiting time that a refusal for too
+            many calls states is kept by the limiter, before the call goes out again; that of a
+            service in trouble is kept here.
         attempt: Attempts made so far, from 1.
         chance: Random number from 0 to 1.
     """
     if isinstance(error, RateLimitError):
         return chance * FIRST_PAUSE_S  # only to spread: the limiter holds the call back
-    return chance * min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))
+    stated_s = error.retry_after_s or 0.0 if isinstance(error, ApiError) else 0.0
+    return stated_s + chance * min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1))

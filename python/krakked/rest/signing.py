@@ -42,7 +42,7 @@ class Credentials:
             )
         raw = key.encode("ascii")
         self._pad = secrets.token_bytes(len(raw))
-        self._masked = _xor(raw, self._pad)
+        self._masked = xor(raw, self._pad)
         self._signer = signer
         self.fingerprint: str = hashlib.sha256(raw).hexdigest()[:16]
         """First 16 hex digits of the key's SHA-256; names the state file."""
@@ -64,7 +64,7 @@ class Credentials:
         return self._headers(self._signer.sign(path, nonce, body))
 
     def _headers(self, sign: str) -> dict[str, str]:
-        return {"API-Key": _xor(self._masked, self._pad).decode("ascii"), "API-Sign": sign}
+        return {"API-Key": xor(self._masked, self._pad).decode("ascii"), "API-Sign": sign}
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -85,5 +85,6 @@ class Credentials:
         return id(self)
 
 
-def _xor(data: bytes, pad: bytes) -> bytes:
+def xor(data: bytes, pad: bytes) -> bytes:
+    """Mask or unmask: the bytewise XOR of two byte strings of one length."""
     return (int.from_bytes(data) ^ int.from_bytes(pad)).to_bytes(len(data))
