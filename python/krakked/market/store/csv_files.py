@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 from krakked.errors import StoreCorruptError
 from krakked.market.store.columns import EMPTY, SCHEMA
 from krakked.market.store.durable import typed_errors
-from krakked.market.store.layout import Series
+from krakked.market.store.layout import FORMAT_VERSION, Series
 from krakked.market.store.merge import between, confirmed
 from krakked.market.store.partition_files import row_problems
 
@@ -27,6 +27,10 @@ class CsvFiles:
     def whole(self, path: Path) -> pa.Table:
         """Read the file whole; see `PartitionFiles`."""
         return self.read(path)
+
+    def version(self, path: Path) -> int:  # noqa: ARG002 - rows alone, the same in every format
+        """Give the format of a file; see `PartitionFiles`."""
+        return FORMAT_VERSION
 
     def encode(
         self,

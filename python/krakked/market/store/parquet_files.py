@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from krakked.errors import StoreCorruptError
 from krakked.market.bars import Source
 from krakked.market.store.columns import EMPTY, FLOATS, SCHEMA, times
-from krakked.market.store.durable import store_error
+from krakked.market.store.durable import newer_format, store_error
 from krakked.market.store.layout import FORMAT_VERSION, Series
 from krakked.market.store.merge import between, confirmed
 from krakked.market.store.partition_files import row_problems
@@ -79,7 +79,14 @@ class ParquetFiles:
         with _damage_named(path), _opened(path) as file:
             if file is None:
                 return EMPTY
-            return _plain(_checked(file, path).read(use_threads=False))
+            parquet = _checked(file, path)
+            _info(parquet.metadata, path)
+            return _plain(parquet.read(use_threads=False))
+
+    def version(self, path: Path) -> int:
+        """Give the format of a file; see `PartitionFiles`."""
+        with _damage_named(path), _opened(path) as file:
+            return FORMAT_VERSION if file is None else _info(_metadata(file, path), path).format
 
     def encode(self, table: pa.Table, series: Series, partition: str) -> memoryview:
         """Give the file's bytes; see `PartitionFiles`."""
@@ -115,6 +122,7 @@ class ParquetFiles:
             if file is None:
                 return EMPTY
             parquet = _parquet(file, _metadata(file, path))
+            _info(parquet.metadata, path)
             groups = _wanted_groups(parquet.metadata, since_s, until_s, newest, provisional)
             if not groups:
                 return EMPTY
@@ -131,7 +139,8 @@ class ParquetFiles:
                     return ["the file is gone"]
                 parquet = _checked(file, path)
                 table = _plain(parquet.read(use_threads=False))
-                return _info_problems(parquet.metadata, table, series, partition)
+                info = _info(parquet.metadata, path)
+                return _info_problems(info, table, series, partition)
         except StoreCorruptError as error:
             return [str(error)]
 
@@ -146,8 +155,11 @@ class ParquetFiles:
                 for index in range(parquet.metadata.num_row_groups):
                     try:
                         kept.append(_plain(parquet.read_row_group(index, use_threads=False)))
-                    except (pa.ArrowException, OSError):
+                    except pa.ArrowException:
                         continue
+                    except OSError as error:
+                        if error.errno is not None:
+                            raise  # a disk that fails for now is no damage
         except StoreCorruptError:
             return EMPTY
         return pa.concat_tables([EMPTY, *kept])
@@ -274,16 +286,23 @@ def _wanted_groups(
     return wanted[::-1]
 
 
-def _info(metadata: pq.FileMetaData) -> _Info:
-    return msgspec.json.decode(metadata.metadata[b"krakked"], type=_Info)
+def _info(metadata: pq.FileMetaData, path: Path) -> _Info:
+    """Read what the footer says.
 
-
-def _info_problems(
-    metadata: pq.FileMetaData, table: pa.Table, series: Series, partition: str
-) -> list[str]:
-    info = _info(metadata)
+    Raises:
+        StoreVersionError: A newer krakked wrote the file.
+        StoreCorruptError: It says nothing of ours.
+    """
+    try:
+        info = msgspec.json.decode(metadata.metadata[b"krakked"], type=_Info)
+    except (KeyError, TypeError, msgspec.MsgspecError) as error:
+        raise _corrupt(path, "its footer says nothing of ours") from error
     if info.format > FORMAT_VERSION:
-        return [f"format {info.format} is newer than this krakked"]
+        raise newer_format(path, info.format)
+    return info
+
+
+def _info_problems(info: _Info, table: pa.Table, series: Series, partition: str) -> list[str]:
     found = row_problems(table, series, partition)
     if found:
         return found

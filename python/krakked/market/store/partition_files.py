@@ -30,6 +30,16 @@ class PartitionFiles(Protocol):
         """
         ...
 
+    def version(self, path: Path) -> int:
+        """Give the version of the store's format that a file was written in.
+
+        Raises:
+            StoreVersionError: A newer one than this krakked knows.
+            StoreCorruptError: The content fails its checksums or cannot be parsed.
+            StoreError: The operating system refused.
+        """
+        ...
+
     def encode(self, table: pa.Table, series: Series, partition: str) -> memoryview:
         """Give the bytes of a partition's file."""
         ...

@@ -16,7 +16,7 @@ from krakked.market.bars import Source
 from krakked.market.store import merge
 from krakked.market.store.columns import times, view
 from krakked.market.store.coverage import Coverage, Range
-from krakked.market.store.durable import replace, typed_errors
+from krakked.market.store.durable import replace
 from krakked.market.store.layout import (
     Series,
     StorePaths,
@@ -24,6 +24,7 @@ from krakked.market.store.layout import (
     partition_of,
     partitions_between,
 )
+from krakked.market.store.listing import partitions_of
 from krakked.market.store.merge import Close
 from krakked.market.store.partition_files import PartitionFiles
 
@@ -55,13 +56,7 @@ class SeriesFiles:
 
     def partitions(self) -> list[str]:
         """Names of the partitions there are, oldest first."""
-        suffix = self._files.suffix
-        with typed_errors(self._directory):
-            try:
-                names = os.listdir(self._directory)  # noqa: PTH208 - ten times as fast as iterdir
-            except FileNotFoundError:
-                return []
-        return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+        return partitions_of(self._paths, self._series, self._files.suffix)
 
     def read(
         self, since_s: int | None, until_s: int | None, newest: int | None, provisional: bool
