@@ -57,6 +57,7 @@ from krakked.errors import StoreCorruptError as StoreCorruptError
 from krakked.errors import StoreError as StoreError
 from krakked.errors import StoreExchangeError as StoreExchangeError
 from krakked.errors import StoreFullError as StoreFullError
+from krakked.errors import StoreLockedError as StoreLockedError
 from krakked.errors import StoreVersionError as StoreVersionError
 from krakked.errors import SubscriptionRefusedError as SubscriptionRefusedError
 from krakked.errors import UnknownPairError as UnknownPairError

@@ -271,6 +271,7 @@ async def open_kraken(
             lambda: OHLCStore(
                 root,
                 backend=settings.ohlc_store.backend,
+                exchange=files.exchange,
                 # Pairs that Kraken lists no more keep the name they are stored under.
                 canonical=lambda name: source.table.resolve(name) if name in source.table else name,
             ),

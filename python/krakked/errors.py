@@ -407,3 +407,12 @@ class LockTimeoutError(KrakkedError):
         super().__init__(message)
         self.path = path
         self.holder_pid = holder_pid
+
+
+class StoreLockedError(StoreError, LockTimeoutError):
+    """Another thread or process kept a part of the store for too long; nothing was changed."""
+
+    path: str
+
+    def __init__(self, message: str, *, path: str, holder_pid: int | None = None) -> None:
+        LockTimeoutError.__init__(self, message, path=path, holder_pid=holder_pid)

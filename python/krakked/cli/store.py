@@ -14,7 +14,7 @@ from rich.table import Table
 
 from krakked.cli.universe import saved_names
 from krakked.client import Kraken, open_kraken
-from krakked.config.directories import state_of, store_root
+from krakked.config.directories import exchange_of, state_of, store_root
 from krakked.config.loader import load_config
 from krakked.errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
 from krakked.market.history.report import BackfillReport
@@ -80,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _configured_store() -> Iterator[OHLCStore]:
     config = load_config()
-    with OHLCStore(store_root(config), backend=config.market_data.ohlc_store.backend) as store:
+    backend = config.market_data.ohlc_store.backend
+    with OHLCStore(store_root(config), backend=backend, exchange=exchange_of(config)) as store:
         yield store
 
 

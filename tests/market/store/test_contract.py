@@ -93,7 +93,7 @@ def test_every_timeframe_in_its_own_layout(
 
 def test_a_weaker_source_never_replaces_a_stronger_one(tmp_path: Path) -> None:
     store = OHLCStore(tmp_path)
-    rows = {source: OHLCBar(START, 1.0, 2.0, 0.5, float(source), 1.0, 1.0, 1) for source in Source}
+    rows = {source: OHLCBar(START, 1.0, 9.0, 0.0, float(source), 1.0, 1.0, 1) for source in Source}
     store.append_bars("XBTUSD", "1m", [rows[Source.ARCHIVE]], source=Source.ARCHIVE)
     assert store.append_bars("XBTUSD", "1m", [rows[Source.WEBSOCKET]], source=Source.WEBSOCKET) == 0
     assert store.get_bars("XBTUSD", "1m") == [rows[Source.ARCHIVE]]

@@ -234,10 +234,14 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
     with pytest.raises(StoreError, match="parquet or csv"):
         OHLCStore(tmp_path, backend="feather")
     store = OHLCStore(tmp_path)
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(StoreError, match="negative"):
         store.get_bars("XBTUSD", "1m", lookback=-1)
     good = make_bars(1)[0]
-    for covered in ((60, 0), (-60, 0), (30, 90)):
+    far = 253_402_300_800
+    for covered in ((60, 0), (-60, 0), (0, far + 60), (0.0, 60), ("0", "60"), (None, 60)):
+        with pytest.raises(StoreError, match="unix seconds"):
+            store.append_bars("XBTUSD", "1m", [good], covered=covered)
+    for covered in ((30, 90), (0, 90), (30, 60)):
         with pytest.raises(StoreError, match="grid"):
             store.append_bars("XBTUSD", "1m", [good], covered=covered)
     millis = OHLCBar(good.time * 1000, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)
@@ -262,9 +266,9 @@ def test_two_formats_never_share_a_root(
 
 def test_a_file_in_the_way_is_a_typed_error(tmp_path: Path, make_bars: Make) -> None:
     (tmp_path / "file").touch()
-    store = OHLCStore(tmp_path / "file")
-    with pytest.raises(StoreError):
-        store.append_bars("XBTUSD", "1m", make_bars(1))
+    with pytest.raises(StoreError, match="move it away") as caught:
+        OHLCStore(tmp_path / "file").append_bars("XBTUSD", "1m", make_bars(1))
+    assert str(tmp_path / "file") in str(caught.value.path)
 
 
 def test_a_remote_file_system_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

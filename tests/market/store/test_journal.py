@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.errors import StoreCorruptError, StoreError
+from krakked.errors import StoreError, StoreLockedError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import journal_frames
+from krakked.market.store.durable import locked
+from krakked.market.store.layout import Series, StorePaths
 from krakked.market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
@@ -57,8 +62,8 @@ def test_damage_in_the_middle_costs_one_frame(payloads: list[bytes], data: st.Da
 def test_zeros_and_noise_are_no_frames() -> None:
     assert journal_frames.scan(bytes(4096)).payloads == []
     assert journal_frames.scan(b"KJF1" * 100).payloads == []
-    with pytest.raises(StoreCorruptError, match="no bars"):
-        journal_frames.decode(b"\xc1")
+    for payload in (b"\xc1", b"", b"\x81\x01\x02", b"\x01"):
+        assert journal_frames.decode(payload) == ([], 1)
 
 
 def test_live_bars_are_provisional_until_confirmed(tmp_path: Path, make_bars: Make) -> None:
@@ -173,27 +178,157 @@ def test_damage_is_found_and_kept_for_people(tmp_path: Path, make_bars: Make) ->
     assert len(list((tmp_path / ".krakked" / "quarantine").iterdir())) == 1
 
 
-def test_a_journal_of_a_newer_version_is_a_typed_error(tmp_path: Path, make_bars: Make) -> None:
+def row(bar: OHLCBar, pair: str = "XBTUSD", **other: object) -> tuple[object, ...]:
+    """An entry as the journal holds it, with other values where they are given."""
+    fields = {name: getattr(bar, name) for name in bar.__struct_fields__}
+    return (pair, *{**fields, **other}.values())
+
+
+UNREADABLE: dict[str, Callable[[OHLCBar], object]] = {
+    "a float time": lambda bar: row(bar, time=float(bar.time)),
+    "a text": lambda bar: row(bar, close="1.0"),
+    "too few fields": lambda bar: row(bar)[:4],
+    "no pair": lambda bar: row(bar, pair=None),
+    "another shape": lambda _: {"pair": "XBTUSD"},
+    "not a number": lambda bar: row(bar, high=float("nan")),
+    "off the grid": lambda bar: row(bar, time=bar.time + 1),
+    "milliseconds": lambda bar: row(bar, time=bar.time * 1000),
+    "high below low": lambda bar: row(bar, high=0.0),
+    "negative volume": lambda bar: row(bar, volume=-1.0),
+    "a name too long": lambda bar: row(bar, pair="X" * 101),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_entry_that_is_no_bar_holds_nothing_up(
+    tmp_path: Path, make_bars: Make, name: str
+) -> None:
+    bars = make_bars(4)
     store = OHLCStore(tmp_path)
-    store.append_provisional("1m", entries(make_bars(1)))
+    store.append_provisional("1m", entries(bars[:2], "XBTUSD", "ETHUSD"))
+    payload = msgspec.msgpack.encode([row(bars[2]), UNREADABLE[name](bars[3]), row(bars[3])])
     with journal_file(tmp_path).open("ab") as out:
-        out.write(journal_frames.frame(b"\x81\x01\x02"))
-    assert len(OHLCStore(tmp_path).verify()) == 1
-    for use in (live, OHLCStore.fold_journal):
-        with pytest.raises(StoreCorruptError, match="newer krakked"):
-            use(OHLCStore(tmp_path))
+        out.write(journal_frames.frame(payload))
+    again = OHLCStore(tmp_path)
+    again.append_provisional("1m", entries(bars[2:], "ETHUSD"))
+    again.append_provisional("5m", [("XBTUSD", make_bars(1, 300)[0])])
+    assert live(again) == live(again, "ETHUSD") == bars
+    (finding,) = again.verify()
+    assert finding.path == str(journal_file(tmp_path))
+    report = again.fold_journal()
+    assert (report.bars, report.series) == (9, 3)
+    assert live(again) == live(again, "ETHUSD") == bars
+    assert list((tmp_path / ".krakked" / "journal").iterdir()) == []
+    assert again.verify() == []
+    (kept,) = report.set_aside
+    assert journal_frames.frame(payload) in Path(kept).read_bytes()
+    assert again.fold_journal().set_aside == ()
 
 
-def test_unfit_live_bars_are_refused_whole(tmp_path: Path, make_bars: Make) -> None:
+def test_repair_folds_a_journal_that_holds_something_unreadable(
+    tmp_path: Path, make_bars: Make
+) -> None:
     store = OHLCStore(tmp_path)
-    good = make_bars(1)[0]
-    off_grid = OHLCBar(good.time + 1, 1.0, 1.0, 1.0, 1.0, None, 0.0, 0)
-    not_finite = OHLCBar(good.time, float("nan"), 1.0, 1.0, 1.0, None, 0.0, 0)
-    for bad in (off_grid, not_finite):
-        with pytest.raises(StoreError, match="not a closed bar"):
-            store.append_provisional("1m", [("XBTUSD", good), ("XBTUSD", bad)])
-    store.append_provisional("1m", [])
-    assert live(store) == []
+    store.append_provisional("1m", entries(make_bars(2)))
+    with journal_file(tmp_path).open("ab") as out:
+        out.write(journal_frames.frame(b"\xc1"))
+    report = OHLCStore(tmp_path).repair()
+    (gone,) = report.given_up
+    assert gone.path == str(journal_file(tmp_path))
+    assert Path(gone.moved_to).read_bytes().endswith(journal_frames.frame(b"\xc1"))
+    assert "cannot be read" in gone.what
+    assert report.left == ()
+    assert live(OHLCStore(tmp_path)) == make_bars(2)
+    assert OHLCStore(tmp_path).repair().given_up == ()
+
+
+def test_two_damaged_files_of_one_number_are_both_kept(tmp_path: Path, make_bars: Make) -> None:
+    store = OHLCStore(tmp_path)
+    for bar in make_bars(2):
+        store.append_provisional("1m", [("XBTUSD", bar)])
+        with journal_file(tmp_path).open("ab") as out:
+            out.write(journal_frames.frame(b"\xc1"))
+        assert len(store.fold_journal().set_aside) == 1
+    assert len(list((tmp_path / ".krakked" / "quarantine").iterdir())) == 2
+
+
+def test_unfit_live_bars_are_refused_one_by_one(
+    tmp_path: Path, make_bars: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = OHLCStore(tmp_path)
+    good, other = make_bars(2)
+    bad = [
+        OHLCBar(good.time + 1, 1.0, 1.0, 1.0, 1.0, None, 0.0, 0),
+        OHLCBar(good.time, float("nan"), 1.0, 1.0, 1.0, None, 0.0, 0),
+        OHLCBar(float(good.time), 1.0, 1.0, 1.0, 1.0, None, 0.0, 0),
+        OHLCBar(good.time * 1000, 1.0, 1.0, 1.0, 1.0, None, 0.0, 0),
+        OHLCBar(good.time, 1.0, 1.0, 1.0, 1.0, float("inf"), 0.0, 0),
+    ]
+    mixed = [("XBTUSD", good), *(("XBTUSD", b) for b in bad), ("", other), ("ETHUSD", other)]
+    refused = store.append_provisional("1m", mixed)
+    assert [r.bar for r in refused] == [*bad, other]
+    assert [r.pair for r in refused] == ["XBTUSD"] * 5 + [""]
+    assert refused[0].why == "its open time is no multiple of 60 s"
+    assert len(caplog.records) == 1
+    assert "6 live bars of 1m" in caplog.records[0].message
+    assert (live(store), live(store, "ETHUSD")) == ([good], [other])
+    assert store.fold_journal().bars == 2
+
+
+def test_nothing_but_unfit_bars_writes_nothing(tmp_path: Path, make_bars: Make) -> None:
+    store = OHLCStore(tmp_path / "none")
+    assert store.append_provisional("1m", []) == ()
+    off_grid = OHLCBar(make_bars(1)[0].time + 1, 1.0, 1.0, 1.0, 1.0, None, 0.0, 0)
+    assert len(store.append_provisional("1m", [("XBTUSD", off_grid)])) == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_batch_larger_than_a_frame(tmp_path: Path, make_bars: Make) -> None:
+    bars = make_bars(4097)
+    store = OHLCStore(tmp_path)
+    store.append_provisional("1m", entries(bars))
+    assert len(journal_frames.scan(journal_file(tmp_path).read_bytes()).payloads) == 2
+    assert live(OHLCStore(tmp_path)) == bars
+
+
+def test_numbers_of_other_libraries(tmp_path: Path, make_bars: Make) -> None:
+    (bar,) = make_bars(1)
+    other = OHLCBar(bar.time, *map(np.float64, (1.0, 2.0, 0.5, 1.5, 1.2, 3.0)), 4)
+    store = OHLCStore(tmp_path)
+    assert store.append_provisional("1m", [("XBTUSD", other)]) == ()
+    assert live(OHLCStore(tmp_path)) == [OHLCBar(bar.time, 1.0, 2.0, 0.5, 1.5, 1.2, 3.0, 4)]
+
+
+def test_a_held_series_does_not_keep_the_others_in_the_journal(
+    tmp_path: Path, make_bars: Make
+) -> None:
+    bars = make_bars(2)
+    store = OHLCStore(tmp_path, lock_timeout_s=0.02)
+    store.append_provisional("1m", entries(bars, "ETHUSD", "XBTUSD"))
+    store.append_provisional("5m", [("XBTUSD", make_bars(1, 300)[0])])
+    paths = StorePaths(tmp_path)
+    held = locked(paths.lock(Series("ETHUSD", "1m")), timeout_s=1, what="the test")
+    with held, pytest.raises(StoreLockedError, match="ETHUSD"):
+        store.fold_journal()
+    assert store.series() == [("XBTUSD", "1m"), ("XBTUSD", "5m")]
+    assert store.fold_journal().bars == 2
+    assert live(store, "ETHUSD") == bars
+    store.append_provisional("1m", entries(bars[:1], "SOLUSD"))
+    store.append_provisional("5m", [("SOLUSD", make_bars(1, 300)[0])])
+    held = locked(paths.fold_lock("1m"), timeout_s=1, what="the test")
+    with held, pytest.raises(StoreLockedError, match="journal of 1m"):
+        store.fold_journal()
+    assert ("SOLUSD", "5m") in store.series()
+
+
+def test_an_emptied_journal_is_begun_anew(tmp_path: Path, make_bars: Make) -> None:
+    bars = make_bars(3)
+    store = OHLCStore(tmp_path)
+    store.append_provisional("1m", entries(bars[:2]))
+    os.truncate(journal_file(tmp_path), 0)
+    store.append_provisional("1m", entries(bars[2:]))
+    assert live(OHLCStore(tmp_path)) == bars[2:]
+    assert OHLCStore(tmp_path).verify() == []
 
 
 def test_ranks_hold_for_live_bars(tmp_path: Path, make_bars: Make) -> None:

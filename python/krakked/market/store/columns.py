@@ -115,10 +115,11 @@ def _vwap(vwap: pa.Array | None, counts: pa.Array) -> pa.Array:
 
 
 def check(table: pa.Table, series: Series) -> None:
-    """Refuse rows that can be no bars of the series.
+    """Refuse rows that can be no bars of the series; `fitness.why_unfit` over whole columns.
 
     Raises:
-        StoreError: An open time off the interval's grid or out of range, or a number that is none.
+        StoreError: An open time off the interval's grid or out of range, a number that is none or
+            negative, or prices that contradict each other.
     """
     if table.num_rows == 0:
         return
@@ -131,6 +132,9 @@ def check(table: pa.Table, series: Series) -> None:
         off = pc.not_equal(pc.multiply(pc.divide(opens, step), step), opens)
         if pc.any(off).as_py():
             raise StoreError(f"{series}: an open time is no multiple of {series.step_s} s.")
+    for name in SCHEMA.names:
+        if name != "vwap" and table.column(name).null_count:
+            raise StoreError(f"{series}: column {name} holds a value that is none.")
     for name in FLOATS:
         # The sum is finite if all are, barring overflow; only then is the slow question asked.
         total = pc.sum(table.column(name)).as_py()
@@ -138,6 +142,15 @@ def check(table: pa.Table, series: Series) -> None:
             continue
         if not pc.all(pc.is_finite(table.column(name))).as_py():
             raise StoreError(f"{series}: column {name} holds a value that is not a finite number.")
+    for name in (*FLOATS, "count"):
+        if (pc.min(table.column(name)).as_py() or 0) < 0:
+            raise StoreError(f"{series}: column {name} holds a negative value.")
+    low, high = table.column("low"), table.column("high")
+    inner = pc.min_element_wise(table.column("open"), table.column("close"))
+    outer = pc.max_element_wise(table.column("open"), table.column("close"))
+    fits = pc.and_(pc.less_equal(low, inner), pc.less_equal(outer, high))
+    if not pc.all(fits).as_py():
+        raise StoreError(f"{series}: the low, open, close and high of a bar contradict each other.")
 
 
 def check_range(series: Series, covered: tuple[int, int]) -> None:
@@ -148,7 +161,10 @@ def check_range(series: Series, covered: tuple[int, int]) -> None:
     """
     start, end = covered
     step_s = series.step_s
-    if start > end or start < 0 or (series.aligned and (start % step_s or end % step_s)):
+    whole = all(isinstance(moment, int) for moment in covered)
+    if not whole or not 0 <= start <= end <= FAR_S:
+        raise StoreError(f"{series}: not a range in whole unix seconds: {covered}.")
+    if series.aligned and (start % step_s or end % step_s):
         raise StoreError(f"{series}: not a range on the grid of {step_s} s: {covered}.")
 
 

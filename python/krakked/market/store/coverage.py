@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -184,8 +184,11 @@ class Coverage(msgspec.Struct, frozen=True):
         return tuple(found)
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
+class _Versioned(msgspec.Struct):
     version: int
+
+
+class _Document(_Versioned, forbid_unknown_fields=True):
     ranges: dict[str, list[Range]]
     files: tuple[str, ...] = ()
     lost: tuple[Range, ...] = ()
@@ -211,19 +214,22 @@ def encode(coverage: Coverage) -> bytes:
     return body + b"\n%08x\n" % zlib.crc32(body)
 
 
+def version(data: bytes) -> int:
+    """Give the version of the document in a file.
+
+    Raises:
+        ValueError: The bytes are damaged.
+    """
+    return _document(data, _Versioned).version
+
+
 def decode(data: bytes) -> Coverage:
     """Read `encode` back.
 
     Raises:
         ValueError: The bytes are damaged, or of a newer version.
     """
-    body, _, checksum = data.partition(b"\n")
-    if checksum != b"%08x\n" % zlib.crc32(body):
-        raise ValueError("the checksum does not fit")
-    try:
-        document = msgspec.json.decode(body, type=_Document)
-    except msgspec.MsgspecError as error:
-        raise ValueError("it is no coverage document") from error
+    document = _document(data, _Document)
     if not 1 <= document.version <= _VERSION:
         raise ValueError(f"version {document.version} is newer than this krakked")
     return Coverage(
@@ -233,3 +239,16 @@ def decode(data: bytes) -> Coverage:
         document.unsettled,
         document.unavailable,
     )
+
+
+_D = TypeVar("_D", bound=_Versioned)
+
+
+def _document(data: bytes, kind: type[_D]) -> _D:
+    body, _, checksum = data.partition(b"\n")
+    if checksum != b"%08x\n" % zlib.crc32(body):
+        raise ValueError("the checksum does not fit")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError("it is no coverage document") from error

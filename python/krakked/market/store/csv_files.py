@@ -14,9 +14,9 @@ import pyarrow.csv as pa_csv
 from krakked.errors import StoreCorruptError
 from krakked.market.store.columns import EMPTY, SCHEMA
 from krakked.market.store.durable import typed_errors
-from krakked.market.store.layout import Series
+from krakked.market.store.layout import FORMAT_VERSION, Series
 from krakked.market.store.merge import between, confirmed
-from krakked.market.store.partition_files import Opened, row_problems
+from krakked.market.store.partition_files import row_problems
 
 
 class CsvFiles:
@@ -24,21 +24,19 @@ class CsvFiles:
 
     suffix: str = ".csv"
 
-    def open(
-        self,
-        path: Path,
-        series: Series,  # noqa: ARG002 - rows say their times
-        from_s: int,  # noqa: ARG002 - a CSV file is rewritten whole
-    ) -> Opened:
+    def whole(self, path: Path) -> pa.Table:
         """Read the file whole; see `PartitionFiles`."""
-        return Opened(self.read(path), None, None)
+        return self.read(path)
+
+    def version(self, path: Path) -> int:  # noqa: ARG002 - rows alone, the same in every format
+        """Give the format of a file; see `PartitionFiles`."""
+        return FORMAT_VERSION
 
     def encode(
         self,
         table: pa.Table,
         series: Series,  # noqa: ARG002 - the path says it
         partition: str,  # noqa: ARG002 - the path says it
-        head: object | None = None,  # noqa: ARG002 - `open` never gives one
     ) -> memoryview:
         """Give the file's bytes; see `PartitionFiles`."""
         sink = pa.BufferOutputStream()

@@ -1,21 +1,49 @@
-"""The store's edge to the disk: durable replacement and locks, with the store's own errors."""
+"""The store's edge to the disk: everything the operating system refuses leaves here typed."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from krakked._files import durable, locks
 from krakked._files.durable import make_directories
-from krakked.errors import StoreError, StoreFullError
+from krakked.errors import (
+    LockTimeoutError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+    StoreVersionError,
+)
+from krakked.market.store.layout import FORMAT_VERSION
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_counter = itertools.count()
+_ROOT_KEY: Final = "market_data.ohlc_store.root_dir"
+_IN_THE_WAY: Final = f"Something else lies there: move it away, or choose another {_ROOT_KEY}."
+_NOT_ALLOWED: Final = f"Give this user the right to use it, or choose another {_ROOT_KEY}."
+_TOO_MANY: Final = "Too many files are open: close some, or raise the limit (ulimit -n)."
+_NO_LOCKS: Final = f"The file system offers no locks: choose a {_ROOT_KEY} on a local disk."
+_REMEDIES: Final = {
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: f"Mount the file system for writing, or choose another {_ROOT_KEY}.",
+    errno.EMFILE: _TOO_MANY,
+    errno.ENFILE: _TOO_MANY,
+    errno.ENOLCK: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.EIO: "The disk or the way to it fails: check it before anything else is written.",
+    errno.ESTALE: "The network file system went away: mount it again.",
+    errno.ENAMETOOLONG: f"Choose a shorter {_ROOT_KEY}.",
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EISDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ELOOP: _IN_THE_WAY,
+}
 
 
 @contextlib.contextmanager
@@ -28,20 +56,22 @@ def typed_errors(path: Path) -> Iterator[None]:
 
 
 def store_error(error: OSError, path: Path) -> StoreError:
-    """Give the typed error for what the operating system refused."""
-    if error.errno in _FULL:
-        return StoreFullError(
-            f"The disk of {path} is full. Free some space and try again; "
-            "everything stored before is intact.",
-            path=str(path),
-        )
+    """Give the typed error for what the operating system refused: what, where, what to do."""
     if isinstance(error, durable.NotForcedError):
         return StoreError(
             f"{error.strerror}: {path} is in place but may not survive a power cut. "
             "Check the disk.",
             path=str(path),
         )
-    return StoreError(f"{error.strerror or type(error).__name__}: {path}.", path=str(path))
+    if error.errno in _FULL:
+        return StoreFullError(
+            f"The disk of {path} is full. Free some space and try again; "
+            "everything stored before is intact.",
+            path=str(path),
+        )
+    what = error.strerror or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, f"Try again; if it stays, choose another {_ROOT_KEY}.")
+    return StoreError(f"{what}: {path}. {remedy}", path=str(path))
 
 
 def replace(target: Path, data: memoryview, *, temp_dir: Path, label: str) -> None:
@@ -60,8 +90,32 @@ def replace(target: Path, data: memoryview, *, temp_dir: Path, label: str) -> No
     with typed_errors(target):
         make_directories(temp_dir)
         make_directories(target.parent)
-        temp = temp_dir / f"{label}~{os.getpid()}-{next(_counter)}.tmp"
+        temp = temp_dir / f"{label}~{os.getpid()}-{secrets.token_hex(8)}.tmp"
         durable.replace(target, data, temp=temp)
+
+
+def link(path: Path, target: Path) -> None:
+    """Give a finished file a second name; a copy where the file system has no hard links.
+
+    Raises:
+        OSError: Refused.
+    """
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
+            raise
+        shutil.copyfile(path, target)  # one descriptor, so still one state
+
+
+def newer_format(path: Path, version: int) -> StoreVersionError:
+    """Give the error for a file that a newer krakked wrote."""
+    return StoreVersionError(
+        f"{path} is of format {version}, and this krakked knows formats up to {FORMAT_VERSION}. "
+        "Upgrade krakked to use this store; nothing was changed.",
+        path=str(path),
+        version=version,
+    )
 
 
 @contextlib.contextmanager
@@ -74,12 +128,17 @@ def locked(path: Path, *, timeout_s: float, what: str) -> Iterator[None]:
         what: What the lock guards, for the error.
 
     Raises:
-        LockTimeoutError: Still taken at the deadline; names the holder's pid.
+        StoreLockedError: Still taken at the deadline; names the holder's pid.
         StoreError: The lock file cannot be opened or locked.
     """
     with contextlib.ExitStack() as stack:
         with typed_errors(path):
-            stack.enter_context(locks.locked(path, timeout_s=timeout_s, what=what))
+            try:
+                stack.enter_context(locks.locked(path, timeout_s=timeout_s, what=what))
+            except LockTimeoutError as late:
+                raise StoreLockedError(
+                    str(late), path=late.path, holder_pid=late.holder_pid
+                ) from None
         yield
 
 

@@ -1,17 +1,52 @@
-"""A word of warning where locks and renames do not mean what this store relies on."""
+"""Where a store may lie: on this machine, and best on a file system of its own."""
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Final
 
+from krakked.errors import StoreError
+
 _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"})
+
+
+_ADDRESS: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
+"""Two letters or more before the colon: `C:/` is a drive. A `Path` keeps one slash of the two."""
 
 
 class RemoteFileSystemWarning(UserWarning):
     """The store lies on a network file system: keep to one writing process, or move it."""
+
+
+def directory_of(named: str | Path) -> Path:
+    """Make the absolute path of a directory on this machine of what a user wrote.
+
+    Raises:
+        StoreError: It is the address of something else, or names no directory.
+    """
+    text = str(named)
+    found = _ADDRESS.match(text)
+    if found is not None and found["scheme"].lower() == "file":
+        raise StoreError(f"{text!r:.200} is an address: write the path alone: /{found['rest']}.")
+    if found is not None:
+        raise StoreError(
+            f"{text!r:.200} is no directory of this machine, and object storage and other remote "
+            "addresses are not supported here. Name a local directory "
+            "(market_data.ohlc_store.root_dir), and copy finished files from there.",
+            path=text,
+        )
+    if not text.strip() or "\0" in text:
+        raise StoreError(f"{text!r:.200} names no directory.")
+    try:
+        return Path(named).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # no home directory; no current directory
+        raise StoreError(
+            f"{text!r:.200} cannot be made an absolute path ({error}). Write it in full.",
+            path=text,
+        ) from error
 
 
 def file_system_of(path: str, mountinfo: str) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,32 +24,54 @@ class FoldReport(msgspec.Struct, frozen=True, kw_only=True):
     """Bars that are new in the files, or replaced an older provisional one."""
     series: int
     """Series that had bars in the journal."""
+    set_aside: tuple[str, ...] = ()
+    """Where journal files lie that held something unreadable; their sound bars are stored."""
 
 
-def fold(live: Journal, append: Append, quarantine: Path) -> tuple[int, int, StoreError | None]:
+class Folded(NamedTuple):
+    """What became of one journal."""
+
+    bars: int
+    series: int
+    set_aside: list[str]
+    failed: StoreError | None
+    """The first refusal: the bars concerned are still in the journal."""
+
+
+def fold(live: Journal, append: Append, quarantine: Path) -> Folded:
     """Fold what is in a journal by now; the caller holds the fold's lock.
 
     A file is removed only after all its bars are durable elsewhere. A kill in between leaves it,
-    and folding it again changes nothing.
-
-    Returns:
-        Bars stored, series seen, and the first error; a file with an error stays.
+    and folding it again changes nothing. What cannot be read or refused by the store keeps nothing
+    else back: the rest of its file is folded, and so are the files behind it.
     """
     bars = series = 0
+    set_aside: list[str] = []
     failed: StoreError | None = None
     for path in live.set_aside():
-        entries, damaged, _torn = journal.read(path)
-        by_pair: dict[str, list[OHLCBar]] = {}
-        for pair, bar in entries:
-            by_pair.setdefault(pair, []).append(bar)
-        error = None
-        for pair, rows in by_pair.items():
-            try:
-                bars += append(pair, rows)
-            except StoreError as refused:
-                error = error or refused
-        series += len(by_pair)
-        failed = failed or error
+        try:
+            found = journal.read(path, live.timeframe)
+        except StoreError as refused:
+            failed = failed or refused
+            continue
+        stored, error = _append_all(append, found.by_pair)
+        bars += stored
+        series += len(found.by_pair)
         if error is None:
-            live.discard(path, keep_in=quarantine if damaged else None)
-    return bars, series, failed
+            kept = live.discard(path, keep_in=quarantine if found.problems else None)
+            set_aside += [] if kept is None else [str(kept)]
+        failed = failed or error
+    return Folded(bars, series, set_aside, failed)
+
+
+def _append_all(
+    append: Append, by_pair: Mapping[str, list[OHLCBar]]
+) -> tuple[int, StoreError | None]:
+    bars = 0
+    failed: StoreError | None = None
+    for pair, rows in by_pair.items():
+        try:
+            bars += append(pair, rows)
+        except StoreError as refused:
+            failed = failed or refused
+    return bars, failed

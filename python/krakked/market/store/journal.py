@@ -8,42 +8,67 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from krakked._files.durable import make_directories, sync_directory, sync_file, write_all
-from krakked.errors import LockTimeoutError
+from krakked.errors import StoreLockedError
 from krakked.market.bars import OHLCBar
 from krakked.market.store import journal_frames
 from krakked.market.store.durable import locked, typed_errors
+from krakked.market.store.fitness import why_unfit
 from krakked.market.store.journal_frames import Entry
-from krakked.market.store.layout import StorePaths
+from krakked.market.store.layout import Series, StorePaths
+from krakked.market.store.listing import journals
 
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+_FRAME_ENTRIES: Final = 4096
+"""A frame stays far below the largest one that is taken for sound."""
+_PLAIN: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | _PLAIN
 
 
-class _Parsed:
+class Contents:
     """What has been read of one journal file."""
 
-    def __init__(self) -> None:
-        self.offset = 0
+    def __init__(self, timeframe: str) -> None:
         self.by_pair: dict[str, list[OHLCBar]] = {}
+        """Bars of each pair, oldest entry first."""
+        self.problems: list[str] = []
+        """What could not be read, in plain words; a torn tail is none."""
+        self._timeframe = timeframe
+        self._offset = 0
 
     def read_on(self, fd: int) -> None:
         """Take in what was written behind the offset; a torn tail is left for later."""
-        found = journal_frames.scan(_read_from(fd, self.offset))
+        found = journal_frames.scan(_read_from(fd, self._offset))
+        for start, end in found.damaged:
+            at = self._offset
+            self.problems.append(f"bytes {at + start} to {at + end} are damaged")
         for payload in found.payloads:
-            for pair, bar in journal_frames.decode(payload):
+            self._take(journal_frames.decode(payload))
+        self._offset += found.end
+
+    def _take(self, decoded: journal_frames.Decoded) -> None:
+        if decoded.unreadable:
+            self.problems.append(f"{decoded.unreadable} of its entries cannot be read")
+        for pair, bar in decoded.entries:
+            # A bar of an earlier krakked, which checked less, may be unfit.
+            why = why_unfit(bar, Series(pair, self._timeframe))
+            if why is None:
                 self.by_pair.setdefault(pair, []).append(bar)
-        self.offset += found.end
+            else:
+                self.problems.append(f"a bar of {pair!r:.40} is none: {why}")
 
 
 class Journal:
     """Journal of one timeframe; thread- and process-safe."""
 
     def __init__(self, paths: StorePaths, timeframe: str, *, lock_timeout_s: float) -> None:
+        self.timeframe = timeframe
+        self._paths = paths
         self._path = paths.journal_of(timeframe)
         self._lock_path = paths.journal_lock(timeframe)
         self._what = f"The journal of {timeframe}"
@@ -51,17 +76,17 @@ class Journal:
         self._mutex = threading.Lock()
         self._fd: int | None = None
         self._end = 0
-        self._parsed: dict[tuple[int, bytes], _Parsed] = {}
+        self._known: dict[tuple[int, bytes], Contents] = {}
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Write a batch as one frame; when this returns, all of it survives a power cut.
+        """Write a batch; when this returns, all of it survives a power cut.
 
         Raises:
             StoreFullError: No space; nothing of the batch is kept.
+            StoreLockedError: Another process kept the journal.
             StoreError: Any other refusal.
-            LockTimeoutError: Another process kept the journal.
         """
-        data = memoryview(journal_frames.frame(journal_frames.encode(entries)))
+        data = memoryview(b"".join(_frames(entries)))
         with self._held(), typed_errors(self._path):
             fd = self._open_sound()
             try:
@@ -85,41 +110,48 @@ class Journal:
         if self.is_empty():
             return []  # and no lock file is made for it
         with self._held(), typed_errors(self._path):
-            parsed: dict[tuple[int, bytes], _Parsed] = {}
+            known: dict[tuple[int, bytes], Contents] = {}
             bars: list[OHLCBar] = []
             for path in self._files():
                 with _opened(path) as fd:
                     # Inode numbers are used again; the head of the first frame holds a checksum.
                     identity = os.fstat(fd).st_ino, os.read(fd, 12)
-                    known = self._parsed.get(identity, _Parsed())
-                    known.read_on(fd)
-                parsed[identity] = known
-                bars += known.by_pair.get(pair, [])
-            self._parsed = parsed
+                    contents = self._known.get(identity) or Contents(self.timeframe)
+                    contents.read_on(fd)
+                known[identity] = contents
+                bars += contents.by_pair.get(pair, [])
+            self._known = known
             return bars
 
     def set_aside(self) -> list[Path]:
         """Start a new file and name the ones to fold, oldest first; they are written no more."""
         with self._held(), typed_errors(self._path):
             self._drop()
-            aside = _aside(self._path)
-            if self._path.exists():
-                number = int(aside[-1].suffix[1:]) + 1 if aside else 1
-                target = self._path.with_name(f"{self._path.name}.{number}")
-                self._path.rename(target)
+            files = self._files()
+            if files and files[-1] == self._path:
+                number = int(files[-2].suffix[1:]) + 1 if files[:-1] else 1
+                files[-1] = self._path.with_name(f"{self._path.name}.{number}")
+                self._path.rename(files[-1])
                 sync_directory(self._path.parent)
-                aside.append(target)
-            return aside
+            return files
 
-    def discard(self, path: Path, *, keep_in: Path | None = None) -> None:
-        """Remove a file that is folded; a damaged one is kept for people to look at."""
+    def discard(self, path: Path, *, keep_in: Path | None = None) -> Path | None:
+        """Remove a file that is folded; a damaged one is kept for people to look at.
+
+        Returns:
+            Where it is kept, if it is.
+        """
+        kept: Path | None = None
         with self._held(), typed_errors(path):
             if keep_in is None:
                 path.unlink(missing_ok=True)
             else:
                 make_directories(keep_in)
-                path.rename(keep_in / f"{path.name}.{os.getpid()}")
+                kept = keep_in / f"{path.name}.{secrets.token_hex(4)}"
+                path.rename(kept)
+                sync_directory(keep_in)
             sync_directory(path.parent)
+        return kept
 
     def close(self) -> None:
         """Let go of the file."""
@@ -129,7 +161,7 @@ class Journal:
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
         if not self._mutex.acquire(timeout=self._timeout_s):
-            raise LockTimeoutError(
+            raise StoreLockedError(
                 f"{self._what} is being written by another thread.",
                 path=str(self._lock_path),
                 holder_pid=os.getpid(),
@@ -141,8 +173,7 @@ class Journal:
             self._mutex.release()
 
     def _files(self) -> list[Path]:
-        aside = _aside(self._path)
-        return [*aside, self._path] if self._path.exists() else aside
+        return journals(self._paths, self.timeframe)
 
     def _open_sound(self) -> int:
         """Give a descriptor of the active file whose end is the end of a sound frame."""
@@ -153,6 +184,8 @@ class Journal:
             self._fd = os.open(self._path, _FLAGS, 0o644)
             self._end = 0
             sync_directory(self._path.parent)
+        if os.fstat(self._fd).st_size < self._end:
+            self._end = 0  # somebody emptied it
         if os.fstat(self._fd).st_size != self._end:
             # Another process wrote here, or one was killed in mid-write.
             self._end += journal_frames.scan(_read_from(self._fd, self._end)).end
@@ -168,19 +201,21 @@ class Journal:
         return os.path.samestat(there, os.fstat(fd))
 
     def _drop(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):  # all that was acknowledged is on the medium
+                os.close(fd)
 
 
-def _aside(path: Path) -> list[Path]:
-    found = [p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit()]
-    return sorted(found, key=lambda p: int(p.suffix[1:]))
+def _frames(entries: Sequence[Entry]) -> Iterator[bytes]:
+    for start in range(0, len(entries), _FRAME_ENTRIES):
+        batch = entries[start : start + _FRAME_ENTRIES]
+        yield journal_frames.frame(journal_frames.encode(batch))
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    fd = os.open(path, os.O_RDONLY | _PLAIN)
     try:
         yield fd
     finally:
@@ -195,10 +230,13 @@ def _read_from(fd: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
-def read(path: Path) -> tuple[list[Entry], list[tuple[int, int]], int]:
-    """Read a journal file whole: entries, damaged stretches, bytes of a torn tail."""
-    with typed_errors(path):
-        data = path.read_bytes()
-    found = journal_frames.scan(data)
-    entries = [entry for payload in found.payloads for entry in journal_frames.decode(payload)]
-    return entries, found.damaged, len(data) - found.end
+def read(path: Path, timeframe: str) -> Contents:
+    """Read a journal file whole; it is written no more, or only added to.
+
+    Raises:
+        StoreError: The operating system refused.
+    """
+    contents = Contents(timeframe)
+    with typed_errors(path), _opened(path) as fd:
+        contents.read_on(fd)
+    return contents

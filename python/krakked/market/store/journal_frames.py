@@ -6,6 +6,7 @@ in the middle is told apart: the magic finds the next sound frame, and nothing b
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterable
 from struct import Struct
@@ -13,7 +14,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from krakked.errors import StoreCorruptError
 from krakked.market.bars import OHLCBar
 
 _MAGIC: Final = b"KJF1"
@@ -76,23 +76,49 @@ def scan(data: bytes, start: int = 0) -> Scan:
 
 def encode(entries: Iterable[Entry]) -> bytes:
     """Give the payload of one batch of bars."""
-    rows = [
-        (pair, b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count)
-        for pair, b in entries
-    ]
-    return msgspec.msgpack.encode(rows)
+    return msgspec.msgpack.encode([_row(pair, bar) for pair, bar in entries])
 
 
-def decode(payload: bytes) -> list[Entry]:
-    """Read `encode` back.
+def _row(pair: str, bar: OHLCBar) -> _Row:
+    """Plain numbers: those of other libraries are kinds of them, and cannot be encoded."""
+    vwap = None if bar.vwap is None else float(bar.vwap)
+    return (
+        str(pair),
+        int(bar.time),
+        float(bar.open),
+        float(bar.high),
+        float(bar.low),
+        float(bar.close),
+        vwap,
+        float(bar.volume),
+        int(bar.count),
+    )
 
-    Raises:
-        StoreCorruptError: A sound frame with something else in it: of a newer version.
-    """
-    try:
+
+class Decoded(NamedTuple):
+    """What `decode` found."""
+
+    entries: list[Entry]
+    """The bars, in order."""
+    unreadable: int
+    """How many entries hold none; a payload that is no list of entries counts as one."""
+
+
+def decode(payload: bytes) -> Decoded:
+    """Read `encode` back, entry by entry where one of them is no bar."""
+    with contextlib.suppress(msgspec.MsgspecError):
         rows = msgspec.msgpack.decode(payload, type=list[_Row])
-    except msgspec.MsgspecError as error:
-        raise StoreCorruptError(
-            "A frame of the journal holds no bars of this version: a newer krakked wrote it."
-        ) from error
-    return [(row[0], OHLCBar(*row[1:])) for row in rows]
+        return Decoded([_entry(row) for row in rows], 0)
+    entries: list[Entry] = []
+    try:
+        each = msgspec.msgpack.decode(payload, type=list[msgspec.Raw])
+    except msgspec.MsgspecError:
+        return Decoded(entries, 1)
+    for raw in each:
+        with contextlib.suppress(msgspec.MsgspecError):
+            entries.append(_entry(msgspec.msgpack.decode(raw, type=_Row)))
+    return Decoded(entries, len(each) - len(entries))
+
+
+def _entry(row: _Row) -> Entry:
+    return row[0], OHLCBar(*row[1:])

@@ -10,6 +10,7 @@ a bounded piece however long the history is. Months and years are UTC.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from krakked.errors import StoreError
-from krakked.market.timeframes import interval_s
+from krakked.market.timeframes import MINUTES, interval_s
 
 FORMAT_VERSION: Final = 2
 """Version of the format as a whole: raised when a reader of the last one could spoil a store."""
@@ -32,7 +33,11 @@ _MONTHLY: Final = frozenset({"1m"})
 _YEARLY: Final = frozenset({"5m", "15m", "30m"})
 _SINGLE: Final = "all"
 _SMALL: Final = re.compile("[a-z]")
-_NAME: Final = re.compile(r"(?:(?P<year>\d{4})(?:-(?P<month>0[1-9]|1[0-2]))?|all)")
+_NAME: Final = re.compile(r"(?:(?P<year>[0-9]{4})(?:-(?P<month>0[1-9]|1[0-2]))?|all)")
+_FIRST_YEAR: Final = "1970"
+_LONGEST_PAIR: Final = 100
+_LONGEST_QUOTED: Final = 220
+"""File systems take 255 bytes for a name; the longest of ours puts 35 around the pair."""
 
 
 class Series(NamedTuple):
@@ -65,24 +70,50 @@ def quote_pair(pair: str) -> str:
     Small letters are written as ``%78`` too: ``AAPLxUSD`` and ``AAPLXUSD`` are two pairs, and macOS
     and Windows would give them one directory.
     """
-    if not pair or len(pair) > 100:
-        raise StoreError(f"Not a pair's name: {pair[:100]!r}.")
-    return _SMALL.sub(lambda m: f"%{ord(m[0]):02X}", quote(pair, safe="").replace("~", "%7E"))
+    quoted = _quoted(pair)
+    if quoted is None:
+        raise StoreError(f"Not a pair's name: {pair!r:.100}.")
+    return quoted
+
+
+def is_pair(pair: object) -> bool:
+    """Whether this can be a pair's name."""
+    return _quoted(pair) is not None
+
+
+def _quoted(pair: object) -> str | None:
+    known = isinstance(pair, str) and 0 < len(pair) <= _LONGEST_PAIR
+    return _quoted_text(pair) if known else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _quoted_text(pair: str) -> str | None:
+    try:
+        quoted = quote(pair, safe="").replace("~", "%7E")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    quoted = _SMALL.sub(lambda m: f"%{ord(m[0]):02X}", quoted)
+    return quoted if len(quoted) <= _LONGEST_QUOTED else None
 
 
 def series_of_stem(stem: str) -> Series | None:
     """Read back `Series.file_stem`, from the start of a longer name too; None for a stranger."""
     timeframe, *rest = stem.split("~")
-    return Series(unquote(rest[0]), timeframe) if rest else None
+    return _series(timeframe, rest[0]) if rest else None
 
 
 def series_of_directories(timeframe_dir: str, pair_dir: str) -> Series | None:
     """Read back the two hive directory names; None when they are none of ours."""
     key_t, _, timeframe = timeframe_dir.partition("=")
     key_p, _, pair = pair_dir.partition("=")
-    if key_t != "timeframe" or key_p != "pair" or not timeframe or not pair:
-        return None
-    return Series(unquote(pair), timeframe)
+    return _series(timeframe, pair) if (key_t, key_p) == ("timeframe", "pair") else None
+
+
+def _series(timeframe: str, quoted: str) -> Series | None:
+    """Read back the two parts of a name; None unless this very name is the one we give."""
+    pair = unquote(quoted)
+    known = timeframe in MINUTES and _quoted(pair) == quoted
+    return Series(pair, timeframe) if known else None
 
 
 def partition_of(timeframe: str, time_s: int) -> str:
@@ -97,10 +128,18 @@ def partition_of(timeframe: str, time_s: int) -> str:
     return _SINGLE
 
 
-def is_partition(name: str) -> bool:
-    """Whether this is a name that `partition_of` gives."""
+def is_partition(timeframe: str, name: str) -> bool:
+    """Whether this is a name that `partition_of` gives for a timeframe."""
+    match = _partition_name(name)
+    if match is None:
+        return False
+    parts = (match["year"] is not None, match["month"] is not None)
+    return parts == (timeframe in _MONTHLY | _YEARLY, timeframe in _MONTHLY)
+
+
+def _partition_name(name: str) -> re.Match[str] | None:
     match = _NAME.fullmatch(name)
-    return match is not None and match["year"] != "0000"
+    return match if match is not None and (match["year"] or _FIRST_YEAR) >= _FIRST_YEAR else None
 
 
 def partition_bounds(name: str) -> tuple[int, int]:
@@ -109,8 +148,8 @@ def partition_bounds(name: str) -> tuple[int, int]:
     Raises:
         StoreError: The name is not one that `partition_of` gives.
     """
-    match = _NAME.fullmatch(name)
-    if match is None or match["year"] == "0000":
+    match = _partition_name(name)
+    if match is None:
         raise StoreError(f"Not the name of a partition: {name!r}.")
     if match["year"] is None:
         return 0, FAR_S

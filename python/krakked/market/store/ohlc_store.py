@@ -11,32 +11,37 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import pyarrow as pa
 
 from krakked.config.settings import StoreBackend
 from krakked.errors import StoreCorruptError, StoreError
 from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import columns, folding, gap_truth, merge, sweep, upkeep
+from krakked.market.store import columns, folding, gap_truth, listing, merge, sweep, upkeep
 from krakked.market.store.coverage import CoverageRange, Gap
 from krakked.market.store.csv_files import CsvFiles
 from krakked.market.store.durable import locked
-from krakked.market.store.filesystem import warn_if_remote
-from krakked.market.store.folding import FoldReport
+from krakked.market.store.filesystem import directory_of, warn_if_remote
+from krakked.market.store.fitness import RefusedBar, why_unfit
+from krakked.market.store.folding import Folded, FoldReport
 from krakked.market.store.journal import Journal
 from krakked.market.store.layout import Series, StorePaths, quote_pair
 from krakked.market.store.parquet_files import ParquetFiles
 from krakked.market.store.partition_files import PartitionFiles
 from krakked.market.store.root_record import Root
 from krakked.market.store.series_files import SeriesFiles
-from krakked.market.store.upkeep import CompactReport, Finding, RepairReport
+from krakked.market.store.snapshot import snapshot
+from krakked.market.store.upkeep import CompactReport, Finding, GivenUp, RepairReport
 from krakked.market.timeframes import MINUTES, interval_s
+
+_log = logging.getLogger("krakked.store")
 
 _FORMATS: Mapping[StoreBackend, type[PartitionFiles]] = {
     StoreBackend.PARQUET: ParquetFiles,
@@ -78,11 +83,11 @@ class OHLCStore:
             self.backend = StoreBackend(backend)
         except ValueError:
             raise StoreError(f"Unknown backend {backend!r}. Use parquet or csv.") from None
-        self.root = Path(root).expanduser().absolute()
+        self.root = directory_of(root)
         self._paths = StorePaths(self.root)
         self._files: PartitionFiles = _FORMATS[self.backend]()
         self._timeout_s = lock_timeout_s
-        self._canonical = canonical or str
+        self._canonical = canonical or _as_it_is
         self._journals = {
             label: Journal(self._paths, label, lock_timeout_s=lock_timeout_s) for label in MINUTES
         }
@@ -125,10 +130,10 @@ class OHLCStore:
         Raises:
             StoreError: The bars, the disk or the files are unfit; `StoreFullError` and
                 `StoreCorruptError` are kinds of it. Partitions are old or new, never half.
-            LockTimeoutError: Another process kept the series.
+            StoreLockedError: Another process kept the series.
         """
-        table = columns.table_of_bars(bars, source)
         series = self._series(pair, timeframe)
+        table = _table_of_bars(list(bars), source, series)
         return self._store(series, table, source, covered, unsettled_from)
 
     def import_columns(
@@ -153,8 +158,9 @@ class OHLCStore:
         Returns:
             As `append_bars`, and the same errors.
         """
+        series = self._series(pair, timeframe)
         table = columns.table_of_buffers(buffers, source)
-        return self._store(self._series(pair, timeframe), table, source, covered)
+        return self._store(series, table, source, covered)
 
     def mark_unavailable(
         self, pair: str, timeframe: str, stretches: Iterable[tuple[int, int]]
@@ -163,7 +169,7 @@ class OHLCStore:
 
         Raises:
             StoreError: The record could not be read or written.
-            LockTimeoutError: Another process kept the series.
+            StoreLockedError: Another process kept the series.
         """
         series = self._series(pair, timeframe)
         with self._locked(series):
@@ -187,7 +193,6 @@ class OHLCStore:
                 raise StoreError(f"{series}: candles that may not be whole answer for no range.")
         new = merge.unique(table)
         files = self._series_files(series)
-        self._root.claim()
         with self._locked(series):
             known = upkeep.coverage_to_write(self._paths, self._files, series)
             grown = known
@@ -248,10 +253,9 @@ class OHLCStore:
         """
         series = self._series(pair, timeframe)
         if lookback is not None and lookback < 0:
-            raise ValueError(f"lookback is {lookback}; it can't be negative")
+            raise StoreError(f"lookback is {lookback}; it can't be negative.")
         if lookback == 0:
             return columns.EMPTY
-        self._root.check()
         # The journal first: folding moves bars from it to the files, so none is missed in between.
         live = self._live_table(series, since, until) if provisional else columns.EMPTY
         table = self._series_files(series).read(since, until, lookback, provisional)
@@ -268,7 +272,6 @@ class OHLCStore:
     def first_stored(self, pair: str, timeframe: str, *, provisional: bool = False) -> int | None:
         """Give the open time of the oldest stored bar in unix seconds, or None."""
         series = self._series(pair, timeframe)
-        self._root.check()
         for table in self._series_files(series).tables(None, None, provisional):
             if table.num_rows:
                 return int(columns.times(table)[0])
@@ -281,7 +284,6 @@ class OHLCStore:
             StoreCorruptError: The record of them is damaged.
         """
         series = self._series(pair, timeframe)
-        self._root.check()
         return upkeep.credible_coverage(self._paths, self._files, series).ranges()
 
     def unavailable(self, pair: str, timeframe: str) -> tuple[tuple[int, int], ...]:
@@ -311,7 +313,6 @@ class OHLCStore:
             StoreError: As for `get_bars`.
         """
         series = self._series(pair, timeframe)
-        self._root.check()
         known = upkeep.credible_coverage(self._paths, self._files, series)
         live = self._live_table(series, since, until) if provisional else columns.EMPTY
         stored = self._series_files(series).tables(since, until, provisional)
@@ -321,56 +322,83 @@ class OHLCStore:
     def series(self) -> list[tuple[str, str]]:
         """Give (pair, timeframe) of everything stored, in order."""
         self._root.check()
-        return [(s.pair, s.timeframe) for s in upkeep.all_series(self._paths)]
+        return [(s.pair, s.timeframe) for s in listing.series_below(self._paths)]
 
     # --- the journal of live bars --------------------------------------------------------------
 
-    def append_provisional(self, timeframe: str, entries: Sequence[tuple[str, OHLCBar]]) -> None:
+    def append_provisional(
+        self, timeframe: str, entries: Sequence[tuple[str, OHLCBar]]
+    ) -> tuple[RefusedBar, ...]:
         """Accept closed bars of the live stream, of any pairs of one timeframe, with one fsync.
 
         They are seen with ``provisional=True`` only, until a stronger source confirms them.
 
+        Returns:
+            The bars that can be no bars of their series: refused one by one, and logged.
+
         Raises:
-            StoreError: A bar is unfit (nothing is stored then), or the disk refused.
-            LockTimeoutError: Another process kept the journal.
+            StoreError: The disk refused; nothing was stored.
+            StoreLockedError: Another process kept the journal.
         """
-        step_s = interval_s(timeframe)
-        if not entries:
-            return
-        entries = [(self._canonical(pair), bar) for pair, bar in entries]
-        for pair, bar in entries:
-            quote_pair(pair)
-            numbers = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap or 0.0)
-            off_grid = bar.time % step_s and Series(pair, timeframe).aligned
-            if off_grid or bar.time < 0 or not all(map(math.isfinite, numbers)):
-                raise StoreError(f"{pair} {timeframe}: not a closed bar: {bar}.")
-        self._root.claim()
-        self._journals[timeframe].append(entries)
-        self._wrote_journal = True
+        self._root.check()
+        interval_s(timeframe)
+        fit: list[tuple[str, OHLCBar]] = []
+        refused: list[RefusedBar] = []
+        for given, bar in entries:
+            pair = self._canonical(given)
+            why = why_unfit(bar, Series(pair, timeframe))
+            if why is None:
+                fit.append((pair, bar))
+            else:
+                refused.append(RefusedBar(given, bar, why))
+        if refused:
+            first = refused[0]
+            _log.warning(
+                "%d live bars of %s were refused, the first one of %.40r: %s",
+                len(refused),
+                timeframe,
+                first.pair,
+                first.why,
+            )
+        if fit:
+            self._root.claim()
+            self._journals[timeframe].append(fit)
+            self._wrote_journal = True
+        return tuple(refused)
 
     def fold_journal(self) -> FoldReport:
         """Move the journal's bars into the partitions; call it hourly, `close` does it too.
 
         Safe against kill at any point: folding the same bars again changes nothing. Bars accepted
-        meanwhile go to a new journal file.
+        meanwhile go to a new journal file. What cannot be folded keeps nothing else back.
 
         Raises:
             StoreError: Some series could not be written; its bars stay in the journal.
         """
-        bars = series = 0
-        failed: StoreError | None = None
         self._root.check()
+        bars = series = 0
+        set_aside: list[str] = []
+        failed: StoreError | None = None
         for timeframe, live in self._journals.items():
-            if live.is_empty():
+            try:
+                folded = self._folded(timeframe, live)
+            except StoreError as refused:
+                failed = failed or refused
                 continue
-            lock = self._paths.fold_lock(timeframe)
-            append = partial(self._append_provisional, timeframe)
-            with locked(lock, timeout_s=self._timeout_s, what=f"The journal of {timeframe}"):
-                stored, seen, error = folding.fold(live, append, self._paths.quarantine)
-            bars, series, failed = bars + stored, series + seen, failed or error
+            bars, series = bars + folded.bars, series + folded.series
+            set_aside += folded.set_aside
+            failed = failed or folded.failed
         if failed is not None:
             raise failed
-        return FoldReport(bars=bars, series=series)
+        return FoldReport(bars=bars, series=series, set_aside=tuple(set_aside))
+
+    def _folded(self, timeframe: str, live: Journal) -> Folded:
+        if live.is_empty():
+            return Folded(0, 0, [], None)
+        lock = self._paths.fold_lock(timeframe)
+        append = partial(self._append_provisional, timeframe)
+        with locked(lock, timeout_s=self._timeout_s, what=f"The journal of {timeframe}"):
+            return folding.fold(live, append, self._paths.quarantine)
 
     def _append_provisional(self, timeframe: str, pair: str, bars: list[OHLCBar]) -> int:
         return self.append_bars(pair, timeframe, bars, source=Source.WEBSOCKET)
@@ -386,13 +414,40 @@ class OHLCStore:
             record = [Finding(path=str(self._paths.record), problem=str(error))]
         return record + upkeep.verify(self._paths, self._files)
 
+    def strays(self) -> list[str]:
+        """Give the paths of what is not this store's among its files; other readers trip over it.
+
+        Raises:
+            StoreError: A directory could not be read.
+        """
+        self._root.check()
+        return [str(path) for path in listing.strays(self._paths, self._files.suffix)]
+
     def repair(self) -> RepairReport:
         """Set damaged files aside, keep what is sound of them, and forget the lost coverage.
 
-        Nothing is fetched: afterwards `gaps` names what is missing, for a back-fill to fetch.
+        Nothing is fetched: afterwards `gaps` names what is missing, for a back-fill to fetch. Sound
+        bars of a damaged journal are folded.
+
+        Raises:
+            StoreError: The operating system refused.
         """
-        self._root.mend()
-        return upkeep.repair(self._paths, self._files, timeout_s=self._timeout_s)
+        record = self._root.mend()
+        report = upkeep.repair(self._paths, self._files, timeout_s=self._timeout_s)
+        given_up, left = list(report.given_up), list(report.left)
+        if record is not None:
+            what = "whose candles these are; they are taken for those of the exchange in use"
+            path = str(self._paths.record)
+            given_up.insert(0, GivenUp(path=path, moved_to=str(record), what=what))
+        unreadable = upkeep.journal_findings(self._paths)
+        if unreadable:
+            try:
+                for moved in self.fold_journal().set_aside:
+                    what = "live bars that cannot be read"
+                    given_up.append(GivenUp(path=unreadable[0].path, moved_to=moved, what=what))
+            except StoreError as error:
+                left.append(msgspec.structs.replace(unreadable[0], problem=str(error)))
+        return msgspec.structs.replace(report, given_up=tuple(given_up), left=tuple(left))
 
     def compact(self) -> CompactReport:
         """Fold the journal, fill what can be filled by now, and rewrite files of an older make."""
@@ -415,7 +470,7 @@ class OHLCStore:
             StoreError: The directory exists, or cannot be made.
         """
         self._root.check()
-        return upkeep.snapshot(self._paths, Path(destination).expanduser().absolute())
+        return snapshot(self._paths, self._files.suffix, directory_of(destination))
 
     def close(self) -> None:
         """Fold what this object has journaled, and let go of the files."""
@@ -447,6 +502,8 @@ class OHLCStore:
         return merge.between(rows, since, until)
 
     def _series(self, pair: str, timeframe: str) -> Series:
+        """Every use of a series begins here: the root is checked first."""
+        self._root.check()
         interval_s(timeframe)
         pair = self._canonical(pair)
         quote_pair(pair)
@@ -456,8 +513,33 @@ class OHLCStore:
         return SeriesFiles(self._paths, series, self._files)
 
     def _locked(self, series: Series) -> contextlib.AbstractContextManager[None]:
+        """Every change of a series happens in here: the root is claimed first."""
+        self._root.claim()
         return locked(
             self._paths.lock(series),
             timeout_s=self._timeout_s,
             what=f"{series.pair} {series.timeframe}",
         )
+
+
+def _as_it_is(name: str) -> str:
+    return name
+
+
+def _table_of_bars(bars: list[OHLCBar], source: Source, series: Series) -> pa.Table:
+    failed: Exception | None = None
+    table: pa.Table = columns.EMPTY
+    try:
+        table = columns.table_of_bars(bars, Source(source))
+        if {type(bar.time) for bar in bars} | {type(bar.count) for bar in bars} <= {int}:
+            return table
+    except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError) as error:
+        failed = error
+    # Arrow takes more than a bar may hold, and says little when it does not.
+    for bar in bars:
+        why = why_unfit(bar, series)
+        if why is not None:
+            raise StoreError(f"{series}: {bar!r:.200} can't be stored: {why}.") from failed
+    if failed is not None:
+        raise StoreError(f"{series}: the bars can't be stored: {failed}.") from failed
+    return table

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -24,11 +24,10 @@ import pyarrow.parquet as pq
 from krakked.errors import StoreCorruptError
 from krakked.market.bars import Source
 from krakked.market.store.columns import EMPTY, FLOATS, SCHEMA, times
-from krakked.market.store.durable import store_error
-from krakked.market.store.layout import Series
+from krakked.market.store.durable import newer_format, store_error
+from krakked.market.store.layout import FORMAT_VERSION, Series
 from krakked.market.store.merge import between, confirmed
-from krakked.market.store.parquet_footer import spliced
-from krakked.market.store.partition_files import FORMAT_VERSION, Opened, row_problems
+from krakked.market.store.partition_files import row_problems
 
 ROW_GROUP_ROWS: Final = 8192
 """Small enough that the newest 500 bars cost a fraction of a month, large enough to compress."""
@@ -70,62 +69,28 @@ class _Info(msgspec.Struct):
     crc32: str = "00000000:00000000"
 
 
-class _Head(NamedTuple):
-    """Row groups that an append leaves as they are."""
-
-    data: memoryview
-    """Bytes of the file up to their end."""
-    crc32: int
-    """Their sum."""
-    footer: bytes
-    """Footer struct that describes them, among others."""
-    groups: int
-    """How many of the footer's row groups they are."""
-    rows: int
-    """Their rows."""
-    info: _Info
-    """What the old footer says; `sources` may name one that is gone since."""
-
-
 class ParquetFiles:
     """The Parquet format."""
 
     suffix: str = ".parquet"
 
-    def open(self, path: Path, series: Series, from_s: int) -> Opened:
-        """Check every byte, decode the newest row groups only; see `PartitionFiles`."""
+    def whole(self, path: Path) -> pa.Table:
+        """Check every byte and read every row; see `PartitionFiles`."""
         with _damage_named(path), _opened(path) as file:
             if file is None:
-                return Opened(EMPTY, None, None)
-            data = file.read_buffer()
-            footer = _footer(pa.BufferReader(data), path)
-            parquet = _parquet(pa.BufferReader(data))
-            metadata = parquet.metadata
-            kept = _untouched_groups(metadata, from_s)
-            rest = range(kept, metadata.num_row_groups)
-            end = _group_start(metadata, kept) if rest else data.size - len(footer)
-            crc32 = _checked_body(data, footer, path, end)
-            tail = _plain(parquet.read_row_groups(rest, use_threads=False)) if rest else EMPTY
-            if kept == 0:
-                return Opened(tail, None, None)
-            head = _Head(
-                data=memoryview(data).cast("B")[:end],
-                crc32=crc32,
-                footer=footer[:-_TRAILER_BYTES],
-                groups=kept,
-                rows=kept * ROW_GROUP_ROWS,
-                info=_info(metadata),
-            )
-            last = metadata.row_group(kept - 1).column(0).statistics.max
-            return Opened(tail, last + series.step_s, head)
+                return EMPTY
+            parquet = _checked(file, path)
+            _info(parquet.metadata, path)
+            return _plain(parquet.read(use_threads=False))
 
-    def encode(
-        self, table: pa.Table, series: Series, partition: str, head: object | None = None
-    ) -> memoryview:
+    def version(self, path: Path) -> int:
+        """Give the format of a file; see `PartitionFiles`."""
+        with _damage_named(path), _opened(path) as file:
+            return FORMAT_VERSION if file is None else _info(_metadata(file, path), path).format
+
+    def encode(self, table: pa.Table, series: Series, partition: str) -> memoryview:
         """Give the file's bytes; see `PartitionFiles`."""
-        kept = head if isinstance(head, _Head) else None
         opens = times(table)
-        sources = {Source(s).name for s in table.column("source").unique().to_pylist()}
         info = _Info(
             format=FORMAT_VERSION,
             pair=series.pair,
@@ -134,21 +99,14 @@ class ParquetFiles:
             rows=len(opens),
             first=opens[0],
             last=opens[-1],
-            sources=sorted(sources),
+            sources=sorted(Source(s).name for s in table.column("source").unique().to_pylist()),
             writer="krakked",
         )
         sink = pa.BufferOutputStream()
-        if kept is not None:
-            info.rows += kept.rows
-            info.first = kept.info.first
-            info.sources = sorted(sources | set(kept.info.sources))
         with pq.ParquetWriter(sink, SCHEMA, **_OPTIONS) as writer:
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
             writer.add_key_value_metadata({"krakked": msgspec.json.encode(info)})
-        written = sink.getvalue()
-        if kept is None:
-            return _sealed(bytearray(written), 0, 0)
-        return _sealed(_joined(kept, written, info.rows), len(kept.data), kept.crc32)
+        return _sealed(bytearray(sink.getvalue()))
 
     def read(
         self,
@@ -164,6 +122,7 @@ class ParquetFiles:
             if file is None:
                 return EMPTY
             parquet = _parquet(file, _metadata(file, path))
+            _info(parquet.metadata, path)
             groups = _wanted_groups(parquet.metadata, since_s, until_s, newest, provisional)
             if not groups:
                 return EMPTY
@@ -178,11 +137,10 @@ class ParquetFiles:
             with _damage_named(path), _opened(path) as file:
                 if file is None:
                     return ["the file is gone"]
-                data = file.read_buffer()
-                _checked_body(data, _footer(pa.BufferReader(data), path), path, 0)
-                parquet = _parquet(pa.BufferReader(data))
+                parquet = _checked(file, path)
                 table = _plain(parquet.read(use_threads=False))
-                return _info_problems(parquet.metadata, table, series, partition)
+                info = _info(parquet.metadata, path)
+                return _info_problems(info, table, series, partition)
         except StoreCorruptError as error:
             return [str(error)]
 
@@ -197,45 +155,23 @@ class ParquetFiles:
                 for index in range(parquet.metadata.num_row_groups):
                     try:
                         kept.append(_plain(parquet.read_row_group(index, use_threads=False)))
-                    except (pa.ArrowException, OSError):
+                    except pa.ArrowException:
                         continue
+                    except OSError as error:
+                        if error.errno is not None:
+                            raise  # a disk that fails for now is no damage
         except StoreCorruptError:
             return EMPTY
         return pa.concat_tables([EMPTY, *kept])
 
 
-def _joined(head: _Head, written: pa.Buffer, rows: int) -> bytearray:
-    """Put a file's row groups behind those that stay, under one footer."""
-    new = memoryview(written).cast("B")
-    start = len(new) - _TRAILER_BYTES - int.from_bytes(new[-8:-4], "little")
-    body = new[len(_MAGIC) : start]
-    footer = spliced(
-        head.footer,
-        head.groups,
-        bytes(new[start:-_TRAILER_BYTES]),
-        moved=len(head.data) - len(_MAGIC),
-        rows=rows,
-    )
-    data = bytearray(head.data)
-    data += body
-    data += footer
-    data += len(footer).to_bytes(4, "little") + _MAGIC
-    return data
-
-
-def _sealed(data: bytearray, known: int, known_sum: int) -> memoryview:
-    """Put both sums into the footer, over the zeros that `encode` left for them.
-
-    Args:
-        data: The file.
-        known: How many bytes at its start have been summed already.
-        known_sum: Their sum.
-    """
+def _sealed(data: bytearray) -> memoryview:
+    """Put both sums into the footer, over the zeros that `encode` left for them."""
     length = int.from_bytes(data[-8:-4], "little")
     start = len(data) - _TRAILER_BYTES - length
     at = data.index(_SUMS, start) + len(b'"crc32":"')
     with memoryview(data) as view:
-        body_sum = zlib.crc32(view[known:start], known_sum)
+        body_sum = zlib.crc32(view[:start])
     data[at : at + 8] = b"%08x" % body_sum
     with memoryview(data) as view:
         footer_sum = zlib.crc32(view[start:])
@@ -296,31 +232,15 @@ def _footer(file: pa.NativeFile, path: Path) -> bytes:
     return footer
 
 
-def _checked_body(data: pa.Buffer, footer: bytes, path: Path, end: int) -> int:
-    """Check every byte before the footer; gives the sum of those up to `end`."""
+def _checked(file: pa.NativeFile, path: Path) -> pq.ParquetFile:
+    """Check every byte of a file; gives it to be read from memory."""
+    data = file.read_buffer()
+    footer = _footer(pa.BufferReader(data), path)
     match = _SUMS_PATTERN.search(footer)
-    view = memoryview(data).cast("B")
-    start_sum = zlib.crc32(view[:end])
-    whole = zlib.crc32(view[end : len(view) - len(footer)], start_sum)
-    if match is None or int(match[1], 16) != whole:
+    body = memoryview(data).cast("B")[: data.size - len(footer)]
+    if match is None or int(match[1], 16) != zlib.crc32(body):
         raise _corrupt(path, "a byte has changed")
-    return start_sum
-
-
-def _untouched_groups(metadata: pq.FileMetaData, from_s: int) -> int:
-    """Count the row groups at the start that are full and end before an open time."""
-    kept = 0
-    while kept < metadata.num_row_groups:
-        group = metadata.row_group(kept)
-        if group.num_rows != ROW_GROUP_ROWS or group.column(0).statistics.max >= from_s:
-            break
-        kept += 1
-    return kept
-
-
-def _group_start(metadata: pq.FileMetaData, index: int) -> int:
-    group = metadata.row_group(index)
-    return int(min(group.column(at).data_page_offset for at in range(group.num_columns)))
+    return _parquet(pa.BufferReader(data))
 
 
 def _metadata(file: pa.NativeFile, path: Path) -> pq.FileMetaData:
@@ -366,16 +286,23 @@ def _wanted_groups(
     return wanted[::-1]
 
 
-def _info(metadata: pq.FileMetaData) -> _Info:
-    return msgspec.json.decode(metadata.metadata[b"krakked"], type=_Info)
+def _info(metadata: pq.FileMetaData, path: Path) -> _Info:
+    """Read what the footer says.
 
-
-def _info_problems(
-    metadata: pq.FileMetaData, table: pa.Table, series: Series, partition: str
-) -> list[str]:
-    info = _info(metadata)
+    Raises:
+        StoreVersionError: A newer krakked wrote the file.
+        StoreCorruptError: It says nothing of ours.
+    """
+    try:
+        info = msgspec.json.decode(metadata.metadata[b"krakked"], type=_Info)
+    except (KeyError, TypeError, msgspec.MsgspecError) as error:
+        raise _corrupt(path, "its footer says nothing of ours") from error
     if info.format > FORMAT_VERSION:
-        return [f"format {info.format} is newer than this krakked"]
+        raise newer_format(path, info.format)
+    return info
+
+
+def _info_problems(info: _Info, table: pa.Table, series: Series, partition: str) -> list[str]:
     found = row_problems(table, series, partition)
     if found:
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -12,20 +12,6 @@ from krakked.market.store.columns import SCHEMA, times
 from krakked.market.store.layout import Series, partition_bounds
 from krakked.market.store.merge import in_order
 
-FORMAT_VERSION: Final = 1
-"""Version of the stored columns; raised when a reader of this version could misread them."""
-
-
-class Opened(NamedTuple):
-    """A partition opened to be changed from some time on."""
-
-    tail: pa.Table
-    """Rows from the place where anything may change."""
-    head_end_s: int | None
-    """First second after the rows that stay as they are; None when there are none."""
-    head: object | None
-    """Those rows, as the format wants to see them again; None when there are none."""
-
 
 class PartitionFiles(Protocol):
     """One file format. Tables have the columns of `columns.SCHEMA`, in order of open time."""
@@ -33,8 +19,10 @@ class PartitionFiles(Protocol):
     suffix: str
     """Ending of the file names, with its dot."""
 
-    def open(self, path: Path, series: Series, from_s: int) -> Opened:
-        """Read what a change from an open time on can concern; a missing file is empty.
+    def whole(self, path: Path) -> pa.Table:
+        """Check every byte and read every row, so that a rewrite buries no damage.
+
+        A file that is not there is empty.
 
         Raises:
             StoreCorruptError: The content fails its checksums or cannot be parsed.
@@ -42,10 +30,18 @@ class PartitionFiles(Protocol):
         """
         ...
 
-    def encode(
-        self, table: pa.Table, series: Series, partition: str, head: object | None = None
-    ) -> memoryview:
-        """Give the bytes of a partition's file: `head` as `open` gave it, then the table's rows."""
+    def version(self, path: Path) -> int:
+        """Give the version of the store's format that a file was written in.
+
+        Raises:
+            StoreVersionError: A newer one than this krakked knows.
+            StoreCorruptError: The content fails its checksums or cannot be parsed.
+            StoreError: The operating system refused.
+        """
+        ...
+
+    def encode(self, table: pa.Table, series: Series, partition: str) -> memoryview:
+        """Give the bytes of a partition's file."""
         ...
 
     def read(

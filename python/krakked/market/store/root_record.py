@@ -16,16 +16,14 @@ import logging
 import secrets
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from krakked.errors import StoreCorruptError, StoreError, StoreExchangeError, StoreVersionError
-from krakked.market.store.durable import locked, replace, typed_errors
-from krakked.market.store.layout import FORMAT_VERSION, ROOT_LABEL, StorePaths, is_partition
-
-KRAKEN: Final = "kraken"
-"""Identity of the exchange itself, whichever of its hosts is asked."""
+from krakked.config.identity import KRAKEN
+from krakked.errors import StoreCorruptError, StoreError, StoreExchangeError
+from krakked.market.store.durable import locked, newer_format, replace, typed_errors
+from krakked.market.store.layout import FORMAT_VERSION, ROOT_LABEL, StorePaths
+from krakked.market.store.listing import listed, partitions_of, series_below
 
 _log = logging.getLogger("krakked.store")
 
@@ -50,7 +48,7 @@ def encode(record: RootRecord) -> bytes:
     return msgspec.json.encode(record) + b"\n"
 
 
-def decode(data: bytes, path: str) -> RootRecord:
+def decode(data: bytes, path: Path) -> RootRecord:
     """Read `encode` back.
 
     Raises:
@@ -60,19 +58,14 @@ def decode(data: bytes, path: str) -> RootRecord:
     try:
         version = msgspec.json.decode(data, type=_Version).version
         if version > FORMAT_VERSION:
-            raise StoreVersionError(
-                f"{path} is of format {version}, and this krakked knows formats up to "
-                f"{FORMAT_VERSION}. Upgrade krakked to use this store; nothing was changed.",
-                path=path,
-                version=version,
-            )
+            raise newer_format(path, version)
         record = msgspec.json.decode(data, type=RootRecord)
         if version < 1 or record.exchange == "":
             raise ValueError("it holds a value that no krakked writes")
     except ValueError as error:  # msgspec's are kinds of it
         raise StoreCorruptError(
             f"{path} does not say what the store holds ({error}). Run: krakked store repair",
-            path=path,
+            path=str(path),
         ) from error
     return record
 
@@ -126,7 +119,7 @@ class Root:
             if seen == self._seen:
                 return
             data = self._paths.record.read_bytes()
-        record = decode(data, str(self._paths.record))
+        record = decode(data, self._paths.record)
         self._refuse_other_backend(record.backend)
         if record.exchange is not None and self._exchange not in {None, record.exchange}:
             raise self._other_exchange("holds candles of", record.exchange)
@@ -168,6 +161,12 @@ class Root:
         Raises:
             StoreError: As for `claim`.
         """
+        try:
+            self.check()
+        except StoreCorruptError:
+            pass
+        else:
+            return None
         lock = self._paths.root_lock
         with locked(lock, timeout_s=self._timeout_s, what=f"The record of {self._paths.root}"):
             try:
@@ -194,10 +193,10 @@ class Root:
 
     def _check_without_record(self) -> None:
         if not self._is_old:
-            backend = next(_backends_below(self._paths.bars, self._backends), None)
+            backend = next(_backends_below(self._paths, self._backends), None)
             if backend is not None:
                 self._refuse_other_backend(backend)
-            elif not _any_file(self._paths.journal) and not _any_file(self._paths.coverage):
+            elif not listed(self._paths.journal) and not listed(self._paths.coverage):
                 return
             self._is_old = True
         if self._exchange not in {None, KRAKEN}:
@@ -225,15 +224,9 @@ class Root:
         )
 
 
-def _backends_below(bars: Path, backends: Collection[str]) -> Iterator[str]:
+def _backends_below(paths: StorePaths, backends: Collection[str]) -> Iterator[str]:
     """Give the file formats of partitions, as they are met."""
-    for path in bars.glob("timeframe=*/pair=*/*"):
-        if path.suffix[1:] in backends and is_partition(path.stem) and path.is_file():
-            yield path.suffix[1:]
-
-
-def _any_file(directory: Path) -> bool:
-    try:
-        return any(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    for series in series_below(paths):
+        for backend in backends:
+            if partitions_of(paths, series, f".{backend}"):
+                yield backend

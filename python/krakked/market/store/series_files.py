@@ -16,7 +16,7 @@ from krakked.market.bars import Source
 from krakked.market.store import merge
 from krakked.market.store.columns import times, view
 from krakked.market.store.coverage import Coverage, Range
-from krakked.market.store.durable import replace, typed_errors
+from krakked.market.store.durable import replace
 from krakked.market.store.layout import (
     Series,
     StorePaths,
@@ -24,6 +24,7 @@ from krakked.market.store.layout import (
     partition_of,
     partitions_between,
 )
+from krakked.market.store.listing import partitions_of
 from krakked.market.store.merge import Close
 from krakked.market.store.partition_files import PartitionFiles
 
@@ -36,10 +37,8 @@ class Change(NamedTuple):
 
     partition: str
     """Its name."""
-    tail: pa.Table
-    """Its rows, from where they differ."""
-    head: object | None = None
-    """The rows before, as `PartitionFiles.open` gave them."""
+    table: pa.Table
+    """All its rows."""
 
 
 class SeriesFiles:
@@ -57,13 +56,7 @@ class SeriesFiles:
 
     def partitions(self) -> list[str]:
         """Names of the partitions there are, oldest first."""
-        suffix = self._files.suffix
-        with typed_errors(self._directory):
-            try:
-                names = os.listdir(self._directory)  # noqa: PTH208 - ten times as fast as iterdir
-            except FileNotFoundError:
-                return []
-        return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+        return partitions_of(self._paths, self._series, self._files.suffix)
 
     def read(
         self, since_s: int | None, until_s: int | None, newest: int | None, provisional: bool
@@ -130,20 +123,20 @@ class SeriesFiles:
         while names:
             name = names.popleft()
             start, end = partition_bounds(name)
-            opened = self._files.open(self.path(name), self._series, max(start, window[0]))
-            tail_start = start if opened.head_end_s is None else opened.head_end_s
-            merged, stored = merge.merge(opened.tail, merge.between(new, start, end))
-            ranges = coverage.strongest((tail_start, end))
+            stored_rows = self._files.whole(self.path(name))
+            merged, stored = merge.merge(stored_rows, merge.between(new, start, end))
+            # Rows before the window stay as they are: a fill hangs on what is before it alone.
+            ranges = coverage.strongest((max(start, window[0]), end))
             if ranges:
-                if before is None and _starts_untraded(merged, ranges):
-                    before = self.last_close(tail_start)
+                if before is None and ranges[0][0] == start and _starts_untraded(merged, start):
+                    before = self.last_close(start)
                 merged = merge.fill(merged, ranges, step_s, before)
             if merged.num_rows:
                 before = _close_of(merged)
-            if merged.num_rows == 0 or (stored == 0 and merged.equals(opened.tail)):
+            if merged.num_rows == 0 or (stored == 0 and merged.equals(stored_rows)):
                 yield None, stored
                 continue
-            yield Change(name, merged, opened.head), stored
+            yield Change(name, merged), stored
             reached = before is not None and before.time_s == end - step_s
             if not names and reached and coverage.holds(end):
                 # What became known may be what the next partition's first intervals waited for.
@@ -184,7 +177,7 @@ class SeriesFiles:
         """Replace a partition, durably."""
         replace(
             self.path(change.partition),
-            self._files.encode(change.tail, self._series, change.partition, change.head),
+            self._files.encode(change.table, self._series, change.partition),
             temp_dir=self._paths.tmp,
             label=self._series.file_stem,
         )
@@ -210,9 +203,9 @@ def _close_of(table: pa.Table) -> Close:
     )
 
 
-def _starts_untraded(table: pa.Table, ranges: list[tuple[int, int, Source]]) -> bool:
-    """Whether the first covered interval may not have traded: then the close before is wanted."""
-    if table.num_rows == 0 or times(table)[0] > ranges[0][0]:
+def _starts_untraded(table: pa.Table, start_s: int) -> bool:
+    """Whether a covered interval at the start may not have traded: the close before is wanted."""
+    if table.num_rows == 0 or times(table)[0] > start_s:
         return True
     provisional = view(table.column("source"), "b")[0] <= Source.WEBSOCKET
     return provisional or view(table.column("count"), "q")[0] == 0

@@ -1,11 +1,8 @@
-"""Looking after the files: verify, repair, compact, snapshot."""
+"""Looking after the files: verify, repair, compact."""
 
 from __future__ import annotations
 
-import errno
-import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,19 +15,12 @@ from krakked.market.store import coverage as coverage_format
 from krakked.market.store import merge
 from krakked.market.store.columns import EMPTY
 from krakked.market.store.coverage import Coverage
-from krakked.market.store.durable import locked, replace, store_error, typed_errors
+from krakked.market.store.durable import link, locked, newer_format, replace, typed_errors
 from krakked.market.store.journal import read as read_journal
-from krakked.market.store.layout import (
-    Series,
-    StorePaths,
-    is_partition,
-    partition_bounds,
-    series_of_directories,
-    series_of_stem,
-)
+from krakked.market.store.layout import FORMAT_VERSION, Series, StorePaths, partition_bounds
+from krakked.market.store.listing import covered_series, journals, series_below, strays
 from krakked.market.store.partition_files import PartitionFiles
 from krakked.market.store.series_files import Change, SeriesFiles
-from krakked.market.timeframes import MINUTES
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +55,24 @@ class RepairedPartition(msgspec.Struct, frozen=True, kw_only=True):
     """Where the damaged file lies now; None when it was gone."""
 
 
+class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A damaged file other than a partition that was set aside, and what went with it."""
+
+    path: str
+    """The file."""
+    moved_to: str
+    """Where it lies now."""
+    what: str
+    """What is not known any more, in plain words."""
+
+
 class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `OHLCStore.repair` did."""
 
     partitions: tuple[RepairedPartition, ...]
-    """Files set aside."""
+    """Partitions set aside."""
+    given_up: tuple[GivenUp, ...] = ()
+    """Other files set aside, and what went with them."""
     left: tuple[Finding, ...]
     """What it could not mend."""
 
@@ -87,27 +90,38 @@ def read_coverage(paths: StorePaths, series: Series) -> Coverage:
     """Read a series' coverage; none when there is no file.
 
     Raises:
+        StoreVersionError: A newer krakked wrote it.
         StoreCorruptError: The file is damaged.
     """
     path = paths.coverage_of(series)
-    with typed_errors(path):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return Coverage()
+    data = _read_coverage_file(paths, series)
+    if data is None:
+        return Coverage()
     try:
-        return coverage_format.decode(data)
+        version = coverage_format.version(data)
+        if version <= FORMAT_VERSION:
+            return coverage_format.decode(data)
     except (ValueError, KeyError) as error:
         raise StoreCorruptError(
             f"{path} is damaged ({error}). Run: krakked store repair", path=str(path)
         ) from error
+    raise newer_format(path, version)
+
+
+def _read_coverage_file(paths: StorePaths, series: Series) -> bytes | None:
+    path = paths.coverage_of(series)
+    with typed_errors(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 def write_coverage(
     paths: StorePaths, files: PartitionFiles, series: Series, known: Coverage
 ) -> None:
     """Replace a series' coverage, durably; the caller holds the series' lock."""
-    there = [n for n in SeriesFiles(paths, series, files).partitions() if is_partition(n)]
+    there = SeriesFiles(paths, series, files).partitions()
     data = memoryview(coverage_format.encode(known.with_files(there)))
     replace(paths.coverage_of(series), data, temp_dir=paths.tmp, label=series.file_stem)
 
@@ -145,46 +159,35 @@ def _removed(
     return sorted(set(known.files).difference(there))
 
 
-def all_series(paths: StorePaths) -> list[Series]:
-    """Find every series that has a directory, in order."""
-    found: list[Series] = []
-    for timeframe_dir in _listed(paths.bars):
-        for pair_dir in _listed(timeframe_dir):
-            series = series_of_directories(timeframe_dir.name, pair_dir.name)
-            if series is not None and series.timeframe in MINUTES:
-                found.append(series)
-    order = list(MINUTES)
-    return sorted(found, key=lambda s: (order.index(s.timeframe), s.pair))
-
-
-def _listed(directory: Path) -> list[Path]:
-    with typed_errors(directory):
-        try:
-            return sorted(directory.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
-
 # --- verify ------------------------------------------------------------------------------------
 
 
 def verify(paths: StorePaths, files: PartitionFiles) -> list[Finding]:
     """Check everything; see `OHLCStore.verify`."""
-    found = list(_strangers(paths, files.suffix))
-    for series in all_series(paths):
-        found += _series_findings(paths, files, series)
-    found += _coverage_findings(paths, files)
-    for path in _listed(paths.journal):
-        found += _journal_findings(path)
-    return found
+    return [*_file_findings(paths, files), *journal_findings(paths)]
+
+
+def _file_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[Finding]:
+    for path in strays(paths, files.suffix):
+        yield Finding(path=str(path), problem="not a file of this store")
+    for series in series_below(paths):
+        yield from _series_findings(paths, files, series)
+    for series in covered_series(paths):
+        yield from _coverage_findings(paths, files, series)
 
 
 def _series_findings(paths: StorePaths, files: PartitionFiles, series: Series) -> Iterator[Finding]:
     own = SeriesFiles(paths, series, files)
     for name in own.partitions():
-        for problem in files.problems(own.path(name), series, name):
+        path = own.path(name)
+        try:
+            problems = files.problems(path, series, name)
+        except StoreError as error:  # not to be mended from here: a newer format, a failing disk
+            yield Finding(path=str(path), problem=str(error))
+            continue
+        for problem in problems:
             yield Finding(
-                path=str(own.path(name)),
+                path=str(path),
                 problem=problem,
                 pair=series.pair,
                 timeframe=series.timeframe,
@@ -192,60 +195,50 @@ def _series_findings(paths: StorePaths, files: PartitionFiles, series: Series) -
             )
 
 
-def _strangers(paths: StorePaths, suffix: str) -> Iterator[Finding]:
-    """Find what is no partition: other readers would trip over it."""
-    for directory, _, names in os.walk(paths.bars):
-        at = Path(directory)
-        series = series_of_directories(at.parent.name, at.name)
-        for name in names:
-            known = series is not None and series.timeframe in MINUTES and name.endswith(suffix)
-            if not known or not is_partition(name.removesuffix(suffix)):
-                yield Finding(path=str(at / name), problem="not a file of this store")
-
-
-def _coverage_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[Finding]:
-    for path in _listed(paths.coverage):
-        series = series_of_stem(path.name.removesuffix(".json"))
-        if series is None:
-            yield Finding(path=str(path), problem="not a file of this store")
-            continue
-        try:
-            removed = _removed(paths, files, series, read_coverage(paths, series))
-        except StoreCorruptError as error:
-            yield Finding(
-                path=str(path), problem=str(error), pair=series.pair, timeframe=series.timeframe
-            )
-            continue
-        for name in removed:
-            yield Finding(
-                path=str(SeriesFiles(paths, series, files).path(name)),
-                problem="the file was removed, and its bars with it",
-                pair=series.pair,
-                timeframe=series.timeframe,
-                partition=name,
-            )
-
-
-def _journal_findings(path: Path) -> Iterator[Finding]:
+def _coverage_findings(
+    paths: StorePaths, files: PartitionFiles, series: Series
+) -> Iterator[Finding]:
+    path = str(paths.coverage_of(series))
     try:
-        _, damaged, _torn = read_journal(path)
+        removed = _removed(paths, files, series, read_coverage(paths, series))
     except StoreCorruptError as error:
-        yield Finding(path=str(path), problem=str(error))
+        yield Finding(path=path, problem=str(error), pair=series.pair, timeframe=series.timeframe)
         return
-    # A torn tail is no finding: what was never acknowledged is cut by the next writer.
-    for start, end in damaged:
-        yield Finding(path=str(path), problem=f"bytes {start} to {end} are damaged")
+    except StoreError as error:
+        yield Finding(path=path, problem=str(error))
+        return
+    for name in removed:
+        yield Finding(
+            path=str(SeriesFiles(paths, series, files).path(name)),
+            problem="the file was removed, and its bars with it",
+            pair=series.pair,
+            timeframe=series.timeframe,
+            partition=name,
+        )
+
+
+def journal_findings(paths: StorePaths) -> list[Finding]:
+    """Read every journal; a torn tail is no finding: what was never acknowledged is cut."""
+    found: list[Finding] = []
+    for path in journals(paths):
+        try:
+            problems = read_journal(path, path.name.partition(".")[0]).problems
+        except StoreError as error:
+            problems = [str(error)]
+        found += [Finding(path=str(path), problem=problem) for problem in problems]
+    return found
 
 
 # --- repair ------------------------------------------------------------------------------------
 
 
 def repair(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> RepairReport:
-    """Set damaged files aside; see `OHLCStore.repair`."""
+    """Set damaged partitions and coverage aside; see `OHLCStore.repair`."""
     mended: list[RepairedPartition] = []
+    given_up: list[GivenUp] = []
     left: list[Finding] = []
     seen: set[str] = set()
-    for finding in verify(paths, files):
+    for finding in list(_file_findings(paths, files)):
         if finding.path in seen:
             continue
         seen.add(finding.path)
@@ -254,55 +247,58 @@ def repair(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Rep
             continue
         series = Series(finding.pair, finding.timeframe)
         what = f"{series.pair} {series.timeframe}"
-        with locked(paths.lock(series), timeout_s=timeout_s, what=what):
-            if finding.partition is None:
-                _set_aside(paths, Path(finding.path), series)
-            else:
-                mended += _mend(paths, files, series, finding.partition)
-    return RepairReport(partitions=tuple(mended), left=tuple(left))
+        try:
+            with locked(paths.lock(series), timeout_s=timeout_s, what=what):
+                given_up += _give_up_damaged_coverage(paths, series)
+                if finding.partition is not None:
+                    mended += _mend(paths, files, series, finding.partition)
+        except StoreError as error:  # the next file may well be mended
+            left.append(msgspec.structs.replace(finding, problem=str(error)))
+    return RepairReport(partitions=tuple(mended), given_up=tuple(given_up), left=tuple(left))
+
+
+def _give_up_damaged_coverage(paths: StorePaths, series: Series) -> list[GivenUp]:
+    try:
+        read_coverage(paths, series)
+    except StoreCorruptError:
+        path = paths.coverage_of(series)
+        moved = _set_aside(paths, path, series)
+        what = f"which stretches of {series.pair} {series.timeframe} are complete"
+        return [GivenUp(path=str(path), moved_to=str(moved), what=what)]
+    return []
 
 
 def _mend(
     paths: StorePaths, files: PartitionFiles, series: Series, name: str
 ) -> list[RepairedPartition]:
     own = SeriesFiles(paths, series, files)
-    path = own.path(name)
     start, end = partition_bounds(name)
-    if not path.exists():
+    moved: Path | None = None
+    kept = 0
+    if name not in own.partitions():
         coverage_to_write(paths, files, series)
-        return [
-            RepairedPartition(
-                pair=series.pair,
-                timeframe=series.timeframe,
-                start_s=start,
-                end_s=end,
-                kept=0,
-                moved_to=None,
-            )
-        ]
-    if not files.problems(path, series, name):
-        return []  # somebody else was faster
-    sound = _sound_rows(files.salvage(path), name)
-    try:
-        known = read_coverage(paths, series)
-    except StoreCorruptError:
-        _set_aside(paths, paths.coverage_of(series), series)
-        known = Coverage()
-    # Coverage first: rows may be lost only where nothing claims that all are there.
-    write_coverage(paths, files, series, known.without((start, end)))
-    moved = _set_aside(paths, path, series)
-    if sound.num_rows:
-        own.write(Change(name, sound))
     else:
-        coverage_to_write(paths, files, series)  # it names the file no longer
+        path = own.path(name)
+        if not files.problems(path, series, name):
+            return []  # somebody else was faster
+        sound = _sound_rows(files.salvage(path), name)
+        kept = sound.num_rows
+        # Coverage first: rows may be lost only where nothing claims that all are there.
+        known = read_coverage(paths, series)
+        write_coverage(paths, files, series, known.without((start, end)))
+        moved = _set_aside(paths, path, series, stays=kept > 0)
+        if kept:
+            own.write(Change(name, sound))
+        else:
+            coverage_to_write(paths, files, series)  # it names the file no longer
     return [
         RepairedPartition(
             pair=series.pair,
             timeframe=series.timeframe,
             start_s=start,
             end_s=end,
-            kept=sound.num_rows,
-            moved_to=str(moved),
+            kept=kept,
+            moved_to=None if moved is None else str(moved),
         )
     ]
 
@@ -314,12 +310,16 @@ def _sound_rows(table: pa.Table, name: str) -> pa.Table:
     return merge.between(merge.unique(table), *partition_bounds(name))
 
 
-def _set_aside(paths: StorePaths, path: Path, series: Series) -> Path:
+def _set_aside(paths: StorePaths, path: Path, series: Series, *, stays: bool = False) -> Path:
+    """Keep a damaged file for people; one that `stays` in its place is about to be replaced."""
     with typed_errors(path):
         make_directories(paths.quarantine)
         target = paths.quarantine / f"{series.file_stem}~{path.name}.{secrets.token_hex(4)}"
-        path.rename(target)
-        sync_directory(path.parent)
+        if stays:
+            link(path, target)
+        else:
+            path.rename(target)
+            sync_directory(path.parent)
         sync_directory(target.parent)
     return target
 
@@ -330,7 +330,7 @@ def _set_aside(paths: StorePaths, path: Path, series: Series) -> Path:
 def compact(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> CompactReport:
     """Refill covered intervals and rewrite what differs; see `OHLCStore.compact`."""
     rewritten = 0
-    every = all_series(paths)
+    every = series_below(paths)
     for series in every:
         own = SeriesFiles(paths, series, files)
         what = f"{series.pair} {series.timeframe}"
@@ -341,53 +341,17 @@ def compact(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Co
                     if change is not None:
                         own.write(change)
                         rewritten += 1
+            rewritten += _migrate(paths, files, series)
     return CompactReport(series=len(every), rewritten=rewritten)
 
 
-# --- snapshot ----------------------------------------------------------------------------------
-
-
-def snapshot(paths: StorePaths, destination: Path) -> int:
-    """Link every finished file into a new directory; see `OHLCStore.snapshot`.
-
-    A partition is only ever replaced, never changed, so that a link keeps its content for good.
-    """
-    with typed_errors(destination):
-        if destination.exists():
-            raise StoreError(f"{destination} exists already.", path=str(destination))
-        building = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.partial")
-        count = 0
-        try:
-            make_directories(building)
-            if paths.record.exists():
-                make_directories(building / paths.record.parent.relative_to(paths.root))
-                _link(paths.record, building / paths.record.relative_to(paths.root))
-            for source in (paths.coverage, paths.bars):
-                for path in _files_below(source):
-                    target = building / path.relative_to(paths.root)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    _link(path, target)
-                    count += source == paths.bars
-            building.rename(destination)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-        sync_directory(destination.parent)
-    return count
-
-
-def _files_below(directory: Path) -> Iterator[Path]:
-    for at, _, names in os.walk(directory):
-        for name in sorted(names):
-            yield Path(at) / name
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path, target)
-    except FileNotFoundError:
-        return  # a name that went away meanwhile
-    except OSError as error:
-        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
-            raise store_error(error, target) from error
-        shutil.copyfile(path, target)  # another file system: one descriptor, so still one state
+def _migrate(paths: StorePaths, files: PartitionFiles, series: Series) -> int:
+    """Rewrite what an older krakked wrote; gives the number of partitions."""
+    own = SeriesFiles(paths, series, files)
+    old = [n for n in own.partitions() if files.version(own.path(n)) < FORMAT_VERSION]
+    for name in old:
+        own.write(Change(name, files.whole(own.path(name))))
+    data = _read_coverage_file(paths, series)
+    if data is not None and coverage_format.version(data) < FORMAT_VERSION:
+        write_coverage(paths, files, series, read_coverage(paths, series))
+    return len(old)
