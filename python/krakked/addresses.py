@@ -90,6 +90,8 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     """User name; empty when none is needed."""
     password: bytes = b""
     """Password."""
+    source: str = ""
+    """The setting or variable that names it."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -112,7 +114,7 @@ def parse_proxy(value: str, *, key: str) -> Proxy:
     Raises:
         ConfigError: It is none; the message never shows it.
     """
-    proxy = _read_proxy(value)
+    proxy = _read_proxy(value, key)
     if proxy is None:
         raise ConfigError(f"{key}: {PROXY_EXPECTED}.", key=key)
     return proxy
@@ -120,10 +122,10 @@ def parse_proxy(value: str, *, key: str) -> Proxy:
 
 def check_proxy(value: str) -> str | None:
     """Check a value of `network.proxy`."""
-    return None if value == DIRECT or _read_proxy(value) else PROXY_EXPECTED
+    return None if value == DIRECT or _read_proxy(value, "") else PROXY_EXPECTED
 
 
-def _read_proxy(value: str) -> Proxy | None:
+def _read_proxy(value: str, source: str) -> Proxy | None:
     text = value.strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -144,8 +146,9 @@ def _read_proxy(value: str) -> Proxy | None:
         port=port or _PROXY_PORTS[scheme],
         user=user,
         password=password,
+        source=source,
     )
 
 
 def _is_plain(text: str) -> bool:
-    return text.isprintable() and " " not in text
+    return text.isascii() and text.isprintable() and " " not in text

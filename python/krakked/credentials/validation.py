@@ -58,7 +58,7 @@ async def validate_credentials(
     try:
         async with RestClient(
             config.rest,
-            network=network or SystemNetwork(),
+            network=network or SystemNetwork(config.network.proxy),
             clock=clock,
             credentials=credentials,
             state_dir=_known_state(config, credentials.fingerprint),

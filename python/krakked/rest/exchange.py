@@ -221,6 +221,9 @@ class Exchange:
     def _translate(self, error: Exception, endpoint: str) -> Failed:
         """Say in our words what httpx met. Texts are used only where nothing was sent yet."""
         name = type(error).__name__
+        if isinstance(error, ConnectFailedError):  # a proxy's, made anew without its frames
+            told = ConnectFailedError(str(error), endpoint=endpoint, retryable=error.retryable)
+            return Failed(error=told, sent=False)
         if isinstance(
             error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError
         ):
