@@ -13,6 +13,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Protocol, TypeVar, TypeVarTuple, Unpack
 from urllib.request import getproxies, proxy_bypass
 
@@ -94,13 +95,16 @@ class SystemClock:
         return time.clock_gettime_ns(boottime)
 
 
-def tls_context() -> ssl.SSLContext:
+def tls_context(key_log: Path | None = None) -> ssl.SSLContext:
     """Make the one answer to "who is trusted", for REST and the stream alike.
 
     The certificates that `certifi` brings and those of the system: a Python without a store of its
     own (python.org's on macOS, slim containers) then works as well as one behind a company's proxy.
-    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count as everywhere. ``SSLKEYLOGFILE`` does not: who can
-    read such a file can read the API keys.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count as everywhere. ``SSLKEYLOGFILE`` does not: with it
+    one forgotten variable would write down what opens every recorded connection, keys included.
+
+    Args:
+        key_log: File to write the sessions' secrets to, for a look with Wireshark; None = none.
 
     Raises:
         ConfigError: One of the two variables names nothing usable.
@@ -124,6 +128,8 @@ def tls_context() -> ssl.SSLContext:
             key=name,
         ) from None
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if key_log is not None:
+        context.keylog_filename = str(key_log)
     return context
 
 
@@ -166,15 +172,17 @@ class SystemNetwork:
 
     Args:
         proxy: `network.proxy` of the settings.
+        tls_key_log: File for the secrets of TLS sessions, to debug with; None = they stay secret.
 
     Raises:
         ConfigError: `proxy` is no address of a proxy.
     """
 
-    def __init__(self, proxy: str | None = None) -> None:
+    def __init__(self, proxy: str | None = None, *, tls_key_log: Path | None = None) -> None:
         if proxy not in {None, DIRECT}:
             parse_proxy(str(proxy), key="network.proxy")
         self._proxy = proxy
+        self._tls_key_log = tls_key_log
         self._context: ssl.SSLContext | None = None
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
@@ -251,7 +259,7 @@ class SystemNetwork:
 
     def _trusted(self) -> ssl.SSLContext:
         if self._context is None:
-            self._context = tls_context()  # takes 50 ms and more
+            self._context = tls_context(self._tls_key_log)  # takes 50 ms and more
         return self._context
 
 
