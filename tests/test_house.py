@@ -48,7 +48,8 @@ def test_room_init_files_hold_one_docstring() -> None:
 
 
 def test_only_sources_read_the_environment() -> None:
-    allowed = {"config", "credentials", "cli"}
+    # network: SSL_CERT_FILE and SSL_CERT_DIR, which every TLS program honours
+    allowed = {"config", "credentials", "cli", "network.py"}
     for path in PYTHON:
         text = path.read_text(encoding="utf-8")
         if re.search(r"os\.environ|os\.getenv", text):

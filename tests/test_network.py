@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,41 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from krakked.errors import ConnectFailedError
+from krakked.errors import ConfigError, ConnectFailedError
 from krakked.network import SystemNetwork, tls_context
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate of `localhost` that nobody but itself vouches for, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    day = datetime.timedelta(days=1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "localhost.pem"
-    plain = serialization.NoEncryption()
-    form = serialization.PrivateFormat.PKCS8
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, form, plain)
-        + made.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 @asynccontextmanager
@@ -139,3 +106,42 @@ async def test_secrets_of_tls_sessions_are_written_down_only_when_asked(
             assert secrets_in(by_variable) == 0
             assert (after_stream > 0) is found
             assert (secrets_in(asked) > after_stream) is found
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_a_variable_that_names_no_certificates_is_named_with_its_path(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for either in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(either, raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "gone"))
+    with pytest.raises(ConfigError, match=f"^{name} names .*gone, which cannot be used") as caught:
+        SystemNetwork().http_transport()
+    assert (caught.value.key, caught.value.path) == (name, str(tmp_path / "gone"))
+
+
+def test_a_file_without_certificates_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.pem").write_text("nothing")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "x.pem"))
+    with pytest.raises(ConfigError, match="no certificates"):
+        tls_context()
+
+
+async def test_the_keys_of_a_connection_are_written_nowhere(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with serve(certificate, []) as port:
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+        stream = await SystemNetwork().open_stream("localhost", port, tls=True)
+        await trio.aclose_forcefully(stream)
+    assert not (tmp_path / "keys").exists()
+
+
+def test_certificates_and_names_are_checked() -> None:
+    context = tls_context()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2

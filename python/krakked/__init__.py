@@ -12,6 +12,7 @@ from krakked.config.loader import load_config as load_config
 from krakked.config.settings import KrakkedConfig as KrakkedConfig
 from krakked.config.settings import MarginEligible as MarginEligible
 from krakked.config.settings import MarketDataSettings as MarketDataSettings
+from krakked.config.settings import NetworkSettings as NetworkSettings
 from krakked.config.settings import OHLCStoreSettings as OHLCStoreSettings
 from krakked.config.settings import RegionProfile as RegionProfile
 from krakked.config.settings import RestSettings as RestSettings

@@ -253,7 +253,7 @@ async def open_kraken(
         StoreError: The store's directory cannot be used.
     """
     config = config if config is not None else load_config()
-    network = network if network is not None else SystemNetwork()
+    network = network if network is not None else SystemNetwork(config.network.proxy)
     clock = clock if clock is not None else SystemClock()
     files = files_of(config, exchange_reached(network))
     state = files.state_dir

@@ -56,7 +56,7 @@ async def drops(seed: int, wanted: int) -> str:
         quote_activity=0.02,
     )
     async with open_stage(
-        pairs=PAIRS, timeframes=("1m", "5m"), settings=settings, seed=seed, stale_s=1e9
+        pairs=PAIRS, timeframes=("1m", "5m"), settings=settings, seed=seed, stale_s=86_400.0
     ) as stage:
         faults = stage.exchange.faults
         faults.cut_randomly(random.choice([3_000, 15_000, 60_000]))

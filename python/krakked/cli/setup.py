@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _universe_in_words(config: KrakkedConfig) -> list[str]:
     """Say how many pairs there are and what the margin rule leaves out; public calls only."""
-    clock, network = SystemClock(), SystemNetwork()
+    clock, network = SystemClock(), SystemNetwork(config.network.proxy)
     try:
         async with RestClient(config.rest, network=network, clock=clock) as rest:
             source = UniverseSource(rest, config.universe, config.region, clock)

@@ -42,7 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Ask Kraken (or the last good copy) and print."""
     config = load_config()
-    source = trio.run(partial(load_universe, config, SystemNetwork(), SystemClock()))
+    network = SystemNetwork(config.network.proxy)
+    source = trio.run(partial(load_universe, config, network, SystemClock()))
     console = Console()
     if arguments.why:
         return _why(console, source.current, arguments.why, as_json=arguments.json)

@@ -10,14 +10,17 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
+from krakked.config import rules
 from krakked.config.directories import CONFIG_FILE_NAME, DIRECTORY_VARIABLE, expand
 from krakked.config.directories import config_dir as default_config_dir
 from krakked.config.settings import (
     KrakkedConfig,
     MarketDataSettings,
+    NetworkSettings,
     RegionProfile,
     RestSettings,
     Settings,
@@ -30,19 +33,26 @@ from krakked.errors import ConfigError
 MAX_FILE_BYTES = 262_144
 """Largest config.yaml read; a real one has a few kilobytes."""
 
+STATE_DIR_VARIABLE: Final = "KRAKKED_STATE_DIR"
+"""Environment variable that says where shared state lives; wins over `state_dir`."""
+
 _REGION = RegionProfile()
 
 
 class _Capabilities(Settings, frozen=True):
+    BLOCK: ClassVar[str] = "region.capabilities"
+
     supports_margin: bool = _REGION.supports_margin
     supports_futures: bool = _REGION.supports_futures
     supports_staking: bool = _REGION.supports_staking
 
 
 class _Region(Settings, frozen=True):
-    code: str = _REGION.code
+    BLOCK: ClassVar[str] = "region"
+
+    code: Annotated[str, rules.name] = _REGION.code
     capabilities: _Capabilities = _Capabilities()
-    default_quote: str = _REGION.default_quote
+    default_quote: Annotated[str, rules.name] = _REGION.default_quote
 
 
 class _ConfigFile(Settings, frozen=True):
@@ -52,6 +62,8 @@ class _ConfigFile(Settings, frozen=True):
     universe: UniverseSettings = UniverseSettings()
     rest: RestSettings = RestSettings()
     market_data: MarketDataSettings = MarketDataSettings()
+    network: NetworkSettings = NetworkSettings()
+    state_dir: Annotated[str, rules.optional_directory] = ""
 
 
 class Setting(Settings, frozen=True):
@@ -97,7 +109,9 @@ def explain_config(config_dir: Path | None = None) -> tuple[Setting, ...]:
     for key, value in _leaves(_to_file(config), ()):
         line = lines.get(key)
         where = f"{CONFIG_FILE_NAME}:{line}" if line else "default"
-        rows.append(Setting(key=key, value=_shown(value), origin=where))
+        if key == "state_dir" and os.environ.get(STATE_DIR_VARIABLE):
+            where = STATE_DIR_VARIABLE
+        rows.append(Setting(key=key, value=_shown(key, value), origin=where))
     return tuple(rows)
 
 
@@ -132,9 +146,26 @@ def _read(directory: Path | None) -> tuple[KrakkedConfig, dict[str, int]]:
         universe=file.universe,
         rest=file.rest,
         market_data=file.market_data,
+        network=file.network,
+        state_dir=_state_dir(file.state_dir, directory),
         config_dir=str(directory),
     )
     return config, shape.lines
+
+
+def _state_dir(setting: str, directory: Path) -> str:
+    """Give the directory of shared state where one is named, absolute, else an empty text."""
+    named = os.environ.get(STATE_DIR_VARIABLE, "")
+    if named:
+        expectation = rules.directory(named)
+        if expectation is not None:
+            raise ConfigError(f"{STATE_DIR_VARIABLE}: {expectation}.", key=STATE_DIR_VARIABLE)
+        return str(expand(named, key=STATE_DIR_VARIABLE))
+    if not setting:
+        return ""
+    if setting.startswith("~"):
+        return str(expand(setting, key="state_dir"))
+    return str(directory / setting)
 
 
 def _read_text(path: Path) -> str | None:
@@ -205,6 +236,8 @@ def _to_file(config: KrakkedConfig) -> _ConfigFile:
         universe=config.universe,
         rest=config.rest,
         market_data=config.market_data,
+        network=config.network,
+        state_dir=config.state_dir,
     )
 
 
@@ -217,7 +250,9 @@ def _leaves(struct: Settings, keys: tuple[str, ...]) -> Iterator[tuple[str, obje
             yield ".".join((*keys, field.name)), value
 
 
-def _shown(value: object) -> str:
+def _shown(key: str, value: object) -> str:
+    if key == "network.proxy":
+        return rules.shown_proxy(value if isinstance(value, str) else None) or "as the system says"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

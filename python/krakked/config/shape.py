@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import types
 import typing
 from collections.abc import Iterator
 from enum import StrEnum
 
-import msgspec
-
-from krakked.config.rules import RULES
-from krakked.config.settings import Settings
+from krakked.config.rules import describe
+from krakked.config.settings import Field, Settings, fields_of
 from krakked.config.yaml_tree import Entry, Items, Scalar, Table, Tree, is_missing, shown_key
 from krakked.errors import ConfigError
 
@@ -29,7 +26,6 @@ _BOOLEANS = {
     "False": False,
     "FALSE": False,
 }
-_SHOWN_VALUE_CHARACTERS = 16  # an API key has 56 characters and a secret 88: too long to be shown
 _SECRET_NAMES = ("api_key", "api_secret", "secret", "password", "private_key", "api-key", "apikey")
 
 T = typing.TypeVar("T", bound=Settings)
@@ -50,7 +46,7 @@ class Shape:
         Raises:
             ConfigError: Unknown key, wrong type or a value outside its rule; the first in the file.
         """
-        fields = field_types(struct)
+        fields = file_fields(struct)
         given: dict[str, object] = {}
         for entry in table.entries:
             here = (*keys, entry.name)
@@ -61,18 +57,18 @@ class Shape:
             given[entry.name] = self._value(fields[entry.name], entry.value, here, entry.line)
         return struct(**given)
 
-    def _value(self, kind: object, tree: Tree, keys: tuple[str, ...], line: int) -> object:
+    def _value(self, field: Field, tree: Tree, keys: tuple[str, ...], line: int) -> object:
+        kind = field.kind
         if isinstance(kind, type) and issubclass(kind, Settings):
             if not isinstance(tree, Table):
                 raise self._wrong("expected a block of `key: value` lines", tree, keys, line)
             return self.read(kind, tree, keys)
         value = self._plain(kind, tree, keys, line)
-        key = ".".join(keys)
-        rule = RULES.get(key)
-        expectation = rule(value) if rule else None
+        # The struct asks the same rule again when it is made; here the line is still known.
+        expectation = field.rule(value) if field.rule else None
         if expectation is not None:
             raise self.error(f"{expectation}, found {_found(tree)}", keys, tree.line)
-        self.lines[key] = line
+        self.lines[".".join(keys)] = line
         return value
 
     def _plain(self, kind: object, tree: Tree, keys: tuple[str, ...], line: int) -> object:
@@ -141,29 +137,19 @@ class Shape:
         )
 
 
-def field_types(struct: type[Settings]) -> dict[str, object]:
-    """Give the settings of a struct that a file may hold, with their types."""
-    hints = typing.get_type_hints(struct)
-    return {
-        field.name: _without_none(hints[field.name])
-        for field in msgspec.structs.fields(struct)
-        # filled in by the loader and by a sandbox, never read from the file
-        if field.name not in {"config_dir", "exchange"}
-    }
+def file_fields(struct: type[Settings]) -> dict[str, Field]:
+    """Give the settings of a struct that a file may hold."""
+    # Filled in by the loader and by a sandbox, never read from the file.
+    elsewhere = {"config_dir", "exchange"}
+    return {name: field for name, field in fields_of(struct).items() if name not in elsewhere}
 
 
 def dotted_keys(struct: type[Settings], keys: tuple[str, ...] = ()) -> Iterator[str]:
     """Give every key below a struct, blocks included, in the structs' order."""
-    for name, kind in field_types(struct).items():
+    for name, field in file_fields(struct).items():
         yield ".".join((*keys, name))
-        if isinstance(kind, type) and issubclass(kind, Settings):
-            yield from dotted_keys(kind, (*keys, name))
-
-
-def _without_none(kind: object) -> object:
-    if typing.get_origin(kind) in {types.UnionType, typing.Union}:
-        return next(part for part in typing.get_args(kind) if part is not types.NoneType)
-    return kind
+        if isinstance(field.kind, type) and issubclass(field.kind, Settings):
+            yield from dotted_keys(field.kind, (*keys, name))
 
 
 def _found(tree: Tree) -> str:
@@ -172,10 +158,9 @@ def _found(tree: Tree) -> str:
         return "a block of keys"
     if isinstance(tree, Items):
         return f"a list of {len(tree.items)}"
-    if len(tree.text) > _SHOWN_VALUE_CHARACTERS or not tree.text.isprintable():
-        return f"text of {len(tree.text)} characters"
-    if not tree.quoted and tree.text in _BOOLEANS:
+    shown = describe(tree.text)
+    if tree.quoted or tree.text not in shown:
+        return shown
+    if tree.text in _BOOLEANS:
         return tree.text
-    if not tree.quoted and _NUMBER.fullmatch(tree.text):
-        return f"the number {tree.text}"
-    return f"the text '{tree.text}'"
+    return f"the number {tree.text}" if _NUMBER.fullmatch(tree.text) else shown

@@ -65,7 +65,7 @@ async def validate_credentials(
         candidate.tag,
         otp=otp,
         config=config,
-        network=network or SystemNetwork(),
+        network=network or SystemNetwork(config.network.proxy),
         clock=clock or SystemClock(),
     )
 

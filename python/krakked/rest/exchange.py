@@ -7,13 +7,11 @@ are capped, and neither proxies nor .netrc of the environment are looked at.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import ssl
 import traceback
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Self, final
 from urllib.parse import urlsplit
@@ -22,6 +20,7 @@ import httpx
 import msgspec
 import trio
 
+from krakked.addresses import check_url
 from krakked.errors import (
     Action,
     ApiError,
@@ -64,22 +63,10 @@ def _checked_host(base_url: str) -> str:
     Raises:
         ConfigError: Anything else.
     """
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    local = host == "localhost"
-    with contextlib.suppress(ValueError):
-        local = local or ip_address(host).is_loopback
-    if not host or parts.query or parts.username or parts.scheme not in _schemes(local):
-        raise ConfigError(
-            "rest.base_url must be https://host, or http:// on this machine itself, without user "
-            "name and query.",
-            key="rest.base_url",
-        )
-    return host
-
-
-def _schemes(local: bool) -> tuple[str, ...]:
-    return ("https", "http") if local else ("https",)
+    expectation = check_url(base_url, secure="https", plain="http", path_allowed=False)
+    if expectation is not None:
+        raise ConfigError(f"rest.base_url: {expectation}.", key="rest.base_url")
+    return urlsplit(base_url).hostname or ""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +82,7 @@ class Exchange:
     """Sends requests to one server and reports what came of it.
 
     Args:
-        base_url: Scheme, host and port, perhaps a path in front.
+        base_url: Scheme, host and port.
         network: Gives the transport.
         timeout_s: Longest time for one exchange, from connecting to the last byte.
     """
@@ -231,6 +218,9 @@ class Exchange:
     def _translate(self, error: Exception, endpoint: str) -> Failed:
         """Say in our words what httpx met. Texts are used only where nothing was sent yet."""
         name = type(error).__name__
+        if isinstance(error, ConnectFailedError):  # a proxy's, made anew without its frames
+            told = ConnectFailedError(str(error), endpoint=endpoint, retryable=error.retryable)
+            return Failed(error=told, sent=False)
         if isinstance(
             error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError
         ):

@@ -63,7 +63,7 @@ async def test_a_running_candle_and_then_a_closed_one(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
     settings = SandboxSettings(pair_count=60, trade_rates={"XBTUSD": 0.05})
-    async with stage(settings=settings, pairs=["XBTUSD"], stale_s=1e9) as s:
+    async with stage(settings=settings, pairs=["XBTUSD"], stale_s=86_400.0) as s:
         seen = set()
         for _ in range(600):
             await trio.sleep(1)
@@ -175,7 +175,7 @@ async def test_stale_because_the_subscription_is_mute(
 async def test_a_machine_that_slept_trusts_nothing_from_before(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
-    async with stage(stale_s=1e9) as s:
+    async with stage(stale_s=86_400.0) as s:
         s.exchange.clock.suspend(30.0)
         with pytest.raises(DataStaleError) as error:
             s.reads.get_latest_price("XBTUSD")
