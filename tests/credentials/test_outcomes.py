@@ -291,7 +291,7 @@ async def test_warnings_of_kraken_do_not_fail_a_validation(known, config, autoju
     assert (await judge(known, config, handler)).outcome is Outcome.VALID
 
 
-async def test_a_rejected_key_is_asked_about_once_and_leaves_no_trace(
+async def test_a_rejected_key_is_asked_about_once_and_leaves_no_vault(
     known, config, vault, autojump_clock
 ) -> None:
     network = FakeNetwork(kraken_says("EAPI:Invalid key"))
@@ -299,7 +299,29 @@ async def test_a_rejected_key_is_asked_about_once_and_leaves_no_trace(
         known.candidate(), config=config, network=network, clock=VirtualClock()
     )
     assert network.calls == ["Balance"]
-    assert not vault.path.parent.exists()
+    assert {path.name for path in vault.path.parent.iterdir()} == {"state"}
+
+
+@pytest.mark.parametrize(
+    ("code", "sent"),
+    [
+        ("EAPI:Invalid key", 3),
+        ("EAPI:Invalid signature", 3),
+        ("EGeneral:Temporary lockout", 1),
+        ("EAPI:Invalid nonce", 6),
+    ],
+)
+async def test_a_key_that_kraken_refuses_is_not_validated_in_a_loop(
+    known, config, autojump_clock, code, sent
+) -> None:
+    """Fourteen set-ups in a row, each a program of its own: that is what makes a lockout."""
+    network = FakeNetwork(kraken_says(code))
+    for _ in range(14):
+        validation = await validate_credentials(
+            known.candidate(), config=config, network=network, clock=VirtualClock()
+        )
+        assert validation.outcome is not Outcome.VALID
+    assert network.calls == ["Balance"] * sent
 
 
 @pytest.mark.parametrize("after", range(12))

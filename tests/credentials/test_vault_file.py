@@ -84,6 +84,53 @@ def plant(vault: VaultFile, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(os, "geteuid", lambda: vault.path.stat().st_uid + 1)
 
 
+@pytest.mark.parametrize("links", [0, 1, 2])
+@pytest.mark.parametrize("owner", ["we", "root"])
+@pytest.mark.parametrize("mode", [0o444, 0o440, 0o400])
+def test_a_secret_mounted_for_us_is_read(file: VaultFile, monkeypatch, links, owner, mode) -> None:
+    """As Docker and Kubernetes mount them: nobody here may write, and it may be behind links."""
+    at = file.path
+    for number in range(links):
+        behind = at.with_name(f"..data{number}")
+        at.replace(behind)
+        at.symlink_to(behind.name)
+        at = behind
+    at.chmod(mode)
+    if owner == "root":
+        if os.geteuid() != 0:
+            pytest.skip("only root can make a file of root's")
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert file.read() == OLD
+    assert file.facts().size_bytes == len(OLD)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o464, 0o446, 0o600])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_somebody_may_write_is_not_mounted_for_us(file: VaultFile, mode, linked) -> None:
+    if linked:
+        behind = file.path.with_name("..data")
+        file.path.replace(behind)
+        file.path.symlink_to(behind.name)
+        behind.chmod(mode)
+    else:
+        file.path.chmod(mode)
+    if mode == 0o600 and not linked:
+        assert file.read() == OLD
+        return
+    with pytest.raises(VaultUnsafeError):
+        file.read()
+
+
+def test_a_root_owned_file_that_only_root_may_write_is_read(file: VaultFile, monkeypatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file of root's")
+    file.path.chmod(0o644)
+    with pytest.raises(VaultUnsafeError):
+        file.read()  # we may write it, and others may read it
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert file.read() == OLD
+
+
 PLANTED = [
     "symlink",
     "dangling symlink",

@@ -30,7 +30,7 @@ async def test_a_good_key_is_validated_sealed_and_signs_after_the_next_start(
         )
         assert validation.outcome is Outcome.VALID
         assert "query-funds" in (validation.permissions or ())
-        assert not vault.path.parent.exists(), "validating writes nothing"
+        assert not vault.exists(), "validating saves nothing"
         save_credentials(candidate, "pass word", validation=validation, config=config, derive=cheap)
         credentials = load_credentials(config, password="pass word", environ={}, derive=cheap)
         async with RestClient(

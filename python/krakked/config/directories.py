@@ -19,7 +19,7 @@ CONFIG_FILE_NAME = "config.yaml"
 """The one configuration file, inside the directory."""
 
 STATE_DIR_NAME = "state"
-"""Subdirectory for what processes share: nonces and limit counters."""
+"""Subdirectory for what processes share, where no `state_dir` is named."""
 
 _ROOT_KEY = "market_data.ohlc_store.root_dir"
 
@@ -43,11 +43,6 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
     return platformdirs.user_config_path("kraken_bot", appauthor=False, roaming=True)
 
 
-def state_dir(directory: Path) -> Path:
-    """Give the directory for shared state inside a configuration directory."""
-    return directory / STATE_DIR_NAME
-
-
 def exchange_of(config: KrakkedConfig) -> str:
     """Name the exchange that settings are for."""
     urls = config.rest.base_url, config.market_data.ws.url
@@ -56,16 +51,21 @@ def exchange_of(config: KrakkedConfig) -> str:
 
 def state_of(config: KrakkedConfig) -> Path | None:
     """Give the directory for shared state that settings lead to; None when they name none."""
-    return _state_below(config.config_dir, exchange_of(config)) if config.config_dir else None
+    return _state_below(_shared_state(config), exchange_of(config))
 
 
-def _state_below(directory: str, exchange: str) -> Path:
+def _shared_state(config: KrakkedConfig) -> Path | None:
+    if config.state_dir:
+        return expand(config.state_dir, key="state_dir")
+    return Path(config.config_dir) / STATE_DIR_NAME if config.config_dir else None
+
+
+def _state_below(shared: Path | None, exchange: str) -> Path | None:
     """Keep Kraken's state in the directory itself, any other exchange's in one of its own below it.
 
     Neither limits nor a copy of the universe may pass for those of another exchange.
     """
-    shared = state_dir(Path(directory))
-    return shared if exchange == KRAKEN else shared / exchange
+    return shared if shared is None or exchange == KRAKEN else shared / exchange
 
 
 def store_root(config: KrakkedConfig) -> Path:
@@ -113,10 +113,11 @@ def files_of(config: KrakkedConfig, reached: str = "") -> Files:
     if reached in {"", meant}:
         return Files(exchange=meant, state_dir=state_of(config), store_root=store_root(config))
     root = config.market_data.ohlc_store.root_dir
-    named_state = config.config_dir and Path(config.config_dir) != config_dir()
+    shared = _shared_state(config)
+    named_state = shared is not None and shared != config_dir() / STATE_DIR_NAME
     return Files(
         exchange=reached,
-        state_dir=_state_below(config.config_dir, reached) if named_state else None,
+        state_dir=_state_below(shared, reached) if named_state else None,
         store_root=expand(root, key=_ROOT_KEY) if _names_a_root(config) else None,
     )
 

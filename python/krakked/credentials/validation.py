@@ -8,7 +8,6 @@ limit, a lockout or an outage says nothing about the key and is never called an 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Final
 
 from krakked.config.directories import state_of
@@ -40,7 +39,8 @@ async def validate_credentials(
 ) -> Validation:
     """Ask Kraken whether a key and secret work: one `Balance`, then `GetApiKeyInfo`.
 
-    Nothing is written for a key that this machine has not used before. Cancelling is safe.
+    The call goes through the same shared record as all others of the key: a lockout, and the rest
+    that a key takes which Kraken keeps rejecting, hold here as well. Cancelling is safe.
 
     Args:
         candidate: Key and secret.
@@ -95,7 +95,7 @@ async def ask_kraken(
             network=network,
             clock=clock,
             credentials=credentials,
-            state_dir=_known_state(config, credentials.fingerprint),
+            state_dir=state_of(config),  # a key's lockout and brakes hold for validations, too
         ) as client:
             await client.balance(otp=otp)  # decodes: an answer without balances is no success
             info, problem = await _key_info(client, otp)
@@ -153,14 +153,3 @@ def key_warnings(info: ApiKeyInfo, now_s: int) -> tuple[str, ...]:
         days = max(0, (info.valid_until_s - now_s) // 86_400)
         found.append(f"This key expires in {days} days.")
     return tuple(found)
-
-
-def _known_state(config: KrakkedConfig, fingerprint: str) -> Path | None:
-    """Give the shared state's directory when this key was used here before, else None.
-
-    A key already in use must share its nonces; a new one, perhaps wrong, must leave no trace.
-    """
-    directory = state_of(config)
-    if directory is None:
-        return None
-    return directory if any(directory.glob(f"*{fingerprint}*")) else None

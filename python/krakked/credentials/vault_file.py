@@ -35,12 +35,28 @@ LOCK_WAIT_S: Final = 5.0
 """Longest wait for another process that is writing; a write takes milliseconds."""
 
 _POSIX: Final = sys.platform != "win32"
-_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)  # a planted FIFO must not hang the open
 _REPARSE_POINT: Final = 0x400  # Windows: FILE_ATTRIBUTE_REPARSE_POINT, its kind of link
 _TEMP_PREFIX: Final = f".{VAULT_NAME}."
 _TEMP_SUFFIX: Final = ".tmp"
+
+
+def _is_mounted(found: os.stat_result, descriptor: int) -> bool:
+    """Whether a file is a secret mounted for us to read: ours or root's, and nobody's to write.
+
+    So containers get their secrets: root-owned, 0444 or on a read-only file system, often by links.
+    Others may be able to read such a file; the seal, not its mode, keeps them out.
+    """
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in {0, os.geteuid()}:
+        return False
+    if found.st_mode & 0o022:
+        return False
+    owners = os.geteuid() in {0, found.st_uid}
+    read_only = os.fstatvfs(descriptor).f_flag & getattr(os, "ST_RDONLY", 1)
+    return bool(not owners or not found.st_mode & 0o200 or read_only)
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,15 +213,11 @@ class VaultFile:
         try:
             if not _POSIX:
                 self._refuse_reparse_point()
-            descriptor = os.open(self.path, os.O_RDONLY | _NOFOLLOW | _BINARY | _NONBLOCK)
+            descriptor = self._open()
         except OSError as error:
-            if self.path.is_symlink():
-                raise self._unsafe(
-                    "is a link", f"Replace it by the file itself: {self.path}"
-                ) from None
             self._fail(error, "opened")
         try:
-            self._judge(os.fstat(descriptor))
+            self._judge(os.fstat(descriptor), descriptor)
             yield descriptor
         except OSError as error:
             self._fail(error, "read")
@@ -213,9 +225,26 @@ class VaultFile:
             with contextlib.suppress(OSError):  # nothing was written through it
                 os.close(descriptor)
 
-    def _judge(self, found: os.stat_result) -> None:
+    def _open(self) -> int:
+        flags = os.O_RDONLY | _BINARY | _NONBLOCK | _CLOEXEC
+        try:
+            return os.open(self.path, flags | _NOFOLLOW)
+        except OSError:
+            if not self.path.is_symlink():
+                raise
+        # Kubernetes mounts a secret as a link: followed only to what nobody here could have put.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, flags)
+            if _POSIX and _is_mounted(os.fstat(descriptor), descriptor):
+                return descriptor
+            os.close(descriptor)
+        raise self._unsafe("is a link", f"Replace it by the file itself: {self.path}")
+
+    def _judge(self, found: os.stat_result, descriptor: int) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise self._unsafe("is not a regular file", f"Remove {self.path}")
+        if _POSIX and _is_mounted(found, descriptor):
+            return
         if found.st_nlink != 1:
             raise self._unsafe(
                 "has a second name elsewhere (hard link)",
