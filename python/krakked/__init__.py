@@ -25,6 +25,9 @@ from krakked.credentials.outcomes import Validation as Validation
 from krakked.credentials.saving import SavedVault as SavedVault
 from krakked.credentials.saving import save_credentials as save_credentials
 from krakked.credentials.sources import load_credentials as load_credentials
+from krakked.credentials.stored import VaultInfo as VaultInfo
+from krakked.credentials.stored import validate_stored_credentials as validate_stored_credentials
+from krakked.credentials.stored import vault_info as vault_info
 from krakked.credentials.validation import validate_credentials as validate_credentials
 from krakked.errors import Action as Action
 from krakked.errors import ApiError as ApiError

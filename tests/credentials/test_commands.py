@@ -123,19 +123,38 @@ def test_vault_status_refuses_an_unsafe_file(sealed, capfd) -> None:
 
 
 def test_vault_passwd_changes_the_password_and_the_profile(sealed, capfd) -> None:
-    arguments = ["--password-fd", password_fd(PASSWORD), "--new-password-fd", password_fd("next")]
+    arguments = [
+        "--password-fd",
+        password_fd(PASSWORD),
+        "--new-password-fd",
+        password_fd("the next one"),
+    ]
     assert main(["vault", "passwd", "--profile", "small", *arguments]) == 0
     assert "sealed with the new password" in capfd.readouterr().out
-    assert main(["vault", "status", "--open", "--password-fd", password_fd("next")]) == 0
+    assert main(["vault", "status", "--open", "--password-fd", password_fd("the next one")]) == 0
     assert "64 MiB" in capfd.readouterr().out
     assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 1
 
 
 def test_vault_passwd_with_a_wrong_password_changes_nothing(sealed, capfd) -> None:
     before = sealed.path.read_bytes()
-    arguments = ["--password-fd", password_fd("wrong"), "--new-password-fd", password_fd("next")]
+    arguments = [
+        "--password-fd",
+        password_fd("wrong"),
+        "--new-password-fd",
+        password_fd("the next one"),
+    ]
     assert main(["vault", "passwd", *arguments]) == 1
     assert "Wrong password or corrupted secrets file" in capfd.readouterr().err
+    assert sealed.path.read_bytes() == before
+
+
+def test_vault_passwd_takes_no_short_password(sealed, capfd) -> None:
+    before = sealed.path.read_bytes()
+    for short in ("x", "123456789"):
+        new = ["--new-password-fd", password_fd(short)]
+        assert main(["vault", "passwd", "--password-fd", password_fd(PASSWORD), *new]) != 0
+        assert "at least 10 characters" in capfd.readouterr().err
     assert sealed.path.read_bytes() == before
 
 

@@ -205,6 +205,8 @@ def test_changing_the_master_password_keeps_the_credentials(known, stored, cheap
     before = vault.read()
     with pytest.raises(CredentialsFormatError, match="empty"):
         change_password(known.password, "", config=stored, derive=cheap)
+    with pytest.raises(CredentialsFormatError, match="at least 10 characters"):
+        change_password(known.password, "too short", config=stored, derive=cheap)
     assert vault.read() == before
     change_password(known.password, "the next one", config=stored, derive=cheap)
     with pytest.raises(WrongPasswordError, match=SENTENCE):

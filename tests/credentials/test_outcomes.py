@@ -38,6 +38,13 @@ AUTH = [
     "EAuth:Something nobody has seen yet",
     "EAPI:Feature disabled",
     "ESession:Invalid session",
+    # known categories, texts that are on no list, any spelling
+    "EAPI:Key not yet active",
+    "eapi:key expired",
+    "EAccount:Something new",
+    "EUser:Needs verification",
+    "EUSER:NEEDS VERIFICATION",
+    "EGeneral: permission denied",
 ]
 """Kraken's texts that speak about key or account. Source: Kraken API guide "Error messages"."""
 
@@ -56,6 +63,10 @@ NOT_AUTH = [
     "EOrder:Rate limit exceeded",
     "EOrder:Domain rate limit exceeded",
     "EService:Unavailable",
+    "EService:Something new",
+    "EDatabase:Something new",
+    "EGeneral:Something new",
+    "EAPIs:Something new",
     "EService:Busy",
     "EService:Timeout",
     "EService:Market in cancel_only mode",

@@ -16,9 +16,11 @@ import pytest
 from krakked.credentials.candidate import Candidate
 from krakked.credentials.passwords import (
     MAX_PASSWORD_BYTES,
+    PASSWORD_FILE_VARIABLE,
     MasterPassword,
     as_source,
     default_password,
+    fit_to_seal,
     password_from_fd,
     password_from_file,
     password_from_keyring,
@@ -59,6 +61,8 @@ def test_password_file_first_line(tmp_path, caplog) -> None:
         (b"one\n", "one"),
         (b"one\r\ntwo", "one"),
         (b" spaces count \n", " spaces count "),
+        (b"\xef\xbb\xbfone\r\n", "one"),  # an editor's mark in front, unseen
+        (b"one\xef\xbb\xbf", "one\ufeff"),
         ("pässwörd\n".encode(), "pässwörd"),
     ]:
         file.write_bytes(content)
@@ -75,7 +79,9 @@ def test_password_file_first_line(tmp_path, caplog) -> None:
     assert text_of(password_from_file(link)) == "pässwörd"
 
 
-@pytest.mark.parametrize("content", [b"", b"\nsecond", b"\xff\xfe", b"x" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"\nsecond", b"\xef\xbb\xbf\nsecond", b"\xff\xfe", b"\xc3", b"x" * 5000]
+)
 def test_password_file_without_a_password(tmp_path, content) -> None:
     file = tmp_path / "password"
     file.write_bytes(content)
@@ -84,12 +90,63 @@ def test_password_file_without_a_password(tmp_path, content) -> None:
         password_from_file(file)
 
 
+@pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
+def test_a_password_file_in_utf_16_is_named_so(tmp_path, mark) -> None:
+    file = tmp_path / "password"
+    file.write_bytes("\ufeffcorrect horse\n".encode(mark))
+    file.chmod(0o600)
+    with pytest.raises(CredentialsFormatError, match="save it as UTF-8"):
+        password_from_file(file)
+
+
+def test_a_password_file_in_the_home_directory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "password").write_bytes(b"at home")
+    (tmp_path / "password").chmod(0o600)
+    assert text_of(password_from_file("~/password")) == "at home"
+    given = default_password({PASSWORD_FILE_VARIABLE: "~/password"})
+    assert text_of(given) == "at home"
+    for nowhere in ("~nobody-of-this-name/password", "~/pass\0word"):
+        with pytest.raises(NoPasswordError, match="cannot be opened"):
+            password_from_file(nowhere)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o500, 0o640, 0o604, 0o644, 0o444])
+def test_who_may_read_a_password_file_is_only_warned_about(tmp_path, caplog, mode) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"x")
+    file.chmod(mode)
+    password_from_file(file)
+    assert ("may be read by others" in caplog.text) is bool(mode & 0o044)
+
+
+def test_how_long_a_password_is() -> None:
+    for text, characters in (
+        ("abc", 3),
+        ("päss", 4),
+        ("ﬁ", 2),
+        ("e\u0301", 1),
+        ("🐎x", 2),
+    ):
+        assert MasterPassword(text).characters == characters
+    for text in ("x", "123456789", "ä" * 9, "🐎" * 9):
+        with pytest.raises(CredentialsFormatError, match="at least 10 characters"):
+            fit_to_seal(MasterPassword(text))
+    for text in ("1234567890", "ä" * 10, "🐎" * 10):
+        assert fit_to_seal(MasterPassword(text)).characters == 10
+    assert MAX_PASSWORD_BYTES == 4096
+    assert MasterPassword("x" * 4096).size == 4096
+    with pytest.raises(CredentialsFormatError, match="longer than 4096"):
+        MasterPassword("x" * 4097)
+
+
 def test_password_file_that_others_may_change_or_that_is_not_there(tmp_path) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"x")
-    file.chmod(0o622)
-    with pytest.raises(NoPasswordError, match="chmod 600"):
-        password_from_file(file)
+    for mode in (0o620, 0o602, 0o622, 0o660, 0o606, 0o720):
+        file.chmod(mode)
+        with pytest.raises(NoPasswordError, match="chmod 600"):
+            password_from_file(file)
     with pytest.raises(NoPasswordError, match="No such file"):
         password_from_file(tmp_path / "nowhere")
     with pytest.raises(NoPasswordError, match="cannot be read"):

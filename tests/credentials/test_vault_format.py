@@ -223,7 +223,7 @@ def test_the_writer_never_copies_parameters_out_of_the_file_it_read(
     vault.write(sealed(known, cheap, cost=SMALL_COST))
     change_password(known.password, "another one", config=config, derive=cheap)
     assert parse_header(vault.read()).cost == DEFAULT_COST
-    change_password("another one", "a third", config=config, profile="small", derive=cheap)
+    change_password("another one", "a third one", config=config, profile="small", derive=cheap)
     assert parse_header(vault.read()).cost == SMALL_COST
 
 

@@ -31,8 +31,10 @@ async def test_a_good_key_is_validated_sealed_and_signs_after_the_next_start(
         assert validation.outcome is Outcome.VALID
         assert "query-funds" in (validation.permissions or ())
         assert not vault.exists(), "validating saves nothing"
-        save_credentials(candidate, "pass word", validation=validation, config=config, derive=cheap)
-        credentials = load_credentials(config, password="pass word", environ={}, derive=cheap)
+        save_credentials(
+            candidate, "some pass word", validation=validation, config=config, derive=cheap
+        )
+        credentials = load_credentials(config, password="some pass word", environ={}, derive=cheap)
         async with RestClient(
             config.rest, network=exchange.network, clock=exchange.clock, credentials=credentials
         ) as client:
@@ -55,7 +57,7 @@ async def test_bad_credentials_are_an_auth_problem_and_not_saved(
         )
         assert validation.outcome is Outcome.AUTH_PROBLEM
         with pytest.raises(CredentialsRejectedError):
-            save_credentials(candidate, "pass word", validation=validation, config=config)
+            save_credentials(candidate, "some pass word", validation=validation, config=config)
         assert not vault.exists()
 
 

@@ -10,10 +10,12 @@ import binascii
 import hashlib
 import hmac
 import os
+from collections.abc import Callable
 from typing import Final, NoReturn, final
 
 from krakked.credentials.veil import Veil, veiled_text, wipe
 from krakked.errors import CredentialsFormatError
+from krakked.rest.signing import looks_like_key, looks_like_secret
 
 MIN_KEY_CHARACTERS: Final = 16
 MAX_KEY_CHARACTERS: Final = 200
@@ -24,6 +26,7 @@ MAX_SECRET_BYTES: Final = 256
 """Kraken's secrets decode to 64 bytes. Source: kraken.com, API sign-in guide, "Spot REST"."""
 
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+_QUOTES = tuple(quote.encode() for quote in "\"'`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb")
 _PROCESS_SALT = os.urandom(32)  # makes a candidate's tag worthless outside this process
 
 
@@ -31,8 +34,9 @@ _PROCESS_SALT = os.urandom(32)  # makes a candidate's tag worthless outside this
 class Candidate:
     """A key and secret that may still turn out to be wrong.
 
-    Outer white space is trimmed. Wrong characters, lengths or base64 are refused at once, before
-    any call, without echoing any of it. No repr, comparison, copy or pickle gives anything away.
+    Outer white space is trimmed. Wrong characters, lengths or base64, quotes, and key and secret in
+    each other's place are refused at once, before any call, without echoing any of it. No repr,
+    comparison, copy or pickle gives anything away.
 
     Raises:
         CredentialsFormatError: The key or the secret has the wrong shape; see its `field`.
@@ -88,6 +92,14 @@ class Candidate:
 
 
 def _key_error(key: Veil) -> CredentialsFormatError | None:
+    if _has(key, _is_quoted):
+        return _format_error("key", "it stands in quotes", "Remove the quotes.")
+    if _has(key, looks_like_secret):
+        return _format_error(
+            "key",
+            "it has the shape of an API secret: the two look swapped",
+            "The key is the shorter one.",
+        )
     if not MIN_KEY_CHARACTERS <= len(key) <= MAX_KEY_CHARACTERS:
         return _format_error("key", f"it has {len(key)} characters, which cannot be right")
     problem = _alphabet_problem(key)
@@ -95,6 +107,13 @@ def _key_error(key: Veil) -> CredentialsFormatError | None:
 
 
 def _secret_error(secret: Veil) -> CredentialsFormatError | None:
+    if _has(secret, _is_quoted):
+        return _format_error("secret", "it stands in quotes", "Remove the quotes.")
+    if _has(secret, looks_like_key):
+        advice = "The secret ('private key') is the longer one."
+        return _format_error(
+            "secret", "it has the shape of an API key: the two look swapped", advice
+        )
     problem = _alphabet_problem(secret)
     if problem:
         return _format_error("secret", problem)
@@ -124,10 +143,22 @@ def _alphabet_problem(veil: Veil) -> str | None:
     return f"character {place} is none of A-Z a-z 0-9 + / ="
 
 
-def _format_error(field: str, problem: str) -> CredentialsFormatError:
-    return CredentialsFormatError(
-        f"The API {field} is malformed: {problem}. Copy it again from Kraken.", field=field
-    )
+def _has(veil: Veil, shape: Callable[[bytearray], bool]) -> bool:
+    """Tell whether what is veiled has a shape."""
+    text = veil.reveal()
+    found = shape(text)
+    wipe(text)
+    return found
+
+
+def _is_quoted(text: bytearray) -> bool:
+    return text.startswith(_QUOTES) or text.endswith(_QUOTES)
+
+
+def _format_error(
+    field: str, problem: str, advice: str = "Copy it again from Kraken."
+) -> CredentialsFormatError:
+    return CredentialsFormatError(f"The API {field} is malformed: {problem}. {advice}", field=field)
 
 
 def _tag(key: Veil, secret: Veil) -> str:

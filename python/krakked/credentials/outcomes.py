@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
-from krakked.errors import AuthError, KrakkedError, NetworkError
+from krakked.errors import ApiError, AuthError, KrakkedError, NetworkError
+
+_ABOUT_THE_KEY: Final = ("eapi:", "eauth:", "eaccount:", "euser:")
 
 
 class Outcome(StrEnum):
@@ -47,8 +50,14 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def classify_failure(error: KrakkedError) -> Outcome:
-    """Tell whose fault a failed `Balance` was. Pure; everything but an AuthError spares the key."""
+    """Tell whose fault a failed `Balance` was. Pure.
+
+    Texts that nobody knows count by their category: `Balance` without parameters gives Kraken's API
+    nothing to object to but key, signature and account.
+    """
     if isinstance(error, AuthError):
+        return Outcome.AUTH_PROBLEM
+    if type(error) is ApiError and error.code.lower().startswith(_ABOUT_THE_KEY):
         return Outcome.AUTH_PROBLEM
     if isinstance(error, NetworkError):
         return Outcome.NETWORK_PROBLEM

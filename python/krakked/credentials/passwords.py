@@ -7,6 +7,7 @@ caller hands in; it is veiled here at once and no frame of krakked keeps it.
 
 from __future__ import annotations
 
+import codecs
 import getpass
 import importlib
 import logging
@@ -23,6 +24,9 @@ from krakked.errors import CredentialsFormatError, NoPasswordError
 
 PASSWORD_FILE_VARIABLE: Final = "KRAKKED_MASTER_PASSWORD_FILE"  # noqa: S105 - names a file
 """Environment variable naming a file whose first line is the master password."""
+
+MIN_PASSWORD_CHARACTERS: Final = 10
+"""Shortest master password that a vault is sealed with; a guess costs 0.6 s and 256 MiB."""
 
 MAX_PASSWORD_BYTES: Final = 4096
 """Longest password accepted, in UTF-8."""
@@ -57,6 +61,14 @@ class MasterPassword:
     def size(self) -> int:
         """Length in bytes."""
         return len(self._veil)
+
+    @property
+    def characters(self) -> int:
+        """Length in characters, as normalised."""
+        text = self.reveal()
+        count = sum((byte & 0xC0) != 0x80 for byte in text)  # UTF-8: every byte that begins one
+        wipe(text)
+        return count
 
     def matches(self, other: MasterPassword) -> bool:
         """Tell whether two entries are the same."""
@@ -133,6 +145,21 @@ def _or_raise(password: MasterPassword | CredentialsFormatError) -> MasterPasswo
     return password
 
 
+def fit_to_seal(password: MasterPassword) -> MasterPassword:
+    """Give the password back when a vault may be sealed with it; opening takes any.
+
+    Raises:
+        CredentialsFormatError: It is too short.
+    """
+    if password.characters >= MIN_PASSWORD_CHARACTERS:
+        return password
+    raise CredentialsFormatError(
+        f"The master password is too short: use at least {MIN_PASSWORD_CHARACTERS} characters; a "
+        "few random words are good.",
+        field="password",
+    )
+
+
 def prompt_password(prompt: str = "Master password: ") -> MasterPassword:
     """Ask on the terminal without echo.
 
@@ -163,19 +190,19 @@ def hidden_line(prompt: str) -> str:
 def password_from_file(path: str | Path) -> MasterPassword:
     """Read a password from the first line of a file, such as a container's or systemd's secret.
 
-    Links and pipes are fine (that is how secrets are mounted); a file that others may change is
-    refused, one that others may read only draws a warning.
+    ``~`` is the home directory. Links and pipes are fine (that is how secrets are mounted); a file
+    that others may change is refused, one that others may read only draws a warning.
 
     Raises:
         NoPasswordError: The file cannot be read, or others may write it.
         CredentialsFormatError: Its first line is empty, too long or not UTF-8.
     """
     try:
+        path = Path(path).expanduser()
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-    except OSError as error:
-        raise NoPasswordError(
-            f"The password file {path} cannot be opened: {error.strerror}."
-        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else str(error)
+        raise NoPasswordError(f"The password file {path} cannot be opened: {problem}.") from error
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode) and os.name == "posix":
@@ -216,13 +243,19 @@ def password_from_fd(descriptor: int) -> MasterPassword:
 
 
 def _decoded(buffer: bytearray) -> MasterPassword | CredentialsFormatError:
+    if buffer.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return CredentialsFormatError(
+            "The file of the master password is UTF-16; save it as UTF-8.", field="password"
+        )
     line = buffer.partition(b"\n")[0].removesuffix(b"\r")
+    text = line.removeprefix(codecs.BOM_UTF8)  # editors on Windows write one, unseen
     try:
-        return _wrapped(line.decode())
+        return _wrapped(text.decode())
     except UnicodeDecodeError:
         return CredentialsFormatError("The master password is not UTF-8 text.", field="password")
     finally:
         wipe(line)
+        wipe(text)
 
 
 def password_from_keyring() -> MasterPassword:

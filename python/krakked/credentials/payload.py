@@ -38,8 +38,28 @@ def encode_payload(candidate: Candidate, *, validated_at_s: int | None) -> bytea
         candidate: Key and secret; both are base64 text, so JSON needs no escapes.
         validated_at_s: Unix seconds of the validation that succeeded, or None when none did.
     """
+    return _packed(candidate.reveal_key(), candidate.reveal_secret(), validated_at_s)
+
+
+def restamped(content: bytearray, *, validated_at_s: int) -> bytearray:
+    """Write a vault's JSON anew with another time of validation; `content` stays as it is.
+
+    Args:
+        content: The decrypted buffer.
+        validated_at_s: Unix seconds of the validation that succeeded.
+
+    Raises:
+        VaultDamagedError: Not the JSON expected here.
+    """
+    payload = _parse(content)
+    if payload is None:
+        raise VaultDamagedError(SENTENCE)
+    return _packed(_text(payload.api_key), _text(payload.api_secret), validated_at_s)
+
+
+def _packed(key: bytearray, secret: bytearray, validated_at_s: int | None) -> bytearray:
+    """Put the JSON together, padded; wipes key and secret."""
     stamp = b"null" if validated_at_s is None else str(int(validated_at_s)).encode()
-    key, secret = candidate.reveal_key(), candidate.reveal_secret()
     pieces = (
         b'{"schema":%d,"api_key":"' % SCHEMA,
         key,

@@ -16,7 +16,7 @@ import msgspec
 from krakked.config.settings import KrakkedConfig
 from krakked.credentials.candidate import Candidate
 from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.passwords import MasterPassword, PasswordSource, as_source
+from krakked.credentials.passwords import MasterPassword, PasswordSource, as_source, fit_to_seal
 from krakked.credentials.payload import encode_payload, read_validated_at
 from krakked.credentials.sources import credentials_dir
 from krakked.credentials.vault import (
@@ -79,6 +79,7 @@ def save_credentials(
     Raises:
         CredentialsRejectedError: Validation found an authentication problem; nothing was written.
         CredentialsUnvalidatedError: No validation succeeded; nothing was written.
+        CredentialsFormatError: The master password is none, or shorter than 10 characters.
         CredentialsError: The validation is of another candidate, or the profile is unknown.
         VaultError: The vault cannot be written; the old one is untouched.
     """
@@ -97,7 +98,7 @@ def save_credentials(
     vault = VaultFile(credentials_dir(config))
     content = encode_payload(candidate, validated_at_s=validated_at_s)
     try:
-        data = _sealed(content, ask(), cost, derive)
+        data = sealed(content, fit_to_seal(ask()), cost, derive)
     finally:
         wipe(content)
     kept = vault.write(data, keep_backup=validated_at_s is None)
@@ -160,6 +161,7 @@ def change_password(
 
     Raises:
         NoCredentialsError: There is no vault.
+        CredentialsFormatError: The new password is none, or shorter than 10 characters.
         VaultError: It cannot be opened or written; the old one is untouched.
     """
     ask_old, ask_new = as_source(old), as_source(new)
@@ -173,14 +175,15 @@ def change_password(
     content = unseal(data, ask_old(), derive=derive)
     try:
         validated = read_validated_at(content) is not None
-        renewed = _sealed(content, ask_new(), cost, derive)
+        renewed = sealed(content, fit_to_seal(ask_new()), cost, derive)
     finally:
         wipe(content)
     vault.write(renewed, expected=data)
     return SavedVault(path=str(vault.path), validated=validated, backup=None)
 
 
-def _sealed(content: bytearray, password: MasterPassword, cost: Cost, derive: Derivation) -> bytes:
+def sealed(content: bytearray, password: MasterPassword, cost: Cost, derive: Derivation) -> bytes:
+    """Seal a payload with fresh salt and nonce; the caller wipes it."""
     return seal(
         content,
         password,

@@ -12,13 +12,10 @@ from typing import Final, Protocol
 
 from krakked.credentials.candidate import Candidate
 from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.passwords import MasterPassword
+from krakked.credentials.passwords import MasterPassword, fit_to_seal
 from krakked.credentials.saving import SavedVault
 from krakked.errors import CredentialsFormatError
 from krakked.rest.otp import OneTimePassword, Otp
-
-MIN_PASSWORD_BYTES: Final = 10
-"""Shortest master password the set-up takes; guessing costs 0.6 s and 256 MiB a try."""
 
 MAX_TRIES: Final = 5
 """How often a malformed entry is asked for again before the set-up gives up."""
@@ -197,13 +194,7 @@ def _new_password(prompts: Prompts) -> MasterPassword:
     tries = 0
     while True:
         try:
-            password = prompts.ask_new_password()
-            if password.size >= MIN_PASSWORD_BYTES:
-                return password
-            problem = CredentialsFormatError(
-                f"Use at least {MIN_PASSWORD_BYTES} characters; a few random words are good.",
-                field="password",
-            )
+            return fit_to_seal(prompts.ask_new_password())
         except CredentialsFormatError as error:
             problem = error
         tries += 1

@@ -30,7 +30,7 @@ from krakked.errors import (
     VaultDamagedError,
     VaultOpenError,
 )
-from krakked.rest.signing import Credentials
+from krakked.rest.signing import Credentials, looks_like_secret
 
 KEY_VARIABLE: Final = "KRAKEN_API_KEY"
 SECRET_VARIABLE: Final = "KRAKEN_API_SECRET"  # noqa: S105 - the variable's name
@@ -159,16 +159,27 @@ def open_vault(
     try:
         parse_header(data)
         content = unseal(data, ask(), derive=derive)
-        credentials, validated_at_s = decode_payload(content, _into_credentials)
+        credentials, validated_at_s = decode_payload(content, into_credentials)
     except VaultOpenError as error:
         error.path = str(vault.path)
         raise
     return OpenedVault(credentials=credentials, validated_at_s=validated_at_s)
 
 
-def _into_credentials(key: str, secret: bytearray) -> Credentials:
+def into_credentials(key: str, secret: bytearray) -> Credentials:
+    """Give signing credentials for what an opened vault holds.
+
+    Raises:
+        CredentialsFormatError: Key and secret are in each other's place.
+        VaultDamagedError: They cannot be a key and a secret.
+    """
+    problem: VaultDamagedError | CredentialsFormatError
     try:
         return Credentials(key, Signer(secret), source="vault")
-    except (ValueError, CredentialsFormatError):  # sealed by something with laxer checks
-        damaged = VaultDamagedError(SENTENCE)
-    raise damaged
+    except CredentialsFormatError as error:  # sealed by something with laxer checks, as are those:
+        swapped = looks_like_secret(key.encode("ascii"))  # an older krakked took them
+        problem = error.with_traceback(None) if swapped else VaultDamagedError(SENTENCE)
+    except ValueError:
+        problem = VaultDamagedError(SENTENCE)
+    del key
+    raise problem

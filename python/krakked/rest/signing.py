@@ -13,6 +13,24 @@ from krakked.errors import CredentialsFormatError
 _TAG_PATH = "which-secret"
 _KEY_SHAPE = re.compile(r"[A-Za-z0-9+/=_-]{16,200}")
 
+KEY_CHARACTERS = 56
+"""Length of Kraken's API keys: 42 bytes in base64."""
+SECRET_CHARACTERS = 88
+"""Length of Kraken's API secrets: 64 bytes in base64, the last two characters are padding.
+
+Source of both: what Kraken shows; its pages name no length.
+"""
+
+
+def looks_like_secret(text: bytes | bytearray) -> bool:
+    """Whether a text has the shape of an API secret, with or without its padding."""
+    return len(text.rstrip(b"=")) == SECRET_CHARACTERS - 2
+
+
+def looks_like_key(text: bytes | bytearray) -> bool:
+    """Whether a text has the shape of an API key."""
+    return len(text) == KEY_CHARACTERS
+
 
 @final
 class Credentials:
@@ -28,7 +46,8 @@ class Credentials:
         source: Where they came from, in words for the user (``environment``, ``vault``).
 
     Raises:
-        CredentialsFormatError: The key has characters or a length that no Kraken key has.
+        CredentialsFormatError: The key has characters or a length that no Kraken key has, or the
+            shape of a secret: it would be sent with every call.
     """
 
     __slots__ = ("_masked", "_pad", "_signer", "fingerprint", "source", "tag")
@@ -41,6 +60,14 @@ class Credentials:
                 field="key",
             )
         raw = key.encode("ascii")
+        del key  # a traceback with locals now finds nothing plain in this frame
+        if looks_like_secret(raw):
+            del raw
+            raise CredentialsFormatError(
+                "What is given as API key has the shape of an API secret: the two look swapped. "
+                "Nothing was sent. Enter them anew with `krakked setup`.",
+                field="key",
+            )
         self._pad = secrets.token_bytes(len(raw))
         self._masked = xor(raw, self._pad)
         self._signer = signer
