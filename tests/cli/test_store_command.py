@@ -78,6 +78,32 @@ def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixtu
     assert "1 missing: 2026-11-01 00:00 to" in capsys.readouterr().out
 
 
+def test_check_lists_what_is_none_of_its_files(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0)])
+    stray = next(store.root.rglob("*.parquet")).with_name("._2026-11.parquet")
+    stray.write_bytes(b"Mac OS X")
+    assert krakked_store("check") == 0
+    assert f"Not a file of this store: {stray}\n" in capsys.readouterr().out
+    stray.unlink()
+    assert krakked_store("check") == 0
+    assert "Not a file" not in capsys.readouterr().out
+
+
+def test_repair_says_what_it_gave_up_with_damaged_coverage(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0)], covered=(START, START + 60))
+    path = store.root / ".krakked" / "coverage" / "1m~XBTUSD.json"
+    path.write_bytes(b"torn")
+    assert krakked_store("repair", "--offline") == 0
+    out = capsys.readouterr().out
+    assert f"{path} was damaged" in out
+    assert "Given up: which stretches of XBTUSD 1m are complete." in out
+    assert "sound" not in out
+
+
 def test_repair_says_that_a_file_was_removed(
     store: OHLCStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,8 @@ def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, 
 
 
 def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    for path in store.strays():
+        console.print(f"Not a file of this store: {escape(path)}", highlight=False, soft_wrap=True)
     table = Table("pair", "timeframe", "first", "last", "no trade", "missing", box=None)
     for column in table.columns:
         column.no_wrap = True
@@ -190,9 +192,12 @@ def _repair_files(console: Console, store: OHLCStore) -> int:
             found = f"{part.kept} sound bars kept, the damaged file is {part.moved_to}"
         where = f"{part.pair} {part.timeframe} {_time(part.start_s)} to {_time(part.end_s)}"
         console.print(escape(f"{where}: {found}"), soft_wrap=True)
+    for gone in report.given_up:
+        text = f"{gone.path} was damaged and is now {gone.moved_to}. Given up: {gone.what}."
+        console.print(escape(text), highlight=False, soft_wrap=True)
     for finding in report.left:
         _print_finding(console, finding)
-    if not report.partitions and not report.left:
+    if not (report.partitions or report.given_up or report.left):
         console.print("Every file is sound.")
     return 1 if report.left else 0
 

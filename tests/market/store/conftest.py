@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,12 @@ import pytest
 from krakked.market.bars import OHLCBar
 
 START = 1_793_491_200  # 2026-11-01 00:00 UTC
+
+
+@pytest.fixture(autouse=True)
+def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Force nothing to the medium: no test here cuts the power (`make torture` does)."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 @pytest.fixture

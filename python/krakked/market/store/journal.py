@@ -7,6 +7,7 @@ instead of 592 rewritten partitions.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import threading
@@ -22,7 +23,7 @@ from krakked.market.store.durable import locked, typed_errors
 from krakked.market.store.fitness import why_unfit
 from krakked.market.store.journal_frames import Entry
 from krakked.market.store.layout import Series, StorePaths
-from krakked.market.store.listing import journals
+from krakked.market.store.listing import journals, listed
 
 _FRAME_ENTRIES: Final = 4096
 """A frame stays far below the largest one that is taken for sound."""
@@ -129,8 +130,8 @@ class Journal:
             self._drop()
             files = self._files()
             if files and files[-1] == self._path:
-                number = int(files[-2].suffix[1:]) + 1 if files[:-1] else 1
-                files[-1] = self._path.with_name(f"{self._path.name}.{number}")
+                newest = int(files[-2].suffix[1:]) if files[:-1] else 0
+                files[-1] = self._free_name_after(newest)
                 self._path.rename(files[-1])
                 sync_directory(self._path.parent)
             return files
@@ -174,6 +175,11 @@ class Journal:
 
     def _files(self) -> list[Path]:
         return journals(self._paths, self.timeframe)
+
+    def _free_name_after(self, number: int) -> Path:
+        taken = {entry.name for entry in listed(self._path.parent)}
+        names = (f"{self._path.name}.{n}" for n in itertools.count(number + 1))
+        return self._path.with_name(next(name for name in names if name not in taken))
 
     def _open_sound(self) -> int:
         """Give a descriptor of the active file whose end is the end of a sound frame."""
