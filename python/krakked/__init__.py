@@ -43,6 +43,7 @@ from krakked.errors import CredentialsUnvalidatedError as CredentialsUnvalidated
 from krakked.errors import DataStaleError as DataStaleError
 from krakked.errors import DisconnectedError as DisconnectedError
 from krakked.errors import ImportFormatError as ImportFormatError
+from krakked.errors import InvalidTimeError as InvalidTimeError
 from krakked.errors import KrakkedError as KrakkedError
 from krakked.errors import LockoutError as LockoutError
 from krakked.errors import LockTimeoutError as LockTimeoutError

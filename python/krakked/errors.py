@@ -250,6 +250,18 @@ class UnknownTimeframeError(MarketDataError):
         self.timeframe = timeframe
 
 
+class InvalidTimeError(MarketDataError):
+    """What was given is no point in time, or in another unit than seconds.
+
+    Attributes:
+        time: What was given, as text.
+    """
+
+    def __init__(self, message: str, *, time: str) -> None:
+        super().__init__(message)
+        self.time = time
+
+
 class StaleReason(StrEnum):
     """Why data is stale."""
 

@@ -1,8 +1,8 @@
 """Which pairs may be traded, and why the others may not: pure rules over one AssetPairs reply.
 
-No I/O and no clock here. The order of the rules is fixed: quote, spot class, status, base, margin,
-liquidity, then the configuration's `include_pairs`, and `exclude_pairs` last. Every pair that is
-left out keeps the first rule it failed and a sentence about it.
+No I/O and no clock here. The order of the rules is fixed: quote, spot class, status, fitness of
+the entry, base, margin, liquidity, then the configuration's `include_pairs`, and `exclude_pairs`
+last. Every pair that is left out keeps the first rule it failed and a sentence about it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
-from krakked.market.pairs import PairMetadata, PairTable
+from krakked.market.pairs import NEAR, PairMetadata, PairTable, asset_names, fold
 from krakked.market.universe_entries import (
-    V2_ASSET_NAMES,
+    NO_OBJECT,
     parse_pair,
     read_entries,
     text_of,
@@ -36,6 +36,7 @@ class Rule(StrEnum):
     QUOTE = "quote"
     SPOT_CLASS = "spot_class"
     STATUS = "status"
+    UNFIT = "unfit"
     BASE = "exclude_bases"
     MARGIN = "margin_eligible"
     NO_TICKER = "no_ticker"
@@ -112,7 +113,7 @@ def build_universe(
     entries = read_entries(asset_pairs, "AssetPairs")
     tickers = None if ticker is None else read_entries(ticker, "Ticker")
     warnings: list[str] = []
-    known: dict[str, tuple[PairMetadata, dict[str, Any]]] = {}
+    known: dict[str, tuple[PairMetadata, Mapping[str, Any]]] = {}
     for key, entry in entries.items():
         volume = None if tickers is None else volume_24h(ticker_of(tickers, key, entry))
         pair = parse_pair(key, entry, volume_24h=volume, instrument=instrument)
@@ -139,7 +140,7 @@ def build_universe(
         failed = _first_failed_rule(pair, entry, region, settings, bases)
         if canonical in includes and canonical not in excludes:
             warnings.extend(_odd_admission(pair, failed))
-            failed = None
+            failed = failed if pair.unfit == NO_OBJECT else None
         if canonical in excludes:
             failed = (Rule.EXCLUDED, "exclude_pairs names it.")
         if failed is None:
@@ -168,6 +169,8 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
     settings: UniverseSettings,
     bases: Collection[str],
 ) -> tuple[Rule, str] | None:
+    if pair.unfit == NO_OBJECT:
+        return Rule.UNFIT, _unfit(pair)
     quote = text_of(entry, "quote")
     wanted = region.default_quote
     if quote not in {wanted, f"Z{wanted}"}:
@@ -177,6 +180,8 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
         return Rule.SPOT_CLASS, unfit
     if pair.status != "online":
         return Rule.STATUS, f"its status is {pair.status or 'not given'}, not online."
+    if pair.unfit:
+        return Rule.UNFIT, _unfit(pair)
     if pair.base in bases:
         return Rule.BASE, f"exclude_bases names {pair.base}."
     if pair.margin_eligible and settings.margin_eligible is MarginEligible.EXCLUDE:
@@ -197,9 +202,10 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
 
 def _not_spot(pair: PairMetadata, entry: Mapping[str, Any]) -> str | None:
     for field in ("aclass_base", "aclass_quote"):
-        aclass = text_of(entry, field) or SPOT_CLASS
+        aclass = entry.get(field, SPOT_CLASS)  # old entries have none
         if aclass != SPOT_CLASS:
-            return f"its {field} is {aclass}, not a spot currency."
+            told = aclass if isinstance(aclass, str) else "nothing known"
+            return f"its {field} is {told}, not a spot currency."
     # Dark pools were listed until 2021 or so and may come back.
     if pair.raw_name.endswith(".d") or pair.canonical.endswith(".d"):
         return "it is a dark pool."
@@ -208,16 +214,23 @@ def _not_spot(pair: PairMetadata, entry: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _unfit(pair: PairMetadata) -> str:
+    return f"Kraken's entry of it cannot be used: {pair.unfit}."
+
+
 def _odd_admission(pair: PairMetadata, failed: tuple[Rule, str] | None) -> list[str]:
-    if failed is None or failed[0] not in {Rule.QUOTE, Rule.SPOT_CLASS, Rule.STATUS}:
-        return []
-    sentences = [f"{pair.canonical} is admitted by include_pairs although {failed[1]}"]
-    if failed[0] is Rule.QUOTE and pair.status != "online":
-        sentences.append(
-            f"{pair.canonical} is admitted by include_pairs although its status is "
-            f"{pair.status or 'not given'}, not online."
-        )
-    return sentences
+    """Say what the user should know of a pair that `include_pairs` names."""
+    name = pair.canonical
+    if pair.unfit == NO_OBJECT:
+        return [f"{name} is left out although include_pairs names it: {_unfit(pair)}"]
+    found = [] if failed is None else [failed]
+    if pair.status != "online":
+        found.append((Rule.STATUS, f"its status is {pair.status or 'not given'}, not online."))
+    if pair.unfit:
+        found.append((Rule.UNFIT, _unfit(pair)))
+    odd = {Rule.QUOTE, Rule.SPOT_CLASS, Rule.STATUS, Rule.UNFIT}
+    told = dict.fromkeys(reason for rule, reason in found if rule in odd)
+    return [f"{name} is admitted by include_pairs although {reason}" for reason in told]
 
 
 def _resolve_names(
@@ -241,18 +254,14 @@ def _resolve_bases(
 ) -> set[str]:
     spellings: dict[str, str] = {}
     for pair, entry in known.values():
-        for spelling in (
-            text_of(entry, "base"),
-            V2_ASSET_NAMES.get(pair.base, pair.base),
-            pair.base,
-        ):
-            spellings[spelling] = pair.base
+        for spelling in (text_of(entry, "base"), *asset_names(pair.base), pair.base):
+            spellings[fold(spelling)] = pair.base
     resolved: set[str] = set()
     for name in names:
-        if name in spellings:
-            resolved.add(spellings[name])
+        if fold(name) in spellings:
+            resolved.add(spellings[fold(name)])
             continue
-        near = difflib.get_close_matches(name, spellings, n=1)
+        near = difflib.get_close_matches(fold(name), spellings, n=1, cutoff=NEAR)
         hint = f"; the nearest known asset is {spellings[near[0]]}" if near else ""
         warnings.append(f"exclude_bases names {name!r}, which is no base asset{hint}.")
     return resolved

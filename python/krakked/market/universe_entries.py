@@ -1,7 +1,4 @@
-"""Reading one entry of AssetPairs, whatever is missing or odd in it. Pure.
-
-Also the two-row table from wsname to WebSocket v2 symbol; the only place that knows it.
-"""
+"""Reading one entry of AssetPairs, whatever is missing or odd in it. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from krakked.errors import MarketDataError
-from krakked.market.pairs import PairMetadata
+from krakked.market.pairs import V2_ASSET_NAMES, PairMetadata
 
-V2_ASSET_NAMES: Final[dict[str, str]] = {"XBT": "BTC", "XDG": "DOGE"}
-"""The only two assets that WebSocket v2 names differently, on either side of the slash.
+NO_OBJECT: Final = "it is no object"
+"""Why an entry is unfit that holds nothing at all."""
 
-Source: Kraken guide "Spot WebSocket introduction", FAQ (XBT/USD missing); an `instrument` snapshot
-wins where it disagrees.
-"""
+MAX_DECIMALS: Final = 18
+"""Most digits behind the point that are believed; Kraken's most are about 10."""
 
 
 def parse_pair(
@@ -29,7 +25,24 @@ def parse_pair(
     volume_24h: float | None = None,
     instrument: Collection[str] | None = None,
 ) -> PairMetadata:
-    """Read one entry of AssetPairs; everything but the key may be missing or odd."""
+    """Read one entry of AssetPairs; everything but the key may be missing or odd.
+
+    A wrong number of digits is a wrong price, so what is needed and cannot be read is told in
+    `PairMetadata.unfit`.
+    """
+    price_decimals, volume_decimals = (
+        _decimals(entry, field) for field in ("pair_decimals", "lot_decimals")
+    )
+    lot_size = _number(entry.get("lot_multiplier"))
+    unfit = [
+        f"{field} is {_odd(entry, field)}"
+        for field, value in (
+            ("pair_decimals", price_decimals),
+            ("lot_decimals", volume_decimals),
+            ("lot_multiplier", lot_size or None),
+        )
+        if value is None
+    ]
     altname = text_of(entry, "altname") or key
     wsname = text_of(entry, "wsname")
     base, quote = _asset_names(altname, wsname, text_of(entry, "base"), text_of(entry, "quote"))
@@ -44,15 +57,16 @@ def parse_pair(
         else altname,
         wsname=wsname or altname,
         raw_name=key,
-        price_decimals=_integer(entry, "pair_decimals"),
-        volume_decimals=_integer(entry, "lot_decimals"),
-        lot_size=_number(entry.get("lot_multiplier")) or 1.0,
+        price_decimals=price_decimals or 0,
+        volume_decimals=volume_decimals or 0,
+        lot_size=lot_size or 1.0,
         status=text_of(entry, "status"),
         ordermin=_number(entry.get("ordermin")),
         costmin=_number(entry.get("costmin")),
         tick_size=_number(entry.get("tick_size")),
         margin_eligible=top_leverage(entry) > 0,
         volume_24h_usd=volume_24h,
+        unfit=", ".join(unfit) if entry else NO_OBJECT,
     )
 
 
@@ -87,8 +101,12 @@ def volume_24h(ticker: Mapping[str, Any] | None) -> float | None:
     return product if math.isfinite(product) and product >= 0 else None
 
 
-def read_entries(reply: bytes | str | Mapping[str, Any], what: str) -> dict[str, dict[str, Any]]:
-    """Take the entries out of a reply in any of its shapes; odd entries are passed over."""
+def read_entries(reply: bytes | str | Mapping[str, Any], what: str) -> dict[str, Mapping[str, Any]]:
+    """Take the entries out of a reply in any of its shapes; one that is no object comes empty.
+
+    Raises:
+        MarketDataError: It is no reply of `what`.
+    """
     if isinstance(reply, bytes | bytearray | memoryview | str):
         try:
             decoded: Any = msgspec.json.decode(reply)
@@ -104,17 +122,17 @@ def read_entries(reply: bytes | str | Mapping[str, Any], what: str) -> dict[str,
         decoded = decoded.get("result")
     if not isinstance(decoded, Mapping):
         raise MarketDataError(f"Not a reply of {what}: no object of pairs in it.")
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
     for key, value in decoded.items():
         entry = msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
-        if isinstance(key, str) and key and isinstance(entry, Mapping):
-            entries[key] = dict(entry)
+        if isinstance(key, str) and key:
+            entries[key] = entry if isinstance(entry, Mapping) else {}
     return entries
 
 
 def ticker_of(
-    tickers: Mapping[str, dict[str, Any]], key: str, entry: Mapping[str, Any]
-) -> dict[str, Any] | None:
+    tickers: Mapping[str, Mapping[str, Any]], key: str, entry: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
     """Find a pair's ticker; None when there is none."""
     # Ticker answers under the AssetPairs key; a decoded mapping may use the altname.
     return tickers.get(key) or tickers.get(text_of(entry, "altname"))
@@ -140,30 +158,37 @@ def text_of(entry: Mapping[str, Any], field: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _integer(entry: Mapping[str, Any], field: str) -> int:
+def _decimals(entry: Mapping[str, Any], field: str) -> int | None:
     value = entry.get(field)
-    return value if isinstance(value, int) else 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= MAX_DECIMALS else None
+
+
+def _odd(entry: Mapping[str, Any], field: str) -> str:
+    if field not in entry:
+        return "missing"
+    value = entry[field]
+    short = isinstance(value, int | float | str | None) and len(repr(value)) <= 20
+    return repr(value) if short else f"a {type(value).__name__}"
 
 
 def _number(value: object) -> float | None:
-    if not isinstance(value, int | float | str):
+    """Read a number from 0 on; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def top_leverage(entry: Mapping[str, Any]) -> int:
-    """Highest leverage Kraken offers for the pair, 0 for none."""
-    steps = [
-        step
-        for field in ("leverage_buy", "leverage_sell")
-        if isinstance(entry.get(field), list | tuple)
-        for step in entry[field]
-    ]
-    return max(
-        (int(step) for step in steps if isinstance(step, int | float) and math.isfinite(step)),
-        default=int(bool(steps)),
-    )
+    """Highest leverage Kraken offers for the pair, buying or selling; 0 for none."""
+    steps: list[object] = []
+    for field in ("leverage_buy", "leverage_sell"):
+        value = entry.get(field)
+        steps += value if isinstance(value, list | tuple) else [value] if value else []
+    # A leverage that cannot be read is one all the same: the margin rule must see it.
+    return max((max(1, int(_number(step) or 1)) for step in steps), default=0)

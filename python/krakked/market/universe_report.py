@@ -18,6 +18,7 @@ NAMES_SHOWN: Final = 10
 """How many big names a report spells out."""
 
 RULE_WORDS: Final[dict[Rule, str]] = {
+    Rule.UNFIT: "an entry that cannot be read",
     Rule.QUOTE: "another quote currency",
     Rule.SPOT_CLASS: "not plain spot (tokenised assets, dark pools)",
     Rule.STATUS: "not online",

@@ -202,8 +202,11 @@ class UniverseSource:
             ticker=ticker,
             instrument=self._instrument,
         )
-        if not len(universe.table):
-            raise MarketDataError("Kraken's list of pairs is empty; the old universe stays.")
+        if all(pair.unfit for pair in universe.table.by_canonical.values()):
+            raise MarketDataError(
+                "Kraken's list of pairs is empty, or none of them can be read; the old universe "
+                "stays."
+            )
         return universe
 
     def _swap(self, universe: Universe, replies: tuple[bytes, bytes | None]) -> UniverseChange:

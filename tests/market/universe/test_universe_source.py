@@ -58,6 +58,9 @@ class FakeRest:
                     "quote": "ZUSD",
                     "status": "online",
                     "tick_size": "0.01",
+                    "pair_decimals": 2,
+                    "lot_decimals": 8,
+                    "lot_multiplier": 1,
                 }
                 | self.fields
                 for name in self.names
@@ -195,4 +198,17 @@ async def test_the_instrument_snapshot_overrules_symbols() -> None:
     await universe.refresh()
     assert universe.current.metadata["XBTUSD"].ws_symbol == "BTC/USD"
     assert universe.apply_instrument({"XBT/USD"}).changed == ("XBTUSD",)
-    assert universe.table.canonical_of_symbol("XBT/USD") == "XBTUSD"
+    assert universe.table.resolve("XBT/USD") == "XBTUSD"
+
+
+@pytest.mark.parametrize("fields", [{"pair_decimals": None}, {"lot_decimals": "8"}])
+async def test_a_list_of_which_nothing_can_be_read_leaves_the_universe_alone(
+    fields: dict[str, Any],
+) -> None:
+    rest = FakeRest("AAAUSD", "BBBUSD")
+    universe = source(rest)
+    await universe.refresh()
+    rest.fields = fields
+    with pytest.raises(MarketDataError, match="none of them can be read"):
+        await universe.refresh()
+    assert universe.current.pairs == ("AAAUSD", "BBBUSD")

@@ -1,0 +1,88 @@
+"""Times as users give them: seconds and aware datetimes; everything else is refused by its unit."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from krakked.errors import InvalidTimeError, KrakkedError
+from krakked.market.times import FAR_S, SOON_S, unix_seconds
+
+NOW = 1_790_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (0, 0),
+        (0.0, 0),
+        (NOW, NOW),
+        (NOW + 0.25, NOW + 1),
+        (float(NOW), NOW),
+        (FAR_S - 1, FAR_S - 1),
+        (np.int64(NOW), NOW),
+        (np.float32(0.5), 1),
+        (Fraction(7, 2), 4),
+        (datetime(2026, 9, 21, 13, 33, 20, tzinfo=UTC), 1_789_997_600),
+        (datetime(2026, 9, 21, 15, 33, 20, tzinfo=timezone(timedelta(hours=2))), 1_789_997_600),
+        (datetime(1970, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), 1),
+        (pd.Timestamp("2026-09-21T13:33:20Z"), 1_789_997_600),
+    ],
+)
+def test_seconds_and_aware_datetimes_are_times(given: Any, seconds: int) -> None:
+    found = unix_seconds(given, "since", now_s=None)
+    assert found == seconds
+    assert type(found) is int
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (True, "expected unix seconds or an aware datetime"),
+        (False, "expected unix seconds or an aware datetime"),
+        ("2026-01-01", "expected unix seconds"),
+        (b"5", "expected unix seconds"),
+        (None, "expected unix seconds"),
+        (Decimal(5), "expected unix seconds"),
+        (1j, "expected unix seconds"),
+        ([NOW], "expected unix seconds"),
+        (datetime(2026, 1, 1), "no time zone"),
+        (math.nan, "no point in time"),
+        (math.inf, "no point in time"),
+        (-math.inf, "no point in time"),
+        (10**400, "no point in time"),
+        (-1, "before 1970"),
+        (-0.001, "before 1970"),
+        (datetime(1969, 12, 31, tzinfo=UTC), "before 1970"),
+        (FAR_S, "milliseconds"),
+        (NOW * 1_000, "milliseconds; unix seconds are wanted: divide by 1,000."),
+        (NOW * 1_000_000, "microseconds; unix seconds are wanted: divide by 1,000,000."),
+        (NOW * 1_000_000_000, "nanoseconds; unix seconds are wanted: divide by 1,000,000,000."),
+        (1e14, "microseconds"),
+        (1e17, "nanoseconds"),
+        (1e20, "no unit of time"),
+    ],
+)
+def test_what_is_no_time_is_refused_by_its_unit(given: Any, why: str) -> None:
+    with pytest.raises(InvalidTimeError) as caught:
+        unix_seconds(given, "since_ts")
+    assert str(caught.value).startswith("since_ts=")
+    assert why in str(caught.value)
+    assert caught.value.time == repr(given)[:60]
+    assert isinstance(caught.value, KrakkedError)
+
+
+def test_the_next_candle_may_lie_ahead_and_nothing_else() -> None:
+    assert SOON_S == 7 * 86_400 + 86_400
+    assert unix_seconds(NOW + SOON_S, "since", now_s=NOW) == NOW + SOON_S
+    for given in (NOW + SOON_S + 1, datetime.fromtimestamp(NOW + SOON_S + 1, UTC)):
+        with pytest.raises(InvalidTimeError, match="in the future, now is 1790000000"):
+            unix_seconds(given, "since", now_s=NOW)
+    assert unix_seconds(NOW + SOON_S + 1, "until") == NOW + SOON_S + 1
