@@ -270,6 +270,7 @@ async def open_kraken(
         NetworkError: Kraken can't be reached and there is no copy of its pairs on disk.
         ApiError: Kraken refuses to list its pairs.
         UnknownPairError: One of `pairs` does not exist.
+        StoreExchangeError: The store holds candles of another exchange.
         StoreError: The store's directory cannot be used.
     """
     config = config if config is not None else load_config()
