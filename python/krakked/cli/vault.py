@@ -6,10 +6,10 @@ import argparse
 import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from krakked.cli import terminal
 from krakked.cli.prompts import add_password_options, chosen_password, typed_twice
 from krakked.config.loader import load_config
 from krakked.credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def show_status(arguments: argparse.Namespace) -> int:
     """Say what is there; 1 when there is no vault."""
-    console = Console()
+    console = terminal.console()
     vault = _vault()
     if not vault.exists():
         console.print(escape(f"There is no {vault.path}. Run `krakked setup`."), soft_wrap=True)
@@ -85,7 +85,7 @@ def show_status(arguments: argparse.Namespace) -> int:
 
 def change(arguments: argparse.Namespace) -> int:
     """Change the master password."""
-    console = Console()
+    console = terminal.console()
     chosen: list[MasterPassword] = []
 
     def ask_new() -> MasterPassword:
@@ -117,7 +117,7 @@ def change(arguments: argparse.Namespace) -> int:
 
 def remove_vault(arguments: argparse.Namespace) -> int:
     """Delete the vault after asking."""
-    console = Console()
+    console = terminal.console()
     vault = _vault()
     if not arguments.yes:
         console.print(escape(f"This deletes {vault.path} and its backup."), soft_wrap=True)
