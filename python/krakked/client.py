@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import trio
@@ -23,6 +21,7 @@ from krakked.market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
 from krakked.market.pairs import PairMetadata, PairTable
 from krakked.market.status import DataStatus, assemble_status
 from krakked.market.store.ohlc_store import OHLCStore
+from krakked.market.store.temporary_root import temporary_root
 from krakked.market.stream.feed import Feed
 from krakked.market.universe import Universe
 from krakked.market.universe_source import UniverseChange, UniverseSource
@@ -282,7 +281,7 @@ async def open_kraken(
         RestClient(
             config.rest, network=network, clock=clock, credentials=credentials, state_dir=state
         ) as rest,
-        _store_directory(files, clock) as root,
+        _store_root(files, clock) as root,
     ):
         source = UniverseSource(rest, config.universe, config.region, clock, state)
         await source.start()
@@ -330,23 +329,10 @@ async def open_kraken(
                 await run_blocking(clock, store.close)
 
 
-@asynccontextmanager
-async def _store_directory(files: Files, clock: Clock) -> AsyncIterator[Path]:
-    """Give the directory of the candle store; one that is made for this block ends with it."""
+def _store_root(files: Files, clock: Clock) -> AbstractAsyncContextManager[Path]:
     if files.store_root is not None:
-        yield files.store_root
-        return
-    _log.warning(
-        "the settings are not for %s, which the network leads to: candles are kept in a temporary "
-        "directory (a sandbox's exchange.config(directory) gives settings that fit)",
-        files.exchange,
-    )
-    directory = Path(await run_blocking(clock, tempfile.mkdtemp, None, "krakked-"))
-    try:
-        yield directory
-    finally:
-        with trio.CancelScope(shield=True):
-            await run_blocking(clock, shutil.rmtree, directory, True)
+        return nullcontext(files.store_root)
+    return temporary_root(files.exchange, clock)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from krakked.cli import terminal
-from krakked.cli.arguments import duration, factor, port, seed
+from krakked.cli.arguments import descriptor, duration, factor, port, seed
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from krakked.cli.arguments import duration, factor, port, seed
         (duration, {"0": 0.0, "2.5": 2.5, "1e3": 1000.0}, ["-1", "nan", "inf", "1e9", "soon", ""]),
         (factor, {"1": 1.0, "0.5": 0.5}, ["0", "-1", "nan", "inf", "x"]),
         (port, {"0": 0, "8080": 8080, "65535": 65535}, ["-1", "65536", "1.5", "nan", "http"]),
+        (descriptor, {"0": 0, "63": 63}, ["-1", "1.5", "99999999999", "stdin"]),
         (seed, {"0": 0, "7": 7}, ["-1", "1.5", "nan", "inf", "1e40", "seven"]),
     ],
 )

@@ -33,6 +33,14 @@ def port(text: str) -> int:
     return int(value)
 
 
+def descriptor(text: str) -> int:
+    """Read the number of an open file."""
+    value = _number(text)
+    if not (0 <= value < 2**31 and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no file descriptor")
+    return int(value)
+
+
 def seed(text: str) -> int:
     """Read the seed of a market: a whole number from 0."""
     value = _number(text)

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     debug = os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"} or "--debug" in words
     try:
-        terminal.prepare()
+        terminal.prepare(is_program=is_program)
         if is_program and not debug:
             _keep_quiet()
         try:

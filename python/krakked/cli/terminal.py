@@ -20,11 +20,50 @@ _PLAIN: Final = {"✓": "+", "…": "~"}
 """What a stream that knows ASCII alone shows instead."""
 
 
-def prepare() -> None:
+class _Output(io.TextIOWrapper):
+    """Standard output that names itself when it fails, and remembers that it did."""
+
+    failed: OSError | None = None
+    """What it met first; argparse, for one, tells nobody."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(
+            stream.buffer,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        self._stream = stream  # its end would close the buffer
+
+    def write(self, text: str) -> int:
+        """Write."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise self._noted(error) from None
+
+    def flush(self) -> None:
+        """Flush."""
+        try:
+            super().flush()
+        except OSError as error:
+            raise self._noted(error) from None
+
+    def _noted(self, error: OSError) -> OSError:
+        error.filename = error.filename or "standard output"
+        self.failed = self.failed or error
+        return error
+
+
+def prepare(*, is_program: bool = False) -> None:
     """Make the standard streams usable: none is missing, none fails over a character.
 
     A descriptor that was closed by the caller is opened on the null device: the next file that
     krakked opens must not become its standard output.
+
+    Args:
+        is_program: Whether this process is the command and nothing else.
     """
     for number in range(3):
         try:
@@ -45,6 +84,8 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="krakked.plain")
+    if is_program and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = _Output(sys.stdout)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -67,14 +108,11 @@ def flush() -> None:
     """Write out what is buffered.
 
     Raises:
-        OSError: Standard output takes no more; it names itself.
+        OSError: Standard output takes no more, or has lost something; it names itself.
     """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if error.filename is None:
-            error.filename = "standard output"
-        raise
+    sys.stdout.flush()
+    if isinstance(sys.stdout, _Output) and sys.stdout.failed is not None:
+        raise sys.stdout.failed
 
 
 def say(sentences: tuple[str, ...]) -> None:

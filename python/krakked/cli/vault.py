@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from krakked.cli import terminal
+from krakked.cli.arguments import descriptor
 from krakked.cli.prompts import add_password_options, chosen_password, typed_twice
 from krakked.config.loader import load_config
 from krakked.credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     passwd = actions.add_parser("passwd", help="change the master password")
     passwd.add_argument(
         "--new-password-fd",
-        type=int,
+        type=descriptor,
         metavar="N",
         help="read the new master password from this open file descriptor",
     )
@@ -89,8 +90,8 @@ def change(arguments: argparse.Namespace) -> int:
     chosen: list[MasterPassword] = []
 
     def ask_new() -> MasterPassword:
-        descriptor: int | None = arguments.new_password_fd
-        chosen.append(typed_twice() if descriptor is None else password_from_fd(descriptor))
+        number: int | None = arguments.new_password_fd
+        chosen.append(typed_twice() if number is None else password_from_fd(number))
         return chosen[0]
 
     saved = change_password(chosen_password(arguments), ask_new, profile=arguments.profile)
