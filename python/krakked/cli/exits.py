@@ -52,7 +52,7 @@ MEANINGS: Final = {
     Exit.USAGE: "wrong command line",
     Exit.UNREACHABLE: "Kraken cannot be reached or is busy: try again later",
     Exit.CREDENTIALS: "the key, its permissions, the vault or its password",
-    Exit.FILES: "a file, directory or lock of this machine: disk full, no permission",
+    Exit.FILES: "a file, directory, lock or port of this machine: full, taken, not permitted",
     Exit.BUG: "an error of krakked itself: --debug shows it",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
     Exit.PIPE: "whoever read the output went away",
