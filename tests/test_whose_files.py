@@ -86,6 +86,42 @@ async def test_a_sandboxs_own_settings_keep_everything_in_the_directory_given(
     assert not [name for name in files_below(directory) if "kraken.com" in name]
 
 
+@pytest.mark.parametrize("first_kraken", [False, True])
+async def test_a_store_of_one_exchange_refuses_every_other(
+    tmp_path: Path, first_kraken: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Whatever the settings name: the exchange that is really talked to decides."""
+    root = tmp_path / "ohlc"
+    named = krakked.KrakkedConfig(
+        market_data=krakked.MarketDataSettings(
+            ohlc_store=krakked.OHLCStoreSettings(root_dir=str(root))
+        )
+    )
+    if first_kraken:
+        bar = krakked.OHLCBar(1_794_906_000, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)
+        krakked.OHLCStore(root, exchange="kraken").append_bars("XBTUSD", "1h", [bar])
+    else:
+        async with (
+            open_sandbox(seed=7, memory=True, settings=SMALL) as exchange,
+            krakked.open_kraken(
+                named, live=False, network=exchange.network, clock=exchange.clock
+            ) as kraken,
+        ):
+            await kraken.get_ohlc("XBTUSD", "1h", lookback=24)
+    stored = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    async with open_sandbox(seed=8, memory=True, settings=SMALL) as exchange:
+        with pytest.raises(krakked.StoreExchangeError) as caught:
+            async with krakked.open_kraken(
+                named, live=False, network=exchange.network, clock=exchange.clock
+            ):
+                pass
+    assert caught.value.stored == ("kraken" if first_kraken else "sandbox-7-2026-11-17")
+    assert caught.value.asked == "sandbox-8-2026-11-17"
+    assert caught.value.path is not None
+    assert str(root) in str(caught.value)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == stored
+
+
 async def test_settings_of_a_sandbox_in_memory_never_lead_to_kraken(
     home: Path, tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -34,6 +34,7 @@ from krakked.errors import ApiError as ApiError
 from krakked.errors import AuthError as AuthError
 from krakked.errors import BackfillTooLargeError as BackfillTooLargeError
 from krakked.errors import ChangesLaggedError as ChangesLaggedError
+from krakked.errors import ClosedError as ClosedError
 from krakked.errors import ConfigError as ConfigError
 from krakked.errors import ConnectFailedError as ConnectFailedError
 from krakked.errors import CredentialsError as CredentialsError

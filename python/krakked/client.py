@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import trio
@@ -15,14 +13,15 @@ import trio
 from krakked.config.directories import Files, files_of
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig, RegionProfile
-from krakked.errors import KrakkedError, MarketDataError
+from krakked.errors import ClosedError, KrakkedError, MarketDataError
 from krakked.market.bars import OHLCBar
 from krakked.market.changes import CandleClosed, ChangeKind, Changes
 from krakked.market.history.backfill import History
 from krakked.market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
-from krakked.market.pairs import PairMetadata
+from krakked.market.pairs import PairMetadata, PairTable
 from krakked.market.status import DataStatus, assemble_status
 from krakked.market.store.ohlc_store import OHLCStore
+from krakked.market.store.temporary_root import temporary_root
 from krakked.market.stream.feed import Feed
 from krakked.market.universe import Universe
 from krakked.market.universe_source import UniverseChange, UniverseSource
@@ -47,7 +46,8 @@ class Kraken:
     """Everything krakked knows and can ask, behind one object; get it from `open_kraken`.
 
     Live reads never wait. Whatever may touch the network or the disk is awaited. A pair may be
-    named in any of Kraken's spellings; answers always name it canonically (``XBTUSD``).
+    named in any of Kraken's spellings; answers always name it canonically (``XBTUSD``). After the
+    end of the block that opened it, every call raises `ClosedError`.
 
     Attributes:
         config: The settings in force.
@@ -80,7 +80,8 @@ class Kraken:
         self._feed = feed
         self._reads = None if feed is None else LiveReads(feed)
         self._follows_universe = follows_universe
-        history = History(rest, store, clock, lambda: source.table)
+        self._closed = False
+        history = History(rest, store, clock, self._table)
         # The history room's own methods, so that signatures and docstrings exist once.
         self.plan_backfill = history.plan_backfill
         self.backfill_ohlc = history.backfill_ohlc
@@ -92,7 +93,20 @@ class Kraken:
 
     def __repr__(self) -> str:
         live = "live" if self._feed is not None else "not live"
-        return f"<Kraken {self.config.region.code} at {self.config.rest.base_url}, {live}>"
+        state = "closed" if self._closed else live
+        return f"<Kraken {self.config.region.code} at {self.config.rest.base_url}, {state}>"
+
+    def _close(self) -> None:
+        """Refuse every further call; for `open_kraken`."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError
+
+    def _table(self) -> PairTable:
+        self._check_open()
+        return self._source.table
 
     # --- region and universe ---------------------------------------------------------------------
 
@@ -104,11 +118,12 @@ class Kraken:
     @property
     def universe(self) -> Universe:
         """The universe in force: names, metadata, and the reason of every pair left out."""
+        self._check_open()
         return self._source.current
 
     def get_universe(self) -> list[str]:
         """Give the canonical names of the universe, in Kraken's order."""
-        return list(self._source.current.pairs)
+        return list(self.universe.pairs)
 
     def get_pair_metadata(self, pair: str) -> PairMetadata:
         """Give what Kraken says about a pair, inside the universe or not.
@@ -116,7 +131,7 @@ class Kraken:
         Raises:
             UnknownPairError: No such pair; the nearest name is suggested.
         """
-        return self._source.table.metadata(pair)
+        return self._table().metadata(pair)
 
     async def refresh_universe(self) -> UniverseChange:
         """Ask Kraken for its pairs again and apply every rule; the live stream follows.
@@ -128,6 +143,7 @@ class Kraken:
             NetworkError: Kraken could not be reached; the universe in force stays.
             ApiError: Kraken refused; likewise.
         """
+        self._check_open()
         change = await self._source.refresh()
         if self._feed is not None and self._follows_universe:
             # What the user has added to the stream or taken out of it by hand stays that way.
@@ -145,11 +161,13 @@ class Kraken:
         Raises:
             MarketDataError: Opened with ``live=False``.
         """
+        self._check_open()
         if self._feed is None:
             raise MarketDataError("There is no live stream: open_kraken(live=True) starts it.")
         return self._feed
 
     def _live(self) -> LiveReads:
+        self._check_open()
         if self._reads is None:
             raise MarketDataError("There is no live stream: open_kraken(live=True) starts it.")
         return self._reads
@@ -208,6 +226,7 @@ class Kraken:
 
     def get_data_status(self) -> DataStatus:
         """Give the health of everything in one report; sends nothing and never waits."""
+        self._check_open()
         return assemble_status(
             rest=self.rest.reachability(),
             feed=None if self._feed is None else self._feed.statistics(),
@@ -250,6 +269,7 @@ async def open_kraken(
         NetworkError: Kraken can't be reached and there is no copy of its pairs on disk.
         ApiError: Kraken refuses to list its pairs.
         UnknownPairError: One of `pairs` does not exist.
+        StoreExchangeError: The store holds candles of another exchange.
         StoreError: The store's directory cannot be used.
     """
     config = config if config is not None else load_config()
@@ -261,7 +281,7 @@ async def open_kraken(
         RestClient(
             config.rest, network=network, clock=clock, credentials=credentials, state_dir=state
         ) as rest,
-        _store_directory(files, clock) as root,
+        _store_root(files, clock) as root,
     ):
         source = UniverseSource(rest, config.universe, config.region, clock, state)
         await source.start()
@@ -299,38 +319,28 @@ async def open_kraken(
                 feed=feed,
                 follows_universe=pairs is None,
             )
-            if feed is None:
-                yield kraken
-            else:
-                async with _running(feed, store, clock):
+            async with _running(feed, store, clock):
+                try:
                     yield kraken
+                finally:
+                    kraken._close()
         finally:
             with trio.CancelScope(shield=True):
                 await run_blocking(clock, store.close)
 
 
-@asynccontextmanager
-async def _store_directory(files: Files, clock: Clock) -> AsyncIterator[Path]:
-    """Give the directory of the candle store; one that is made for this block ends with it."""
+def _store_root(files: Files, clock: Clock) -> AbstractAsyncContextManager[Path]:
     if files.store_root is not None:
-        yield files.store_root
-        return
-    _log.warning(
-        "the settings are not for %s, which the network leads to: candles are kept in a temporary "
-        "directory (a sandbox's exchange.config(directory) gives settings that fit)",
-        files.exchange,
-    )
-    directory = Path(await run_blocking(clock, tempfile.mkdtemp, None, "krakked-"))
-    try:
-        yield directory
-    finally:
-        with trio.CancelScope(shield=True):
-            await run_blocking(clock, shutil.rmtree, directory, True)
+        return nullcontext(files.store_root)
+    return temporary_root(files.exchange, clock)
 
 
 @asynccontextmanager
-async def _running(feed: Feed, store: OHLCStore, clock: Clock) -> AsyncIterator[None]:
+async def _running(feed: Feed | None, store: OHLCStore, clock: Clock) -> AsyncIterator[None]:
     """Run the stream around the user's block, whose errors come out as they are, not in a group."""
+    if feed is None:
+        yield
+        return
     users_error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

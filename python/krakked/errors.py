@@ -13,6 +13,19 @@ class KrakkedError(Exception):
     """Anything krakked refuses or could not do; catch this to catch everything of ours."""
 
 
+class ClosedError(KrakkedError):
+    """A client was used after the ``async with`` block that opened it had ended. Nothing was sent.
+
+    Nothing that it knew may still pass for fresh: open another one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This client is closed: the `async with` block that opened it has ended. Keep your "
+            "work inside the block, or open another client."
+        )
+
+
 # --- configuration ---------------------------------------------------------------------------
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from krakked.cli import main as cli
+from krakked.cli.exits import MEANINGS, Exit
 from krakked.errors import ConfigError, KrakkedError
 
 
@@ -48,10 +51,42 @@ def test_errors_become_sentences_and_a_status(
     assert words in capsys.readouterr().err
 
 
-def test_a_bug_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", ["option", "before", "variable", None])
+def test_a_bug_of_ours_is_one_sentence_and_debug_shows_the_rest(
+    way: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(arguments: object) -> int:
-        raise ZeroDivisionError
+        raise BaseExceptionGroup("", [ZeroDivisionError("secret thoughts")])
 
     monkeypatch.setattr("krakked.cli.config.run", fail)
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["config", "show"])
+    words = ["config", "show"]
+    if way == "variable":
+        monkeypatch.setenv("KRAKKED_DEBUG", "1")
+    elif way is not None:
+        words.insert(0 if way == "before" else 2, "--debug")
+    assert cli.main(words) == 70
+    told = capsys.readouterr().err
+    assert ("Traceback" in told) is (way is not None)
+    assert ("secret thoughts" in told) is (way is not None)
+    (sentence,) = [line for line in told.splitlines() if line.startswith("krakked made a mistake")]
+    assert "ZeroDivisionError" in sentence
+    assert "--debug" in sentence
+
+
+def test_help_documents_every_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    for status in Exit:
+        assert re.search(rf"^ +{status.value}  {re.escape(MEANINGS[status])}$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_common_options_may_stand_anywhere(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr("krakked.cli.config.run", lambda a: seen.append(a.verbose) or 0)
+    words = ["config", "show"]
+    words.insert(place, "--verbose")
+    assert cli.main(words) == 0
+    assert cli.main(["config", "show"]) == 0
+    assert seen == [True, False]

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from krakked.cli import store as store_command
-from krakked.cli.main import flatten
+from krakked.cli.exits import flatten
 from krakked.errors import StoreError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store.ohlc_store import OHLCStore

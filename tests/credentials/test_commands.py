@@ -112,13 +112,13 @@ def test_vault_status_opens_when_asked(sealed, known, capfd) -> None:
     assert "validated" in out
     assert "never" not in out
     assert known.key not in out
-    assert main(["vault", "status", "--open", "--password-fd", password_fd("wrong")]) == 1
+    assert main(["vault", "status", "--open", "--password-fd", password_fd("wrong")]) == 4
     assert "Wrong password or corrupted secrets file" in capfd.readouterr().err
 
 
 def test_vault_status_refuses_an_unsafe_file(sealed, capfd) -> None:
     sealed.path.chmod(0o644)
-    assert main(["vault", "status"]) == 1
+    assert main(["vault", "status"]) == 4
     assert "chmod 600" in capfd.readouterr().err
 
 
@@ -133,7 +133,7 @@ def test_vault_passwd_changes_the_password_and_the_profile(sealed, capfd) -> Non
     assert "sealed with the new password" in capfd.readouterr().out
     assert main(["vault", "status", "--open", "--password-fd", password_fd("the next one")]) == 0
     assert "64 MiB" in capfd.readouterr().out
-    assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 1
+    assert main(["vault", "status", "--open", "--password-fd", password_fd(PASSWORD)]) == 4
 
 
 def test_vault_passwd_with_a_wrong_password_changes_nothing(sealed, capfd) -> None:
@@ -144,7 +144,7 @@ def test_vault_passwd_with_a_wrong_password_changes_nothing(sealed, capfd) -> No
         "--new-password-fd",
         password_fd("the next one"),
     ]
-    assert main(["vault", "passwd", *arguments]) == 1
+    assert main(["vault", "passwd", *arguments]) == 4
     assert "Wrong password or corrupted secrets file" in capfd.readouterr().err
     assert sealed.path.read_bytes() == before
 
@@ -160,7 +160,7 @@ def test_vault_passwd_takes_no_short_password(sealed, capfd) -> None:
 
 def test_vault_passwd_asks_on_the_terminal(sealed, type_in) -> None:
     type_in(hidden=(PASSWORD, "one", "another"))
-    assert main(["vault", "passwd"]) == 1  # the two entries differ
+    assert main(["vault", "passwd"]) == 4  # the two entries differ
     type_in(hidden=(PASSWORD, "the new one", "the new one"))
     assert main(["vault", "passwd"]) == 0
     assert main(["vault", "status", "--open", "--password-fd", password_fd("the new one")]) == 0
@@ -174,12 +174,12 @@ def test_vault_passwd_fills_the_keyring_after_the_vault_only(sealed, monkeypatch
     monkeypatch.setitem(sys.modules, "keyring", keyring)
     passwd = ["vault", "passwd", "--store-in-keyring"]
     new = ["--new-password-fd", password_fd("kept in the keyring")]
-    assert main([*passwd, "--password-fd", password_fd("wrong"), *new]) == 1
+    assert main([*passwd, "--password-fd", password_fd("wrong"), *new]) == 4
     assert stored == []
     with monkeypatch.context() as full:
         full.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
         new = ["--new-password-fd", password_fd("kept in the keyring")]
-        assert main([*passwd, "--password-fd", password_fd(PASSWORD), *new]) == 1
+        assert main([*passwd, "--password-fd", password_fd(PASSWORD), *new]) == 4
     assert stored == []
     new = ["--new-password-fd", password_fd("kept in the keyring")]
     assert main([*passwd, "--password-fd", password_fd(PASSWORD), *new]) == 0

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 import trio
 import trio_websocket
 
+from krakked.errors import ConfigError
 from krakked.sandbox import open_sandbox
 
 
@@ -86,3 +88,20 @@ def test_the_command_runs_until_interrupted() -> None:
         assert reply["result"]["status"] == "online"
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("argument", ["rest_port", "ws_port"])
+async def test_a_port_that_is_taken_is_named(argument: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"{argument}: .* 127.0.0.1:{port}: Address already"):
+            async with open_sandbox(**{argument: port}):  # type: ignore[arg-type]
+                raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("port", [-1, 65_536])
+async def test_a_port_that_is_none_is_named(port: int) -> None:
+    for argument in ("rest_port", "ws_port"):
+        with pytest.raises(ConfigError, match=f"{argument}: .* 127.0.0.1:{port}"):
+            async with open_sandbox(**{argument: port}):  # type: ignore[arg-type]
+                raise AssertionError("not reached")

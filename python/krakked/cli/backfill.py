@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 import krakked
+from krakked.cli import terminal
 from krakked.errors import ApiError, BackfillTooLargeError
 from krakked.market.history.progress import BackfillProgress
 from krakked.market.history.report import BackfillReport
@@ -58,7 +59,7 @@ def parse_since(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Back-fill; 0 when everything that Kraken has is stored."""
-    return trio.run(backfill, arguments, Console())
+    return trio.run(backfill, arguments, terminal.console())
 
 
 async def backfill(arguments: argparse.Namespace, console: Console) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from krakked.cli import terminal
 from krakked.config.loader import explain_config
 
 
@@ -27,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - the command tak
     table.add_column("from", overflow="fold")
     for setting in explain_config():
         table.add_row(setting.key, escape(setting.value), escape(setting.origin))
-    Console().print(table)
+    terminal.console().print(table)
     return 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import importlib.util
 import logging
 import secrets
 import tempfile
@@ -26,6 +25,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import krakked
+from krakked.cli import terminal
+from krakked.cli.arguments import duration, seed
 from krakked.cli.status import status_table
 from krakked.cli.watch import price_table
 from krakked.market.universe_report import RULE_WORDS, count_rules, report_margin
@@ -49,25 +50,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--live", action="store_true", help="public part against real Kraken")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="how long to show live prices"
+        "--seconds", type=duration, default=10.0, metavar="S", help="how long to show live prices"
     )
-    parser.add_argument("--seed", type=int, default=1, help="seed of the sandbox's market")
+    parser.add_argument("--seed", type=seed, default=1, help="seed of the sandbox's market")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; 0 when every step did what it should."""
-    console = Console()
+    console = terminal.console()
     # The demo shows feed events itself; the log would only say them again.
     logging.getLogger("krakked.stream").setLevel(logging.ERROR)
     if arguments.live:
         return trio.run(live_demo, console, arguments.seconds)
-    missing = [m for m in ("hypercorn", "numpy", "starlette") if not importlib.util.find_spec(m)]
-    if missing:
-        console.print(
-            f"The sandbox needs {', '.join(missing)}: pip install 'krakked\\[sandbox]'", style="red"
-        )
-        return 1
     return trio.run(sandbox_demo, console, arguments.seconds, arguments.seed)
 
 
@@ -338,9 +333,8 @@ async def live_demo(console: Console, seconds: float) -> int:
             await candles_step(steps, kraken, chosen, home / "ohlc")
             await live_step(steps, kraken, chosen, seconds)
             health_step(steps, kraken)
-    except krakked.NetworkError as error:
-        console.print(f"[red]Kraken cannot be reached:[/] {escape(str(error))}")
+    except krakked.NetworkError:
         console.print("Without internet, `krakked demo` shows the same against a local exchange.")
-        return 1
+        raise
     summary(steps, {"candles": home / "ohlc" / "bars"})
     return 0

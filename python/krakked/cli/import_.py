@@ -16,6 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from krakked.cli import terminal
 from krakked.cli.universe import saved_names
 from krakked.config.directories import state_of, store_root
 from krakked.config.loader import load_config
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Import with a progress bar and print what came of it."""
     config = load_config()
     root = Path(arguments.root) if arguments.root else store_root(config)
-    console = Console()
+    console = terminal.console()
     pairs = None
     if arguments.pair is not None:
         known = saved_names(state_of(config))

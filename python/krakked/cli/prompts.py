@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 from rich.markup import escape
 
+from krakked.cli.arguments import descriptor
 from krakked.credentials.passwords import (
     MasterPassword,
     default_password,
@@ -24,7 +25,7 @@ def add_password_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--password-fd",
-        type=int,
+        type=descriptor,
         metavar="N",
         help="read the master password from the first line of this open file descriptor",
     )
@@ -37,9 +38,9 @@ def add_password_options(parser: argparse.ArgumentParser) -> None:
 
 def chosen_password(arguments: argparse.Namespace) -> Callable[[], MasterPassword]:
     """Give the function that gets the password from where the user said."""
-    descriptor: int | None = arguments.password_fd
-    if descriptor is not None:
-        return lambda: password_from_fd(descriptor)
+    number: int | None = arguments.password_fd
+    if number is not None:
+        return lambda: password_from_fd(number)
     return password_from_keyring if arguments.keyring else default_password
 
 

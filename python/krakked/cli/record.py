@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 import orjson
 import trio
-from rich.console import Console
 
 import krakked
+from krakked.cli import terminal
+from krakked.cli.arguments import duration
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,18 +25,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("record", help="write the stream's frames to a file (NDJSON)")
     parser.add_argument("file", metavar="FILE", help="file to write; it must not exist")
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help="pairs (default: the universe)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop after so long")
+    parser.add_argument("--seconds", type=duration, metavar="S", help="stop after so long")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Record until Ctrl-C or the end of the time asked for."""
-    console = Console()
-    try:
-        file = Path(arguments.file).open("xb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        console.print(f"{arguments.file}: {error.strerror}", markup=False)
-        return 1
+    console = terminal.console()
+    file = Path(arguments.file).open("xb")  # noqa: SIM115 - closed below
     recorder = FrameRecorder(file)
     try:
         trio.run(record, recorder, arguments.pairs or None, arguments.seconds)
@@ -45,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not recorder.frames:
             Path(arguments.file).unlink(missing_ok=True)
     if recorder.error is not None:
-        console.print(f"{arguments.file}: {recorder.error.strerror}", markup=False)
-        return 1
+        recorder.error.filename = arguments.file  # a write does not know its file
+        raise recorder.error
     return 0
 
 

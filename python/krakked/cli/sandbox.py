@@ -7,7 +7,10 @@ import signal
 from pathlib import Path
 
 import trio
-from rich.console import Console
+
+from krakked.cli import terminal
+from krakked.cli.arguments import factor, port, seed
+from krakked.errors import KrakkedError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,37 +20,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run a local exchange to try things on",
         description="Run a local Kraken (REST and WebSocket v2) on 127.0.0.1 until Ctrl-C.",
     )
-    parser.add_argument("--seed", type=int, default=1, help="which market to run (default 1)")
-    parser.add_argument("--rest-port", type=int, default=0, help="port for REST (default: any)")
-    parser.add_argument("--ws-port", type=int, default=0, help="port for WebSocket (default: any)")
+    parser.add_argument("--seed", type=seed, default=1, help="which market to run (default 1)")
+    parser.add_argument("--rest-port", type=port, default=0, help="port for REST (default: any)")
+    parser.add_argument("--ws-port", type=port, default=0, help="port for WebSocket (default: any)")
     parser.add_argument(
         "--replay", type=Path, metavar="FILE", help="play frames recorded by `krakked record`"
     )
     parser.add_argument(
-        "--speed", type=float, default=1.0, help="how many times as fast to replay (default 1)"
+        "--speed", type=factor, default=1.0, help="how many times as fast to replay (default 1)"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the sandbox until interrupted."""
-    console = Console()
-    try:
-        from krakked.sandbox import Recording, open_sandbox  # noqa: PLC0415 - an extra
-        from krakked.sandbox.replay import ReplayFormatError  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        console.print(
-            f"The sandbox needs {error.name}. Install it with: pip install 'krakked[sandbox]'"
-        )
-        return 2
+    console = terminal.console()
+    from krakked.sandbox import Recording, open_sandbox  # noqa: PLC0415 - an extra
+    from krakked.sandbox.replay import ReplayFormatError  # noqa: PLC0415 - an extra
 
     try:
         replay = (
             Recording.load(arguments.replay, speed=arguments.speed) if arguments.replay else None
         )
-    except (OSError, ReplayFormatError) as error:
-        console.print(f"Cannot replay: {error}", markup=False)
-        return 2
+    except ReplayFormatError as error:
+        raise KrakkedError(f"{arguments.replay} cannot be replayed: {error}") from error
 
     async def serve() -> None:
         async with open_sandbox(
@@ -72,10 +68,5 @@ def run(arguments: argparse.Namespace) -> int:
                 async for _ in signals:
                     return
 
-    status = 0
-    try:
-        trio.run(serve)
-    except* OSError as group:
-        console.print(f"Cannot listen: {group.exceptions[0]}", markup=False)
-        status = 1
-    return status
+    trio.run(serve)
+    return 0

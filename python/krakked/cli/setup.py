@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 import trio
-from rich.console import Console
 from rich.markup import escape
 
+from krakked.cli import terminal
 from krakked.cli.prompts import TerminalPrompts, add_password_options, chosen_password, typed_twice
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         or arguments.keyring
         or PASSWORD_FILE_VARIABLE in os.environ
     )
-    console = Console()
+    console = terminal.console()
     prompts = TerminalPrompts(console, chosen_password(arguments) if given else typed_twice)
 
     def validate(candidate: Candidate, *, otp: Otp | None = None) -> Validation:

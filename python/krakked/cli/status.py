@@ -6,11 +6,12 @@ import argparse
 
 import msgspec
 import trio
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import krakked
+from krakked.cli import terminal
+from krakked.cli.arguments import duration
 from krakked.market.status import Freshness, Verdict
 from krakked.rest.health import NonceStatus
 
@@ -25,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("status", help="connect, look, and print the health report")
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help="pairs to stream (default: all)")
     parser.add_argument(
-        "--wait", type=float, default=10.0, metavar="S", help="longest wait for first data"
+        "--wait", type=duration, default=10.0, metavar="S", help="longest wait for first data"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report; 0 when the verdict is ok, 1 otherwise."""
     status = trio.run(look, arguments.pairs or None, arguments.wait)
-    console = Console()
+    console = terminal.console()
     if arguments.json:
         console.print_json(msgspec.json.encode(status).decode())
     else:

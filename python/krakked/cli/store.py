@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from krakked.cli import terminal
 from krakked.cli.universe import saved_names
 from krakked.client import Kraken, open_kraken
 from krakked.config.directories import exchange_of, state_of, store_root
@@ -56,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one action; 0 when all is well, 1 when something is missing or damaged."""
-    console = Console()
+    console = terminal.console()
     with _configured_store() as store:
         if arguments.action == "check":
             return _check(console, store, arguments)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from krakked.cli import terminal
 from krakked.config.directories import state_of
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config()
     network = SystemNetwork(config.network.proxy)
     source = trio.run(partial(load_universe, config, network, SystemClock()))
-    console = Console()
+    console = terminal.console()
     if arguments.why:
         return _why(console, source.current, arguments.why, as_json=arguments.json)
     if arguments.json:

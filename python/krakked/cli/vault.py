@@ -6,10 +6,11 @@ import argparse
 import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from krakked.cli import terminal
+from krakked.cli.arguments import descriptor
 from krakked.cli.prompts import add_password_options, chosen_password, typed_twice
 from krakked.config.loader import load_config
 from krakked.credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     passwd = actions.add_parser("passwd", help="change the master password")
     passwd.add_argument(
         "--new-password-fd",
-        type=int,
+        type=descriptor,
         metavar="N",
         help="read the new master password from this open file descriptor",
     )
@@ -59,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def show_status(arguments: argparse.Namespace) -> int:
     """Say what is there; 1 when there is no vault."""
-    console = Console()
+    console = terminal.console()
     vault = _vault()
     if not vault.exists():
         console.print(escape(f"There is no {vault.path}. Run `krakked setup`."), soft_wrap=True)
@@ -85,12 +86,12 @@ def show_status(arguments: argparse.Namespace) -> int:
 
 def change(arguments: argparse.Namespace) -> int:
     """Change the master password."""
-    console = Console()
+    console = terminal.console()
     chosen: list[MasterPassword] = []
 
     def ask_new() -> MasterPassword:
-        descriptor: int | None = arguments.new_password_fd
-        chosen.append(typed_twice() if descriptor is None else password_from_fd(descriptor))
+        number: int | None = arguments.new_password_fd
+        chosen.append(typed_twice() if number is None else password_from_fd(number))
         return chosen[0]
 
     saved = change_password(chosen_password(arguments), ask_new, profile=arguments.profile)
@@ -117,7 +118,7 @@ def change(arguments: argparse.Namespace) -> int:
 
 def remove_vault(arguments: argparse.Namespace) -> int:
     """Delete the vault after asking."""
-    console = Console()
+    console = terminal.console()
     vault = _vault()
     if not arguments.yes:
         console.print(escape(f"This deletes {vault.path} and its backup."), soft_wrap=True)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 
 import trio
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 import krakked
+from krakked.cli import terminal
+from krakked.cli.arguments import duration
 
 REFRESH_S = 0.25
 
@@ -22,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("watch", help="a live table of prices and candles")
     parser.add_argument("pairs", nargs="+", metavar="PAIR", help="any of Kraken's spellings")
     parser.add_argument("--timeframe", default="1m", metavar="TF", help="candle shown (1m)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop after so long")
+    parser.add_argument("--seconds", type=duration, metavar="S", help="stop after so long")
     parser.set_defaults(run=run)
 
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def watch(pairs: list[str], timeframe: str, seconds: float | None) -> None:
     """Stream the pairs and redraw the table."""
-    console = Console()
+    console = terminal.console()
     async with krakked.open_kraken(pairs=pairs) as kraken:
         if timeframe not in kraken.feed.timeframes:
             kraken.feed.add_timeframe(timeframe)

@@ -34,13 +34,20 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
         environ: Variables to look at; the process's own by default.
 
     Raises:
-        ConfigError: ``KRAKKED_CONFIG_DIR`` names an unknown user's home.
+        ConfigError: It lies in a home directory, and there is none.
     """
     variables = os.environ if environ is None else environ
     moved = variables.get(DIRECTORY_VARIABLE, "")
     if moved:
         return expand(moved, key=DIRECTORY_VARIABLE)
-    return platformdirs.user_config_path("kraken_bot", appauthor=False, roaming=True)
+    usual = platformdirs.user_config_path("kraken_bot", appauthor=False, roaming=True)
+    if not usual.is_absolute():  # no HOME, and the system does not know the user
+        raise ConfigError(
+            f"There is no home directory to keep {usual} in. Name a directory with "
+            f"{DIRECTORY_VARIABLE}, or set HOME.",
+            key=DIRECTORY_VARIABLE,
+        )
+    return usual
 
 
 def exchange_of(config: KrakkedConfig) -> str:
@@ -136,5 +143,10 @@ def expand(text: str, *, key: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
         raise ConfigError(
-            f"{key}: cannot expand '~': no such home directory. Write an absolute path.", key=key
+            f"{key}: {text}: there is no such home directory. Write an absolute path.", key=key
+        ) from error
+    except OSError as error:  # a path relative to a working directory that is gone
+        raise ConfigError(
+            f"{key}: {text} cannot be found from here: {error.strerror}. Write an absolute path.",
+            key=key,
         ) from error

@@ -248,6 +248,7 @@ class RestClient(TypedEndpoints):
             del met  # it would hold this frame, and this frame it
 
     async def _get(self, endpoint: str, target: str, pair: str | None) -> Answer:
+        self._exchange.check_open()
         await self._public_gate.admit(endpoint, pair)
         sent_ns = self._clock.elapsed_ns()
         outcome = await self._exchange.get(target, endpoint)
@@ -260,6 +261,7 @@ class RestClient(TypedEndpoints):
 
     async def _post(self, call: PrivateCall, *, file: bool) -> Answer | None:
         """Send a call once; None when its one-time password of the moment was sent before."""
+        self._exchange.check_open()
         if self._credentials is None or self._private_gate is None:
             raise NoCredentialsError(
                 f"{call.endpoint} is a private call and this client has no credentials."

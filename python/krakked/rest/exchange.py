@@ -24,6 +24,7 @@ from krakked.addresses import check_url
 from krakked.errors import (
     Action,
     ApiError,
+    ClosedError,
     ConfigError,
     ConnectFailedError,
     DisconnectedError,
@@ -121,6 +122,11 @@ class Exchange:
         trace: TracebackType | None,
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` after the end, before anything waits or is sent."""
+        if self._client.is_closed:
+            raise ClosedError
 
     async def get(self, target: str, endpoint: str) -> Received | Failed:
         """Send a public request; `target` is path and query."""

@@ -9,7 +9,7 @@
         await exchange.faults.cut()
 
 Nothing in here is used by the library itself, and of the library it imports only the settings'
-structs, so that `config` can fill them in.
+structs, so that `config` can fill them in, and the errors.
 """
 
 from krakked.sandbox.exchange import Exchange as Exchange

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -22,6 +24,7 @@ from krakked.config.settings import (
     RestSettings,
     WebSocketSettings,
 )
+from krakked.errors import ConfigError
 from krakked.sandbox.accounts import Accounts
 from krakked.sandbox.clock import LoopbackClock, MarketClock, VirtualClock
 from krakked.sandbox.digits import NS
@@ -173,6 +176,9 @@ async def open_sandbox(
 
     Yields:
         The running exchange; it ends with the block.
+
+    Raises:
+        ConfigError: A port is taken, or none at all.
     """
     settings = settings or SandboxSettings()
     start_ns = settings.start_s * NS if settings.start_s is not None else DEFAULT_START_S * NS
@@ -195,17 +201,19 @@ async def open_sandbox(
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.pump.run)
-        if memory:
-            network = MemoryNetwork(rest, server, faults, nursery)
-            exchange = Exchange(parts, network, VirtualClock(venue.clock), _NOWHERE_URLS)
-        else:
-            rest_port = await _serve_rest(nursery, rest, rest_port)
-            ws_port = await _serve_ws(nursery, server, faults, ws_port)
-            http, ws = f"http://127.0.0.1:{rest_port}", f"ws://127.0.0.1:{ws_port}/v2"
-            sockets = LoopbackNetwork(venue.market.name, rest_port, ws_port)
-            urls = (http, ws, f"{ws}/auth")
-            exchange = Exchange(parts, sockets, LoopbackClock(venue.clock), urls)
         try:
+            if memory:
+                network = MemoryNetwork(rest, server, faults, nursery)
+                exchange = Exchange(parts, network, VirtualClock(venue.clock), _NOWHERE_URLS)
+            else:
+                with _naming("rest_port", rest_port):
+                    rest_port = await _serve_rest(nursery, rest, rest_port)
+                with _naming("ws_port", ws_port):
+                    ws_port = await _serve_ws(nursery, server, faults, ws_port)
+                http, ws = f"http://127.0.0.1:{rest_port}", f"ws://127.0.0.1:{ws_port}/v2"
+                sockets = LoopbackNetwork(venue.market.name, rest_port, ws_port)
+                urls = (http, ws, f"{ws}/auth")
+                exchange = Exchange(parts, sockets, LoopbackClock(venue.clock), urls)
             yield exchange
         except Exception as error:  # raised again below, not wrapped into the nursery's group
             failure = error
@@ -214,15 +222,37 @@ async def open_sandbox(
         raise failure
 
 
+@contextmanager
+def _naming(argument: str, port: int) -> Iterator[None]:
+    """Say which port it was that cannot be listened on."""
+    try:
+        if port not in range(65_536):
+            raise OSError(errno.EADDRNOTAVAIL, "there is no such port")
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{argument}: nobody can listen on 127.0.0.1:{port}: {error.strerror}. Name another "
+            "port, or 0 for any that is free.",
+            key=argument,
+        ) from error
+
+
 async def _serve_rest(nursery: trio.Nursery, rest: RestApp, port: int) -> int:
+    # Bound here, since hypercorn forgets to close a socket that it cannot bind.
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind(("127.0.0.1", port))
+        port = bound.getsockname()[1]
+        descriptor = bound.detach()
     config = hypercorn.config.Config()
-    config.bind = [f"127.0.0.1:{port}"]
+    config.bind = [f"fd://{descriptor}"]
     config.errorlog = logging.getLogger("krakked.sandbox.rest")
     config.graceful_timeout = 0.1
     config.include_server_header = False
     app = cast("ASGIFramework", rest.asgi)  # Starlette's own ASGI types are looser
-    binds = await nursery.start(partial(hypercorn.trio.serve, app, config, mode="asgi"))
-    return int(str(binds[0]).rsplit(":", 1)[1])
+    await nursery.start(partial(hypercorn.trio.serve, app, config, mode="asgi"))
+    return port
 
 
 async def _serve_ws(nursery: trio.Nursery, server: WsServer, faults: Faults, port: int) -> int:

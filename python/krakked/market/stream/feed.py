@@ -98,15 +98,13 @@ class Feed:
         self._network = network
         self._table = table
         self._on_frame, self._on_symbols = on_frame, on_symbols
-        # Jitter, not secrets.
-        self._random = random if random is not None else Random()  # noqa: S311
+        self._random = random if random is not None else Random()  # noqa: S311 - jitter
         self._endpoint = Endpoint.parse(settings.url)
         self._gate = ConnectGate(clock, budget_for(clock, self._endpoint.host_header))
         self._req_ids = count(1)
         self._limiter = LogLimiter()
-        intervals = [parse_timeframe(timeframe) for timeframe in settings.timeframes]
         self._fleet = Fleet(
-            Lanes(intervals, symbols_per_connection),
+            Lanes([parse_timeframe(t) for t in settings.timeframes], symbols_per_connection),
             table=table,
             new_line=self._new_line,
             forget=self._forget,
@@ -148,6 +146,7 @@ class Feed:
                 await self._tick_forever()
         finally:
             self._fleet.stop()
+            self.state_changed()
             await self._desk.finish()
             self.hub.close()
 
@@ -231,6 +230,7 @@ class Feed:
 
     def resolve(self, pair: str) -> str:
         """Give the canonical name; raises `UnknownPairError`."""
+        self._fleet.check_open()
         return self._table().resolve(pair)
 
     def symbol_of(self, canonical: str) -> str | None:

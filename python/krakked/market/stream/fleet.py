@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import trio
 
+from krakked.errors import ClosedError
 from krakked.market.pairs import PairTable
 from krakked.market.stream.lanes import Lanes, LineKey
 from krakked.market.stream.line import Line
@@ -39,6 +40,7 @@ class Fleet:
         self._forget = forget
         self._lines: dict[LineKey, Line] = {}
         self._nursery: trio.Nursery | None = None
+        self._ended = False
 
     def __iter__(self) -> Iterator[Line]:
         return iter(list(self._lines.values()))
@@ -59,13 +61,20 @@ class Fleet:
         self._follow()
 
     def stop(self) -> None:
-        """Note that the nursery is gone."""
+        """Note that the nursery is gone; what is streamed cannot be changed any more."""
         self._nursery = None
+        self._ended = True
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` after the end."""
+        if self._ended:
+            raise ClosedError
 
     # --- what to stream ---
 
     def add_pairs(self, pairs: Iterable[str]) -> None:
         """Stream more pairs; raises `UnknownPairError` before anything is changed."""
+        self.check_open()
         table = self._table()
         for canonical in [table.resolve(pair) for pair in pairs]:
             self._lanes.add(self.names.symbol(canonical) or self.names.add(canonical, table))
@@ -73,6 +82,7 @@ class Fleet:
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten."""
+        self.check_open()
         table, names = self._table(), self.names
         # A delisted pair may have left the table by now.
         self._remove([pair if names.symbol(pair) else table.resolve(pair) for pair in pairs])
@@ -80,6 +90,7 @@ class Fleet:
 
     def set_pairs(self, pairs: Iterable[str]) -> None:
         """Stream exactly these."""
+        self.check_open()
         table = self._table()
         wanted = [table.resolve(pair) for pair in pairs]
         self._remove(set(self.names.pairs).difference(wanted))
@@ -87,11 +98,13 @@ class Fleet:
 
     def add_timeframe(self, timeframe: str) -> None:
         """Stream one more timeframe."""
+        self.check_open()
         self._lanes.add_interval(parse_timeframe(timeframe))
         self._follow()
 
     def remove_timeframe(self, timeframe: str) -> None:
         """Stop streaming a timeframe."""
+        self.check_open()
         interval = parse_timeframe(timeframe)
         self._lanes.remove_interval(interval)
         for symbol in self._lanes.symbols:

@@ -1,0 +1,56 @@
+"""What options may hold: each function reads one kind of value, for argparse's `type=`."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+from typing import Final
+
+_YEAR_S: Final = 366 * 86_400
+
+
+def duration(text: str) -> float:
+    """Read a number of seconds that one can wait: not negative, at most a year."""
+    seconds = _number(text)
+    if not 0 <= seconds <= _YEAR_S:
+        raise ArgumentTypeError(f"{text} is no number of seconds from 0 to a year")
+    return seconds
+
+
+def factor(text: str) -> float:
+    """Read a factor above 0."""
+    value = _number(text)
+    if not 0 < value <= 1e6:
+        raise ArgumentTypeError(f"{text} is no factor above 0 and up to a million")
+    return value
+
+
+def port(text: str) -> int:
+    """Read a TCP port; 0 takes any free one."""
+    value = _number(text)
+    if not (0 <= value <= 65_535 and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no port from 0 to 65535")
+    return int(value)
+
+
+def descriptor(text: str) -> int:
+    """Read the number of an open file."""
+    value = _number(text)
+    if not (0 <= value < 2**31 and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no file descriptor")
+    return int(value)
+
+
+def seed(text: str) -> int:
+    """Read the seed of a market: a whole number from 0."""
+    value = _number(text)
+    if not (0 <= value < 2**53 and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no whole number from 0")
+    return int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
