@@ -15,7 +15,7 @@ PACKAGE = ROOT / "python" / "krakked"
 PYTHON = sorted(PACKAGE.rglob("*.py"))
 RUST = sorted((ROOT / "rust").rglob("*.rs"))
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "service"}
-MAX_LINES = 400
+MAX_LINES = 600
 
 
 def test_there_is_something_to_check() -> None:
@@ -24,7 +24,7 @@ def test_there_is_something_to_check() -> None:
 
 
 @pytest.mark.parametrize("path", PYTHON + RUST, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_over_400_lines_without_a_reason_in_its_first_comment(path: Path) -> None:
+def test_no_file_over_600_lines_without_a_reason_in_its_first_comment(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(lines) <= MAX_LINES:
         return

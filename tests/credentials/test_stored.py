@@ -52,9 +52,7 @@ def info(config, cheap):
     return functools.partial(vault_info, config, derive=cheap)
 
 
-def test_facts_without_a_password(  # noqa: PLR0917 - fixtures
-    known, save, info, vault, refuse, config
-) -> None:
+def test_facts_without_a_password(known, save, info, vault, refuse, config) -> None:
     with pytest.raises(NoCredentialsError, match="krakked setup"):
         info()
     save(known.key, known.secret, profile="small")
@@ -82,7 +80,7 @@ def test_facts_with_the_password(known, save, info) -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-async def test_what_was_saved_unvalidated_becomes_validated(  # noqa: PLR0917 - fixtures
+async def test_what_was_saved_unvalidated_becomes_validated(
     save, info, cheap, config, vault, autojump_clock, profile
 ) -> None:
     async with open_sandbox(memory=True, settings=SMALL) as exchange:
@@ -114,7 +112,7 @@ async def test_what_was_saved_unvalidated_becomes_validated(  # noqa: PLR0917 - 
 
 
 @pytest.mark.parametrize("fault", ["rejected", "service", "network", "second factor"])
-async def test_anything_but_a_success_leaves_the_vault_as_it_is(  # noqa: PLR0917 - fixtures
+async def test_anything_but_a_success_leaves_the_vault_as_it_is(
     save, cheap, config, vault, autojump_clock, fault
 ) -> None:
     async with open_sandbox(memory=True, settings=SMALL) as exchange:
@@ -160,7 +158,7 @@ async def test_a_wrong_password_asks_nobody(save, known, cheap, config, autojump
         )
 
 
-async def test_a_vault_that_changed_meanwhile_is_not_overwritten(  # noqa: PLR0917 - fixtures
+async def test_a_vault_that_changed_meanwhile_is_not_overwritten(
     save, known, cheap, config, vault, autojump_clock
 ) -> None:
     async with open_sandbox(memory=True, settings=SMALL) as exchange:

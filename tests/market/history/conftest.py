@@ -35,6 +35,7 @@ TABLE = PairTable(
         msgspec.structs.replace(
             PAIR,
             canonical="ETHUSD",
+            base="ETH",
             rest_symbol="ETHUSD",
             ws_symbol="ETH/USD",
             wsname="ETH/USD",
