@@ -82,6 +82,7 @@ bench-stream: bench-env ## ratios beside peers: the live stream, from socket to 
 
 torture: build ## kills, failing calls, power cuts, bit flips; RFC 6455 (about 15 min, wants root)
 	$(BIN)/python tests/torture/vault_torture.py
+	$(BIN)/python tests/torture/state_torture.py
 	$(BIN)/python tests/torture/store_torture.py
 	$(BIN)/python tests/torture/rfc6455.py
 	$(BIN)/python tests/torture/stream_torture.py

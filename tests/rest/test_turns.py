@@ -223,6 +223,18 @@ async def test_a_nonce_refused_now_and_then_never_rests_the_key(
     assert len(server.requests) == 80
 
 
+async def test_a_state_file_removed_meanwhile_takes_no_nonce_back(
+    autojump_clock, server, clock, open_client, tmp_path
+) -> None:
+    async with open_client(state_dir=tmp_path) as client:
+        await client.private("Balance")
+        for path in tmp_path.iterdir():
+            path.unlink()
+        clock.step_ns = -3600 * SECOND_NS
+        await client.private("Balance")
+    assert server.nonces() == sorted(set(server.nonces()))
+
+
 # --- turns between processes ---------------------------------------------------------------------
 
 

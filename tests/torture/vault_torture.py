@@ -43,7 +43,7 @@ from krakked.credentials.saving import save_credentials
 from krakked.credentials.sources import open_vault
 from krakked.credentials.vault import Cost
 from krakked.credentials.vault_file import VaultFile
-from krakked.errors import VaultError
+from krakked.errors import KrakkedError, VaultError
 
 PASSWORD = "correct horse battery staple"
 KEY, SECRET = "K" * 56, "S" * 88
@@ -110,10 +110,27 @@ class Run:
 
 
 def traced_save(directory: Path, inject: str | None, *, backup: bool) -> Run:
-    """Fork a child that saves, with strace attached from before its first own call."""
+    """Save in a child with strace attached from before its first own call."""
+    return traced(lambda: save_once(directory, backup=backup), directory.parent, inject)
+
+
+def save_once(directory: Path, *, backup: bool) -> int:
+    save(directory, NEW, backup=backup)
+    return DONE
+
+
+def traced(work: Callable[[], int], scratch: Path, inject: str | None) -> Run:
+    """Fork a child that works, with strace attached from before its first own call."""
     go = mmap.mmap(-1, 1)  # shared with the child: waiting on it makes no call that is counted
-    child = forked(lambda: child_save(directory, go, backup=backup))
-    log = directory.parent / "strace.log"
+
+    def wait_and_work() -> int:
+        while not go[0]:
+            time.sleep(0.001)
+        os.access(MARK, os.F_OK)
+        return work()
+
+    child = forked(wait_and_work)
+    log = scratch / "strace.log"
     command = ["strace", "-f", "-s", "16", "-o", str(log), "-p", str(child)]
     if inject:
         command += ["-e", f"inject={inject}"]
@@ -130,14 +147,6 @@ def traced_save(directory: Path, inject: str | None, *, backup: bool) -> Run:
     return Run(calls=parse_calls(text), status=code, injected="(INJECTED)" in text or code < 0)
 
 
-def child_save(directory: Path, go: mmap.mmap, *, backup: bool) -> int:
-    while not go[0]:
-        time.sleep(0.001)
-    os.access(MARK, os.F_OK)
-    save(directory, NEW, backup=backup)
-    return DONE
-
-
 def forked(work: Callable[[], int]) -> int:
     """Run `work` in a child that never comes back into this program; give its pid."""
     sys.stdout.flush()
@@ -147,7 +156,7 @@ def forked(work: Callable[[], int]) -> int:
     status = UNTYPED
     try:
         status = work()
-    except VaultError:
+    except KrakkedError:
         status = TYPED
     except BaseException:  # whatever it is, it is a finding
         traceback.print_exc()
@@ -289,9 +298,7 @@ def one_cut(mounted: Path, delay_s: float, flag: int) -> tuple[int, int]:
     child = forked(lambda: saver(directory, write))
     os.close(write)
     time.sleep(delay_s)
-    descriptor = os.open(mounted, os.O_RDONLY)
-    fcntl.ioctl(descriptor, SHUTDOWN_IOCTL, struct.pack("<I", flag))
-    os.close(descriptor)
+    cut_power(mounted, flag)
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) != TYPED:
         raise RuntimeError("the saving process met something other than our error")
@@ -310,12 +317,7 @@ def power_cuts(cuts: int, seed: int) -> tuple[str, list[str]]:
     chance = random.Random(seed)
     problems: list[str] = []
     promises = 0
-    with tempfile.TemporaryDirectory() as top:
-        image, mounted = Path(top) / "disk.img", Path(top) / "mnt"
-        mounted.mkdir()
-        with image.open("wb") as file:
-            file.truncate(32 << 20)
-        run("mkfs.ext4", "-q", "-F", str(image))
+    with small_disk() as (image, mounted):
         for cut in range(cuts):
             options = "loop,noauto_da_alloc" if cut % 2 else "loop"
             flag = 2 if cut // 2 % 2 else 1  # 2 drops the unflushed journal, 1 flushes it
@@ -336,6 +338,25 @@ def power_cuts(cuts: int, seed: int) -> tuple[str, list[str]]:
             if problem:
                 problems.append(f"cut {cut} ({options}, flag {flag}): {problem}")
     return f"{cuts} cuts, {promises} promised saves, {len(problems)} problems", problems
+
+
+@contextlib.contextmanager
+def small_disk() -> Iterator[tuple[Path, Path]]:
+    """Make an ext4 file system in a file, and a place to mount it."""
+    with tempfile.TemporaryDirectory() as top:
+        image, mounted = Path(top) / "disk.img", Path(top) / "mnt"
+        mounted.mkdir()
+        with image.open("wb") as file:
+            file.truncate(32 << 20)
+        run("mkfs.ext4", "-q", "-F", str(image))
+        yield image, mounted
+
+
+def cut_power(mounted: Path, flag: int) -> None:
+    """Let the file system forget what it was not forced to keep."""
+    descriptor = os.open(mounted, os.O_RDONLY)
+    fcntl.ioctl(descriptor, SHUTDOWN_IOCTL, struct.pack("<I", flag))
+    os.close(descriptor)
 
 
 def after_cut(directory: Path, promised: int) -> str | None:

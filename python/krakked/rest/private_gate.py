@@ -246,15 +246,18 @@ class PrivateGate:
         """Give the record as of now, for a call that has been asking since `begun_ns`."""
         wall_ns = self._clock.wall_ns()
         now = KeyRecord(boot=self._boot, at_ns=self._clock.elapsed_ns(), at_wall_ns=wall_ns)
+        # Never below a nonce that this process gave, even if somebody removed the file meanwhile.
+        own = self.latest.nonce if self.latest is not None else NonceState()
         if record is None:
-            return now
+            return msgspec.structs.replace(now, nonce=own)
+        nonce = max(record.nonce, own, key=lambda each: each.last)
         if same_clock(record, now):
-            return msgspec.structs.replace(record, at_ns=now.at_ns, at_wall_ns=wall_ns)
+            return msgspec.structs.replace(record, at_ns=now.at_ns, at_wall_ns=wall_ns, nonce=nonce)
         passed = passed_ns(record, now, now.at_ns - begun_ns)
         rebooted = not same_boot(record.boot, self._boot)
         return msgspec.structs.replace(
             now,
-            nonce=after_power_cut(record.nonce) if rebooted else record.nonce,
+            nonce=after_power_cut(nonce) if rebooted else nonce,
             counter=limits.rebase_private(record.counter, self._rule, now.at_ns, passed),
             breaker=breaker.rebase(record.breaker, now.at_ns, wall_ns),
         )
