@@ -1,0 +1,113 @@
+"""A worker forked at the worst moment: while one of our locks is held."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from krakked.credentials.vault_file import VaultFile
+from krakked.market.bars import OHLCBar
+from krakked.market.store.ohlc_store import OHLCStore
+from krakked.rest.limits import CounterRule
+from krakked.rest.private_gate import PrivateGate
+from krakked.rest.public_gate import PublicGate, PublicRule
+from krakked.rest.waits import WaitBoard
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+NEXT_S = 1.0
+"""Longest wait of the parent's next use."""
+
+
+class Inline:
+    """Real time; file work inline, so that the fork happens under the lock."""
+
+    virtual = True
+
+    def wall_ns(self) -> int:
+        return time.time_ns()
+
+    def elapsed_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+def bar(minute: int) -> OHLCBar:
+    return OHLCBar(
+        time=1_790_000_040 + 60 * minute,
+        open=1.0,
+        high=1.0,
+        low=1.0,
+        close=1.0,
+        vwap=1.0,
+        volume=1.0,
+        count=1,
+    )
+
+
+def vault(directory: Path) -> Callable[[int], object]:
+    file = VaultFile(directory / "vault")
+    return lambda number: file.write(b"%d" % number)
+
+
+def series(directory: Path) -> Callable[[int], object]:
+    store = OHLCStore(directory)
+    return lambda number: store.append_bars("XBTUSD", "1m", [bar(number)])
+
+
+def journal(directory: Path) -> Callable[[int], object]:
+    store = OHLCStore(directory)
+    return lambda number: store.append_provisional("1m", [("XBTUSD", bar(number))])
+
+
+def key(directory: Path) -> Callable[[int], object]:
+    async def call() -> None:
+        gate = PrivateGate(directory / "key", "tag", Inline(), CounterRule(), WaitBoard())
+        async with gate.passage("AddOrder") as passage:
+            passage.answered(None, accepted=True)
+
+    return lambda number: trio.run(call)
+
+
+def host(directory: Path) -> Callable[[int], object]:
+    async def call() -> None:
+        rule = PublicRule(spacing_ns=1, pair_spacing_ns=1)
+        await PublicGate(directory / "host", Inline(), rule, WaitBoard()).admit("Time", None)
+
+    return lambda number: trio.run(call)
+
+
+@pytest.mark.parametrize("lock", [vault, series, journal, key, host])
+def test_a_worker_forked_under_a_lock_does_not_keep_it(tmp_path, monkeypatch, lock) -> None:
+    use = lock(tmp_path)
+    use(0)
+    call = "write" if lock in {key, host} else "fsync"
+    real = getattr(os, call)
+    children: list[int] = []
+
+    def fork_first(*arguments: object) -> object:
+        if not children:
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+                os._exit(0)
+            children.append(child)
+        return real(*arguments)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, fork_first)
+            use(1)
+        assert children, "the worker was forked under the lock"
+        begun = time.monotonic()
+        use(2)
+        assert time.monotonic() - begun < NEXT_S
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
