@@ -114,9 +114,14 @@ class TypedEndpoints(ABC):
         answer = await self.fetch_public("SystemStatus")
         return decode_result(answer.envelope, SystemStatus, "SystemStatus")
 
-    async def asset_pairs(self) -> dict[str, AssetPairInfo]:
-        """Ask for all pairs, by their REST key (``XXBTZUSD``); odd entries are left out."""
-        answer = await self.fetch_public("AssetPairs")
+    async def asset_pairs(self, *, country_code: str | None = None) -> dict[str, AssetPairInfo]:
+        """Ask for all pairs, by their REST key (``XXBTZUSD``); odd entries are left out.
+
+        Args:
+            country_code: Only what is offered there, such as ``GB``; None = everywhere. Whether a
+                region (``US:CA``) is understood is unverified.
+        """
+        answer = await self.fetch_public("AssetPairs", {"country_code": country_code})
         return _fitting(answer.envelope, AssetPairInfo, "AssetPairs")
 
     async def asset_pairs_bytes(self) -> bytes:
