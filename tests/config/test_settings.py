@@ -50,6 +50,8 @@ WRONG: list[tuple[type[Settings], str, list[Any], str]] = [
     (UniverseSettings, "exclude_bases", ["USDT", [""]], "universe.exclude_bases"),
     (UniverseSettings, "min_24h_volume_usd", [-1, NAN, INF, "5", True, 1.1e15],
      "universe.min_24h_volume_usd"),
+    (UniverseSettings, "country_code", ["", "us", "USA", "US:", "US:CALI", "US-CA", " US", 1],
+     "universe.country_code"),
     (UniverseSettings, "margin_eligible", ["includ", True, None], "universe.margin_eligible"),
     (RestSettings, "base_url", ["http://example.com", "ws://localhost", "https://h/0", 1],
      "rest.base_url"),
@@ -248,3 +250,9 @@ def test_the_state_directory_comes_from_the_variable_then_the_file_then_nowhere(
     monkeypatch.setenv("KRAKKED_STATE_DIR", "s3://bucket/s")
     with pytest.raises(ConfigError, match="KRAKKED_STATE_DIR: expected a directory path on this"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["GB", "US:CA", "US:TX", "DE:1", None])
+def test_countries_and_regions(code) -> None:
+    assert UniverseSettings(country_code=code).country_code == code
+    assert UniverseSettings().country_code is None, "off by default: unverified"

@@ -187,6 +187,10 @@ def test_successes_fill_the_budget_again() -> None:
     budget = RetryBudget()
     assert budget.spend(NetworkTimeoutError("x"))
     assert budget.tokens == 490
+    budget.refund()
+    assert budget.tokens == 491
+    assert budget.spend(NetworkError("x"))
+    assert budget.tokens == 486
     for _ in range(20):
         budget.refund()
     assert budget.tokens == 500

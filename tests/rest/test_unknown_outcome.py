@@ -36,6 +36,7 @@ from krakked.errors import (
 )
 from krakked.network import SystemClock, SystemNetwork
 from krakked.rest.client import RestClient
+from krakked.rest.request import PRIVATE_READS
 from krakked.rest.retries import advise
 
 JSON_TYPE = {"content-type": "application/json"}
@@ -403,3 +404,77 @@ async def test_a_write_that_never_left_may_be_sent_again(credentials) -> None:
         with pytest.raises(ConnectFailedError) as caught:
             await client.private("AddOrder")
     assert (caught.value.retryable, caught.value.action) == (True, Action.RETRY)
+
+
+# --- which calls only read ------------------------------------------------------------------------
+
+READS = {
+    "Balance",
+    "BalanceEx",
+    "ClosedOrders",
+    "CreditLines",
+    "DepositMethods",
+    "DepositStatus",
+    "Earn/Allocations",
+    "Earn/Strategies",
+    "ExportStatus",
+    "GetApiKeyInfo",
+    "GetWebSocketsToken",
+    "Ledgers",
+    "OpenOrders",
+    "OpenPositions",
+    "OrderAmends",
+    "QueryLedgers",
+    "QueryOrders",
+    "QueryTrades",
+    "TradeBalance",
+    "TradeVolume",
+    "TradesHistory",
+    "WithdrawAddresses",
+    "WithdrawMethods",
+    "WithdrawStatus",
+}
+WRITES = {
+    "AddExport",
+    "AddOrder",
+    "AddOrderBatch",
+    "AmendOrder",
+    "CancelAll",
+    "CancelAllOrdersAfter",
+    "CancelOrder",
+    "CancelOrderBatch",
+    "CreateSubaccount",
+    "DepositAddresses",
+    "Earn/Allocate",
+    "Earn/AllocateStatus",
+    "Earn/Deallocate",
+    "EditOrder",
+    "Level3",
+    "RemoveExport",
+    "RetrieveExport",
+    "WalletTransfer",
+    "Withdraw",
+    "WithdrawCancel",
+    "WithdrawInfo",
+    "AccountTransfer",
+    "Nobody/Knows",
+    "balance",
+    "BALANCE",
+    "Balance2",
+}
+
+
+def test_the_calls_that_only_read_are_these_and_no_others() -> None:
+    """One more of them would be sent again by itself; what is in doubt is not on the list."""
+    assert PRIVATE_READS == READS
+    assert not PRIVATE_READS & WRITES
+
+
+@pytest.mark.parametrize("endpoint", sorted(READS | WRITES))
+async def test_only_what_reads_is_sent_again(autojump_clock, server, open_client, endpoint) -> None:
+    server.answer = lambda _: httpx.Response(503)
+    async with open_client() as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.private(endpoint)
+    assert len(server.requests) == (3 if endpoint in READS else 1)
+    assert caught.value.retryable is (endpoint in READS)

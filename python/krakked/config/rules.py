@@ -8,6 +8,7 @@ value: a secret pasted into the wrong place must not reach a message. They stand
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -22,6 +23,7 @@ TIMEFRAMES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
 """Labels that `market_data.ws.timeframes` may name."""
 
 # An API key has 56 characters and a secret 88; what stands before an "@" may be a password.
+_COUNTRY: Final = re.compile(r"[A-Z]{2}(:[A-Z0-9]{1,3})?")
 _SHOWN_CHARACTERS: Final = 16
 _LONGEST_NAME: Final = 40  # the longest pair name known has 16 characters
 
@@ -118,6 +120,12 @@ def shown_proxy(value: str | None) -> str | None:
     if value is None or value == DIRECT:
         return value
     return str(parse_proxy(value, key="network.proxy"))
+
+
+def country_code(value: object) -> str | None:
+    """Check a country of ISO 3166-1, perhaps with a region."""
+    fits = isinstance(value, str) and _COUNTRY.fullmatch(value)
+    return None if fits else "expected a country such as GB or US:CA"
 
 
 def at_least(low: float, high: float, unit: str) -> Rule:

@@ -99,6 +99,9 @@ class UniverseSettings(Settings, frozen=True):
     """Liquidity floor in USD a day; 0 turns it off."""
     margin_eligible: MarginEligible = MarginEligible.EXCLUDE
     """`exclude`, the contract's rule, leaves out BTC, ETH, SOL, XRP ...; `include` keeps them."""
+    country_code: Annotated[str | None, rules.country_code] = None
+    """Ask AssetPairs for the pairs offered in one place only, such as ``US:CA``; None asks for all.
+    Unverified: Kraken's page names countries (``GB``), one client's page a region (``US:TX``)."""
 
 
 class RestSettings(Settings, frozen=True):

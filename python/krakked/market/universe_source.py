@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -54,7 +54,7 @@ class UniverseChange(msgspec.Struct, frozen=True, kw_only=True):
 class UniverseRest(Protocol):
     """The two calls needed of the REST client."""
 
-    async def public_bytes(self, endpoint: str) -> bytes:
+    async def public_bytes(self, endpoint: str, params: Mapping[str, str] | None = None) -> bytes:
         """Give the whole body of a public call whose envelope was checked."""
         ...
 
@@ -169,7 +169,7 @@ class UniverseSource:
             ApiError: Kraken refused; `RateLimitError` and `ServiceError` are kinds of it.
             MarketDataError: The reply is no list of pairs.
         """
-        asset_pairs = await self._rest.public_bytes("AssetPairs")
+        asset_pairs = await self._asset_pairs()
         ticker = await self._ticker()
         universe = self._build(asset_pairs, ticker)
         self._fetched_wall_ns = self._clock.wall_ns()
@@ -184,6 +184,12 @@ class UniverseSource:
         if self._replies is None:
             return UniverseChange()
         return self._swap(self._build(*self._replies), self._replies)
+
+    async def _asset_pairs(self) -> bytes:
+        country = self._settings.country_code
+        if country is None:
+            return await self._rest.public_bytes("AssetPairs")
+        return await self._rest.public_bytes("AssetPairs", {"country_code": country})
 
     async def _ticker(self) -> bytes | None:
         try:

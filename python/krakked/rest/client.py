@@ -125,7 +125,7 @@ class RestClient(TypedEndpoints):
             NetworkError: No usable answer came, after at most three attempts.
             ApiError: Kraken refused the call; see its subclasses.
         """
-        return decode_untyped((await self.fetch_public(endpoint, params)).envelope, endpoint)
+        return decode_untyped((await self.ask_public(endpoint, params)).envelope, endpoint)
 
     async def public_bytes(self, endpoint: str, params: Mapping[str, Value] | None = None) -> bytes:
         """Call a public endpoint and give the whole body of the successful reply.
@@ -134,7 +134,7 @@ class RestClient(TypedEndpoints):
             NetworkError: No usable answer came, after at most three attempts.
             ApiError: Kraken refused the call; see its subclasses.
         """
-        return (await self.fetch_public(endpoint, params)).body
+        return (await self.ask_public(endpoint, params)).body
 
     async def private(
         self,

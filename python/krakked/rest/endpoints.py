@@ -16,6 +16,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from krakked.errors import RequestError
+from krakked.rest.forex import REFUSAL, forex_pairs
 from krakked.rest.otp import Otp, one_time
 from krakked.rest.reply import Envelope, decode_result, unreadable
 from krakked.rest.request import Value
@@ -65,6 +67,8 @@ class TypedEndpoints(ABC):
     function that gives the code of the moment.
     """
 
+    _forex: frozenset[str] = frozenset()  # pairs that need asset_class=forex, as learned
+
     @abstractmethod
     async def fetch_public(
         self, endpoint: str, params: Mapping[str, Value] | None = None
@@ -81,6 +85,25 @@ class TypedEndpoints(ABC):
     ) -> Answer:
         """Call a private endpoint; the answer is a success."""
 
+    async def ask_public(self, endpoint: str, params: Mapping[str, Value] | None = None) -> Answer:
+        """Call a public endpoint; the answer is a success.
+
+        A call about a pair of two national currencies that is refused for its arguments is made
+        once more with ``asset_class=forex``; if that helps, the pair has it from then on.
+        """
+        pairs = forex_pairs(endpoint, params)
+        if not pairs <= self._forex:
+            try:
+                return await self.fetch_public(endpoint, params)
+            except RequestError as error:
+                if not error.code.startswith(REFUSAL):
+                    raise
+        elif not pairs:
+            return await self.fetch_public(endpoint, params)
+        answer = await self.fetch_public(endpoint, {**(params or {}), "asset_class": "forex"})
+        self._forex |= pairs
+        return answer
+
     async def time(self) -> ServerTime:
         """Ask for Kraken's clock."""
         answer = await self.fetch_public("Time")
@@ -91,9 +114,14 @@ class TypedEndpoints(ABC):
         answer = await self.fetch_public("SystemStatus")
         return decode_result(answer.envelope, SystemStatus, "SystemStatus")
 
-    async def asset_pairs(self) -> dict[str, AssetPairInfo]:
-        """Ask for all pairs, by their REST key (``XXBTZUSD``); odd entries are left out."""
-        answer = await self.fetch_public("AssetPairs")
+    async def asset_pairs(self, *, country_code: str | None = None) -> dict[str, AssetPairInfo]:
+        """Ask for all pairs, by their REST key (``XXBTZUSD``); odd entries are left out.
+
+        Args:
+            country_code: Only what is offered there, such as ``GB``; None = everywhere. Whether a
+                region (``US:CA``) is understood is unverified.
+        """
+        answer = await self.fetch_public("AssetPairs", {"country_code": country_code})
         return _fitting(answer.envelope, AssetPairInfo, "AssetPairs")
 
     async def asset_pairs_bytes(self) -> bytes:
@@ -106,7 +134,7 @@ class TypedEndpoints(ABC):
         Args:
             pairs: Any names REST accepts; None = all pairs in one call.
         """
-        answer = await self.fetch_public("Ticker", {"pair": pairs})
+        answer = await self.ask_public("Ticker", {"pair": pairs})
         return _fitting(answer.envelope, TickerInfo, "Ticker")
 
     async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
@@ -118,7 +146,7 @@ class TypedEndpoints(ABC):
             since_s: Open time from which to answer, unix seconds; older than the last 720 candles
                 cannot be had.
         """
-        answer = await self.fetch_public(
+        answer = await self.ask_public(
             "OHLC", {"pair": pair, "interval": interval_minutes, "since": since_s}
         )
         result: dict[str, list[OHLCRow] | int | str] = decode_result(
@@ -135,7 +163,7 @@ class TypedEndpoints(ABC):
             since_ns: Unix nanoseconds after which to begin; 0 = the first trade ever.
             count: 1 to 1000.
         """
-        answer = await self.fetch_public("Trades", _trades_params(pair, since_ns, count))
+        answer = await self.ask_public("Trades", _trades_params(pair, since_ns, count))
         result: dict[str, list[TradeRow] | int | str] = decode_result(
             answer.envelope, dict[str, list[TradeRow] | int | str], "Trades"
         )
@@ -144,7 +172,7 @@ class TypedEndpoints(ABC):
 
     async def trades_bytes(self, pair: str, since_ns: int, count: int = 1000) -> bytes:
         """Ask for a page of trades; the whole reply body. Arguments as for `trades`."""
-        return (await self.fetch_public("Trades", _trades_params(pair, since_ns, count))).body
+        return (await self.ask_public("Trades", _trades_params(pair, since_ns, count))).body
 
     async def balance(self, *, otp: Otp | None = None) -> dict[str, str]:
         """Ask for the balances: asset id -> decimal text."""

@@ -168,7 +168,7 @@ impl<'a> Envelope<'a> {
             "timestamp" => self.event_ns = scanner.time_or_null("timestamp")?,
             "method" => self.method = scanner.string_or_null("method")?,
             "success" => self.success = scanner.bool_or_null("success")?,
-            "error" => self.error = scanner.string_or_null("error")?,
+            "error" | "Error" => self.error = scanner.string_or_null("error")?,
             "symbol" => self.symbol = scanner.string_or_null("symbol")?,
             "req_id" => self.req_id = whole_number(scanner)?,
             "result" => self.result = Some(scanner.skip_value()?),

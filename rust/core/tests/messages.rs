@@ -190,6 +190,13 @@ fn refusals_in_all_their_shapes() {
             "Exceeded msg rate",
         ),
         (
+            r#"{"Error":"Exceeded msg rate"}"#,
+            "",
+            None,
+            None,
+            "Exceeded msg rate",
+        ),
+        (
             r#"{"method":"ping","success":false,"error":null}"#,
             "ping",
             None,

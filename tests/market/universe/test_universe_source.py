@@ -39,9 +39,11 @@ class FakeRest:
         self.failure: Exception | None = None
         self.ticker_failure: Exception | None = None
         self.calls: list[str] = []
+        self.params: list[dict[str, str] | None] = []
 
-    async def public_bytes(self, endpoint: str) -> bytes:
+    async def public_bytes(self, endpoint: str, params: dict[str, str] | None = None) -> bytes:
         self.calls.append(endpoint)
+        self.params.append(params)
         failure = self.ticker_failure if endpoint == "Ticker" else self.failure
         if failure is not None:
             raise failure
@@ -85,6 +87,14 @@ async def test_nothing_is_in_force_before_the_first_refresh() -> None:
     assert universe.age_s is None
     with pytest.raises(MarketDataError, match="refresh"):
         _ = universe.current
+
+
+async def test_a_country_is_asked_for_only_when_it_is_set() -> None:
+    rest = FakeRest("XBTUSD")
+    await source(rest).refresh()
+    await source(rest, country_code="US:CA").refresh()
+    assert rest.calls == ["AssetPairs", "Ticker"] * 2
+    assert rest.params == [None, None, {"country_code": "US:CA"}, None]
 
 
 async def test_refresh_tells_listed_delisted_and_changed() -> None:
