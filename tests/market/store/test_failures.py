@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import subprocess
 import sys
@@ -10,11 +11,18 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from krakked.errors import LockTimeoutError, StoreCorruptError, StoreError, StoreFullError
+from krakked.errors import (
+    InvalidTimeError,
+    LockTimeoutError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+)
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import durable, filesystem
 from krakked.market.store.durable import locked
@@ -234,8 +242,15 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
     with pytest.raises(StoreError, match="parquet or csv"):
         OHLCStore(tmp_path, backend="feather")
     store = OHLCStore(tmp_path)
-    with pytest.raises(StoreError, match="negative"):
-        store.get_bars("XBTUSD", "1m", lookback=-1)
+    for lookback in (-1, 1.5, "3", True):
+        with pytest.raises(StoreError, match="a number of bars from 0 on"):
+            store.get_bars("XBTUSD", "1m", lookback=lookback)
+    for moment in (-1, "today", math.nan, 1_793_491_200_000, datetime(2026, 11, 1)):
+        for bounds in ({"since": moment}, {"until": moment}):
+            with pytest.raises(InvalidTimeError):
+                store.get_bars("XBTUSD", "1m", **bounds)
+            with pytest.raises(InvalidTimeError):
+                store.gaps("XBTUSD", "1m", **bounds)
     good = make_bars(1)[0]
     far = 253_402_300_800
     for covered in ((60, 0), (-60, 0), (0, far + 60), (0.0, 60), ("0", "60"), (None, 60)):
@@ -250,6 +265,20 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
     with pytest.raises(StoreError, match="multiple"):
         store.append_bars("XBTUSD", "5m", [OHLCBar(60, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)])
     assert store.series() == []
+
+
+def test_times_may_be_datetimes(tmp_path: Path, make_bars: Make) -> None:
+    bars = make_bars(10)
+    store = OHLCStore(tmp_path)
+    store.append_bars("XBTUSD", "1m", bars)
+    since = datetime.fromtimestamp(bars[2].time, UTC)
+    until = datetime.fromtimestamp(bars[7].time, timezone(timedelta(hours=-5)))
+    assert store.get_bars("XBTUSD", "1m", since=since, until=until) == bars[2:7]
+    assert store.get_bars("XBTUSD", "1m", since=bars[2].time + 0.5) == bars[3:]
+    (gap,) = store.gaps("XBTUSD", "1m", until, datetime.fromtimestamp(bars[-1].time + 120, UTC))[
+        -1:
+    ]
+    assert (gap.start_s, gap.end_s) == (bars[-1].time + 60, bars[-1].time + 120)
 
 
 @pytest.mark.parametrize(("first", "then"), [("parquet", "csv"), ("csv", "parquet")])
