@@ -22,6 +22,7 @@ from krakked.errors import (
     StoreCorruptError,
     StoreError,
     StoreFullError,
+    StoreLockedError,
 )
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import durable, filesystem
@@ -42,12 +43,36 @@ def test_a_lock_held_elsewhere_times_out_and_names_its_holder(
     store = OHLCStore(tmp_path, lock_timeout_s=0.05)
     path = StorePaths(tmp_path).lock(Series("XBTUSD", "1m"))
     with locked(path, timeout_s=1, what="the test"):
-        with pytest.raises(LockTimeoutError, match=str(os.getpid())) as caught:
+        with pytest.raises(StoreLockedError, match=str(os.getpid())) as caught:
             store.append_bars("XBTUSD", "1m", make_bars(1))
+        assert isinstance(caught.value, LockTimeoutError)
+        assert caught.value.path == str(path)
         assert caught.value.holder_pid == os.getpid()
         store.append_bars("ETHUSD", "1m", make_bars(1))
         assert store.get_bars("XBTUSD", "1m") == []
     store.append_bars("XBTUSD", "1m", make_bars(1))
+
+
+def test_a_held_series_does_not_keep_the_others_in_the_journal(
+    tmp_path: Path, make_bars: Make
+) -> None:
+    bars = make_bars(2)
+    store = OHLCStore(tmp_path, lock_timeout_s=0.02)
+    store.append_provisional("1m", [(p, b) for b in bars for p in ("ETHUSD", "XBTUSD")])
+    store.append_provisional("5m", [("XBTUSD", make_bars(1, 300)[0])])
+    paths = StorePaths(tmp_path)
+    held = locked(paths.lock(Series("ETHUSD", "1m")), timeout_s=1, what="the test")
+    with held, pytest.raises(StoreLockedError, match="ETHUSD"):
+        store.fold_journal()
+    assert store.series() == [("XBTUSD", "1m"), ("XBTUSD", "5m")]
+    assert store.fold_journal().bars == 2
+    assert store.get_bars("ETHUSD", "1m", provisional=True) == bars
+    store.append_provisional("1m", [("SOLUSD", bars[0])])
+    store.append_provisional("5m", [("SOLUSD", make_bars(1, 300)[0])])
+    held = locked(paths.fold_lock("1m"), timeout_s=1, what="the test")
+    with held, pytest.raises(StoreLockedError, match="journal of 1m"):
+        store.fold_journal()
+    assert ("SOLUSD", "5m") in store.series()
 
 
 def test_a_killed_holder_frees_its_lock_at_once(tmp_path: Path, make_bars: Make) -> None:

@@ -438,6 +438,8 @@ class OHLCStore:
             StoreError: The operating system refused.
         """
         record = self._root.mend()
+        if self.series():
+            self._root.claim()
         report = upkeep.repair(self._paths, self._files, timeout_s=self._timeout_s)
         given_up, left = list(report.given_up), list(report.left)
         if record is not None:
