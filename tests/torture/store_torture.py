@@ -3,9 +3,11 @@
 Each part prints one line with its figures; exit status 1 when one of them fails.
 
 1. kill -9 at random moments of a process that appends, journals and folds: every acknowledged bar
-   is there once, no file is unreadable, coverage claims nothing that is not there, no temp stays.
-2. `strace` refuses (EIO, ENOSPC) or kills at every file call of one append and one journal write:
-   the state is the old or the new one, the error is typed, nothing is left behind.
+   is there once, no file is unreadable, coverage claims nothing that is not there, no temp stays,
+   and the root says whose bars they are. Every tenth kill meets the very first write of a root.
+2. `strace` refuses (EIO, ENOSPC) or kills at every file call of one append, one journal write and
+   the first write of a root: the state is the old or the new one, the error is typed, nothing is
+   left behind.
 3. Power cuts (EXT4_IOC_SHUTDOWN on a loop-mounted ext4, two flags, two mount options).
 4. Two processes race with 2 x 1,000 appends to one series.
 5. 10,000 reads through `get_bars` while another process replaces the partition.
@@ -21,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import itertools
 import mmap
 import os
 import random
@@ -38,17 +41,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from krakked.errors import StoreCorruptError, StoreError, StoreFullError
+from krakked.errors import StoreCorruptError, StoreError, StoreExchangeError, StoreFullError
 from krakked.market.bars import OHLCBar
 from krakked.market.store.ohlc_store import OHLCStore
 
 START = 1_793_491_200  # 2026-11-01 00:00 UTC
 BY_REST, LIVE_ONE, LIVE_TWO = "XBTUSD", "ETHUSD", "SOLUSD"
+OURS, OTHERS = "sandbox-7", "kraken"
 DONE, TYPED, UNTYPED = 0, 3, 4
 MARK = "/krakked-torture-begins"
 CALLS = {
     *("openat", "read", "write", "pread64", "fsync", "rename", "flock", "ftruncate", "mkdir"),
-    *("fstat", "newfstatat", "lseek", "getdents64", "unlink", "close"),
+    *("fstat", "newfstatat", "lseek", "getdents64", "unlink", "link", "close"),
 }
 _ACK = struct.Struct("<qii")
 SHUTDOWN_IOCTL = 0x8004587D  # EXT4_IOC_SHUTDOWN (linux/fs/ext4/ext4.h)
@@ -121,7 +125,7 @@ REST, JOURNAL = 0, 1
 def worker(root: Path, pipe: int, seed: int, rest: int, live: int) -> int:
     """Append, journal and fold for ever; each promise is written to the pipe after it was given."""
     chance = random.Random(seed)
-    store = OHLCStore(root)
+    store = OHLCStore(root, exchange=OURS)
     while True:
         draw = chance.random()
         if draw < 0.5:
@@ -145,7 +149,7 @@ def worker(root: Path, pipe: int, seed: int, rest: int, live: int) -> int:
 
 def check_state(root: Path, promised: dict[int, int]) -> tuple[list[str], int, int]:
     """Hold a store against what was promised; give problems, and how many bars there are."""
-    store = OHLCStore(root)
+    store = OHLCStore(root, exchange=OURS)
     problems = [f"{f.path}: {f.problem}" for f in store.verify()]
     rest = live = 0
     try:
@@ -165,6 +169,15 @@ def check_state(root: Path, promised: dict[int, int]) -> tuple[list[str], int, i
     left = list((root / ".krakked" / "tmp").glob("*"))
     if left:
         problems.append(f"temps left: {left}")
+    if rest or live:
+        # A root that holds bars without saying whose they are would be taken for Kraken's.
+        try:
+            OHLCStore(root, exchange=OTHERS)
+        except StoreExchangeError as error:
+            if error.stored != OURS:
+                problems.append(f"the root says it is of {error.stored}")
+        else:
+            problems.append("the root does not say whose bars it holds")
     return problems, rest, live
 
 
@@ -175,14 +188,19 @@ def kills(count: int, seed: int) -> tuple[str, list[str]]:
     with tempfile.TemporaryDirectory() as top:
         state = {REST: 0, JOURNAL: 0}
         for number in range(count):
-            root = Path(top) / str(number // 50)
+            first = number % 10 == 9
+            root = Path(top) / (f"first-{number}" if first else str(number // 50))
             if number % 50 == 0:
                 state = {REST: 0, JOURNAL: 0}
+            kept, state = state, {REST: 0, JOURNAL: 0} if first else state
             read, write = os.pipe()
             args = (root, write, seed + number, state[REST], state[JOURNAL])
             child = forked(lambda args=args: worker(*args))
             os.close(write)
-            let_run(read, chance, 0.03)
+            if first:
+                time.sleep(chance.uniform(0, 0.02))
+            else:
+                let_run(read, chance, 0.03)
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
@@ -193,7 +211,7 @@ def kills(count: int, seed: int) -> tuple[str, list[str]]:
                 state[kind] = max(state[kind], end)
             found, rest, live = check_state(root, state)
             problems += [f"kill {number}: {problem}" for problem in found]
-            state = {REST: rest, JOURNAL: live}
+            state = kept if first else {REST: rest, JOURNAL: live}
             bars = max(bars, rest, live)
     lost = f"{count} kill -9, {promises} acknowledged writes, series of up to {bars} bars"
     return f"{lost}: {len(problems)} lost, doubled or unreadable", problems
@@ -202,27 +220,29 @@ def kills(count: int, seed: int) -> tuple[str, list[str]]:
 # --- 2: every call refused or killed -------------------------------------------------------------
 
 
-def one_change(root: Path, go: mmap.mmap, journal: bool) -> int:
+def one_change(root: Path, go: mmap.mmap, journal: bool, first: bool) -> int:
     while not go[0]:
         time.sleep(0.001)
     os.access(MARK, os.F_OK)
-    store = OHLCStore(root)
+    store = OHLCStore(root, exchange=OURS)
     if journal:
-        store.append_provisional("1m", [(LIVE_ONE, bar_at(20)), (LIVE_TWO, bar_at(20))])
+        at = 0 if first else 20
+        store.append_provisional("1m", [(LIVE_ONE, bar_at(at)), (LIVE_TWO, bar_at(at))])
     else:
+        start, end = (0, 10) if first else (15, 25)
         store.append_bars(
             BY_REST,
             "1m",
-            [bar_at(index) for index in range(15, 25)],
-            covered=(START + 900, START + 1500),
+            [bar_at(index) for index in range(start, end)],
+            covered=(START + 60 * start, START + 60 * end),
         )
     return DONE
 
 
-def traced(root: Path, inject: str | None, journal: bool) -> tuple[str, int]:
+def traced(root: Path, inject: str | None, journal: bool, first: bool) -> tuple[str, int]:
     """Fork a child that makes one change, with strace attached; give the log and the exit code."""
     go = mmap.mmap(-1, 1)  # shared with the child: waiting on it makes no call that is counted
-    child = forked(lambda: one_change(root, go, journal))
+    child = forked(lambda: one_change(root, go, journal, first))
     log = root.parent / "strace.log"
     command = ["strace", "-f", "-s", "16", "-o", str(log), "-p", str(child)]
     if inject:
@@ -255,10 +275,13 @@ def calls_of(log: str) -> list[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def seeded_store() -> Iterator[Path]:
+def seeded_store(*, first: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as top:
         root = Path(top) / "store"
-        store = OHLCStore(root)
+        if first:
+            yield root
+            return
+        store = OHLCStore(root, exchange=OURS)
         store.append_bars(BY_REST, "1m", bars_to(20), covered=(START, START + 1200))
         for index in range(20):
             store.append_provisional("1m", [(LIVE_ONE, bar_at(index)), (LIVE_TWO, bar_at(index))])
@@ -270,9 +293,11 @@ def inject_everywhere() -> tuple[str, list[str]]:
         return "skipped: needs strace", []
     problems: list[str] = []
     runs = points = 0
-    for journal in (False, True):
-        with seeded_store() as root:
-            log, status = traced(root, None, journal)
+    for first, journal in itertools.product((False, True), repeat=2):
+        kept = 0 if first else 20
+        done = (kept, kept + 1) if journal else (10 if first else 25, kept)
+        with seeded_store(first=first) as root:
+            log, status = traced(root, None, journal, first)
             calls = calls_of(log)
         if status != DONE or not calls:
             return "the change fails without any fault", [log[-2000:]]
@@ -283,10 +308,10 @@ def inject_everywhere() -> tuple[str, list[str]]:
                 faults += ["error=EIO", "error=ENOSPC"]
             for fault in faults:
                 runs += 1
-                with seeded_store() as root:
-                    log, status = traced(root, f"{name}:{fault}:when={ordinal}", journal)
-                    found, rest, live = check_state(root, {REST: 20, JOURNAL: 20})
-                    if status == DONE and (rest, live) != ((20, 21) if journal else (25, 20)):
+                with seeded_store(first=first) as root:
+                    log, status = traced(root, f"{name}:{fault}:when={ordinal}", journal, first)
+                    found, rest, live = check_state(root, {REST: kept, JOURNAL: kept})
+                    if status == DONE and (rest, live) != done:
                         found.append(f"acknowledged, but {rest} and {live} bars are there")
                     if status == UNTYPED:
                         found.append("an error that is not ours")

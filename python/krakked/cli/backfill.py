@@ -15,8 +15,8 @@ from krakked.cli import terminal
 from krakked.errors import ApiError, BackfillTooLargeError
 from krakked.market.history.progress import BackfillProgress
 from krakked.market.history.report import BackfillReport
-from krakked.market.store.layout import FAR_S
 from krakked.market.timeframes import MINUTES
+from krakked.market.times import FAR_S
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import subprocess
 import sys
@@ -10,11 +11,19 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from krakked.errors import LockTimeoutError, StoreCorruptError, StoreError, StoreFullError
+from krakked.errors import (
+    InvalidTimeError,
+    LockTimeoutError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreLockedError,
+)
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import durable, filesystem
 from krakked.market.store.durable import locked
@@ -34,12 +43,36 @@ def test_a_lock_held_elsewhere_times_out_and_names_its_holder(
     store = OHLCStore(tmp_path, lock_timeout_s=0.05)
     path = StorePaths(tmp_path).lock(Series("XBTUSD", "1m"))
     with locked(path, timeout_s=1, what="the test"):
-        with pytest.raises(LockTimeoutError, match=str(os.getpid())) as caught:
+        with pytest.raises(StoreLockedError, match=str(os.getpid())) as caught:
             store.append_bars("XBTUSD", "1m", make_bars(1))
+        assert isinstance(caught.value, LockTimeoutError)
+        assert caught.value.path == str(path)
         assert caught.value.holder_pid == os.getpid()
         store.append_bars("ETHUSD", "1m", make_bars(1))
         assert store.get_bars("XBTUSD", "1m") == []
     store.append_bars("XBTUSD", "1m", make_bars(1))
+
+
+def test_a_held_series_does_not_keep_the_others_in_the_journal(
+    tmp_path: Path, make_bars: Make
+) -> None:
+    bars = make_bars(2)
+    store = OHLCStore(tmp_path, lock_timeout_s=0.02)
+    store.append_provisional("1m", [(p, b) for b in bars for p in ("ETHUSD", "XBTUSD")])
+    store.append_provisional("5m", [("XBTUSD", make_bars(1, 300)[0])])
+    paths = StorePaths(tmp_path)
+    held = locked(paths.lock(Series("ETHUSD", "1m")), timeout_s=1, what="the test")
+    with held, pytest.raises(StoreLockedError, match="ETHUSD"):
+        store.fold_journal()
+    assert store.series() == [("XBTUSD", "1m"), ("XBTUSD", "5m")]
+    assert store.fold_journal().bars == 2
+    assert store.get_bars("ETHUSD", "1m", provisional=True) == bars
+    store.append_provisional("1m", [("SOLUSD", bars[0])])
+    store.append_provisional("5m", [("SOLUSD", make_bars(1, 300)[0])])
+    held = locked(paths.fold_lock("1m"), timeout_s=1, what="the test")
+    with held, pytest.raises(StoreLockedError, match="journal of 1m"):
+        store.fold_journal()
+    assert ("SOLUSD", "5m") in store.series()
 
 
 def test_a_killed_holder_frees_its_lock_at_once(tmp_path: Path, make_bars: Make) -> None:
@@ -234,8 +267,15 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
     with pytest.raises(StoreError, match="parquet or csv"):
         OHLCStore(tmp_path, backend="feather")
     store = OHLCStore(tmp_path)
-    with pytest.raises(StoreError, match="negative"):
-        store.get_bars("XBTUSD", "1m", lookback=-1)
+    for lookback in (-1, 1.5, "3", True):
+        with pytest.raises(StoreError, match="a number of bars from 0 on"):
+            store.get_bars("XBTUSD", "1m", lookback=lookback)
+    for moment in (-1, "today", math.nan, 1_793_491_200_000, datetime(2026, 11, 1)):
+        for bounds in ({"since": moment}, {"until": moment}):
+            with pytest.raises(InvalidTimeError):
+                store.get_bars("XBTUSD", "1m", **bounds)
+            with pytest.raises(InvalidTimeError):
+                store.gaps("XBTUSD", "1m", **bounds)
     good = make_bars(1)[0]
     far = 253_402_300_800
     for covered in ((60, 0), (-60, 0), (0, far + 60), (0.0, 60), ("0", "60"), (None, 60)):
@@ -250,6 +290,20 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
     with pytest.raises(StoreError, match="multiple"):
         store.append_bars("XBTUSD", "5m", [OHLCBar(60, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1)])
     assert store.series() == []
+
+
+def test_times_may_be_datetimes(tmp_path: Path, make_bars: Make) -> None:
+    bars = make_bars(10)
+    store = OHLCStore(tmp_path)
+    store.append_bars("XBTUSD", "1m", bars)
+    since = datetime.fromtimestamp(bars[2].time, UTC)
+    until = datetime.fromtimestamp(bars[7].time, timezone(timedelta(hours=-5)))
+    assert store.get_bars("XBTUSD", "1m", since=since, until=until) == bars[2:7]
+    assert store.get_bars("XBTUSD", "1m", since=bars[2].time + 0.5) == bars[3:]
+    (gap,) = store.gaps("XBTUSD", "1m", until, datetime.fromtimestamp(bars[-1].time + 120, UTC))[
+        -1:
+    ]
+    assert (gap.start_s, gap.end_s) == (bars[-1].time + 60, bars[-1].time + 120)
 
 
 @pytest.mark.parametrize(("first", "then"), [("parquet", "csv"), ("csv", "parquet")])

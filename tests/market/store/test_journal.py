@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.errors import StoreError, StoreLockedError
+from krakked.errors import StoreError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.store import journal_frames
-from krakked.market.store.durable import locked
-from krakked.market.store.layout import Series, StorePaths
 from krakked.market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
@@ -297,28 +295,6 @@ def test_numbers_of_other_libraries(tmp_path: Path, make_bars: Make) -> None:
     store = OHLCStore(tmp_path)
     assert store.append_provisional("1m", [("XBTUSD", other)]) == ()
     assert live(OHLCStore(tmp_path)) == [OHLCBar(bar.time, 1.0, 2.0, 0.5, 1.5, 1.2, 3.0, 4)]
-
-
-def test_a_held_series_does_not_keep_the_others_in_the_journal(
-    tmp_path: Path, make_bars: Make
-) -> None:
-    bars = make_bars(2)
-    store = OHLCStore(tmp_path, lock_timeout_s=0.02)
-    store.append_provisional("1m", entries(bars, "ETHUSD", "XBTUSD"))
-    store.append_provisional("5m", [("XBTUSD", make_bars(1, 300)[0])])
-    paths = StorePaths(tmp_path)
-    held = locked(paths.lock(Series("ETHUSD", "1m")), timeout_s=1, what="the test")
-    with held, pytest.raises(StoreLockedError, match="ETHUSD"):
-        store.fold_journal()
-    assert store.series() == [("XBTUSD", "1m"), ("XBTUSD", "5m")]
-    assert store.fold_journal().bars == 2
-    assert live(store, "ETHUSD") == bars
-    store.append_provisional("1m", entries(bars[:1], "SOLUSD"))
-    store.append_provisional("5m", [("SOLUSD", make_bars(1, 300)[0])])
-    held = locked(paths.fold_lock("1m"), timeout_s=1, what="the test")
-    with held, pytest.raises(StoreLockedError, match="journal of 1m"):
-        store.fold_journal()
-    assert ("SOLUSD", "5m") in store.series()
 
 
 def test_an_emptied_journal_is_begun_anew(tmp_path: Path, make_bars: Make) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from krakked.market.bars import OHLCBar
-from krakked.market.store import listing
-from krakked.market.store.layout import Series, StorePaths, is_partition, series_of_stem
 from krakked.market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
@@ -111,56 +109,3 @@ def test_links(tmp_path: Path, make_bars: Make) -> None:
     dangling.symlink_to(tmp_path / "nothing")
     assert store.strays() == [str(dangling), str(loop)]
     assert store.get_bars("XBTUSD", "1m") == make_bars(5)
-
-
-@pytest.mark.parametrize(
-    ("timeframe", "name", "known"),
-    [
-        ("1m", "2026-11", True),
-        ("1m", "1970-01", True),
-        ("1m", "9999-12", True),
-        ("1m", "2026", False),
-        ("1m", "all", False),
-        ("1m", "2026-00", False),
-        ("5m", "2026", True),
-        ("15m", "1970", True),
-        ("30m", "9999", True),
-        ("5m", "1969", False),
-        ("5m", "0000", False),
-        ("5m", "2026-11", False),
-        ("5m", "all", False),
-        ("1h", "all", True),
-        ("4h", "all", True),
-        ("1d", "all", True),
-        ("1w", "all", True),
-        ("1h", "2026", False),
-        ("1h", "2026-11", False),
-        ("1h", "All", False),
-        ("1h", "", False),
-    ],
-)
-def test_names_of_partitions(timeframe: str, name: str, known: bool) -> None:
-    assert is_partition(timeframe, name) is known
-
-
-def test_series_and_journals_come_in_order(tmp_path: Path, make_bars: Make) -> None:
-    store = OHLCStore(tmp_path)
-    for pair in ("ZECUSD", "ADAUSD"):
-        for timeframe, step_s in (("1h", 3600), ("5m", 300), ("1m", 60)):
-            store.append_bars(pair, timeframe, make_bars(1, step_s))
-    assert store.series() == [
-        (pair, timeframe) for timeframe in ("1m", "5m", "1h") for pair in ("ADAUSD", "ZECUSD")
-    ]
-    paths = StorePaths(tmp_path)
-    paths.journal.mkdir()
-    for name in ("1m.journal", "1m.journal.10", "1m.journal.9", "5m.journal.1"):
-        (paths.journal / name).touch()
-    named = [path.name for path in listing.journals(paths, "1m")]
-    assert named == ["1m.journal.9", "1m.journal.10", "1m.journal"]
-    assert len(listing.journals(paths)) == 4
-
-
-def test_only_the_name_that_is_given_reads_back() -> None:
-    assert series_of_stem("1m~XBTUSD") == Series("XBTUSD", "1m")
-    for stem in ("1m~xbtusd", "1m~X/B", "1m~", "~XBTUSD", "1m", "7m~XBTUSD", "1m~%58BTUSD"):
-        assert series_of_stem(stem) is None, stem

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from krakked.errors import StoreError
 from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.layout import FAR_S, Series
+from krakked.market.store.layout import Series
+from krakked.market.times import FAR_S
 
 PRICES: Final = ("open", "high", "low", "close")
 FLOATS: Final = (*PRICES, "vwap", "volume")

@@ -11,7 +11,8 @@ from numbers import Integral, Real
 from typing import Final, NamedTuple, TypeGuard
 
 from krakked.market.bars import OHLCBar
-from krakked.market.store.layout import FAR_S, Series, is_pair
+from krakked.market.store.layout import Series, is_pair
+from krakked.market.times import FAR_S
 
 _AMOUNTS: Final = ("open", "high", "low", "close", "volume")
 _MOST_TRADES: Final = 2**63 - 1

@@ -19,15 +19,13 @@ from urllib.parse import quote, unquote
 
 from krakked.errors import StoreError
 from krakked.market.timeframes import MINUTES, interval_s
+from krakked.market.times import FAR_S
 
 FORMAT_VERSION: Final = 2
 """Version of the format as a whole: raised when a reader of the last one could spoil a store."""
 
 ROOT_LABEL: Final = "root"
 """Label of temps that belong to no series but to the root."""
-
-FAR_S: Final = 253_402_300_800
-"""10000-01-01 UTC: no bar opens later, and a time in milliseconds is refused rather than stored."""
 
 _MONTHLY: Final = frozenset({"1m"})
 _YEARLY: Final = frozenset({"5m", "15m", "30m"})

@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,7 @@ from krakked.market.store.series_files import SeriesFiles
 from krakked.market.store.snapshot import snapshot
 from krakked.market.store.upkeep import CompactReport, Finding, GivenUp, RepairReport
 from krakked.market.timeframes import MINUTES, interval_s
+from krakked.market.times import unix_seconds
 
 _log = logging.getLogger("krakked.store")
 
@@ -212,8 +214,8 @@ class OHLCStore:
         timeframe: str,
         *,
         lookback: int | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: float | datetime | None = None,
+        until: float | datetime | None = None,
         provisional: bool = False,
     ) -> list[OHLCBar]:
         """Give stored bars, oldest first; fewer than asked when there are fewer.
@@ -222,12 +224,13 @@ class OHLCStore:
             pair: Canonical name.
             timeframe: Label such as ``1m``.
             lookback: Only this many of the newest.
-            since: Only open times from here on (unix seconds, included).
+            since: Only open times from here on (unix seconds or an aware datetime, included).
             until: Only open times before this (excluded).
             provisional: Whether bars that only the WebSocket has reported count.
 
         Raises:
             UnknownTimeframeError: No such timeframe.
+            InvalidTimeError: `since` or `until` is no time.
             StoreCorruptError: A file fails its checksums; nothing wrong is handed out.
             StoreError: The files could not be read.
         """
@@ -242,8 +245,8 @@ class OHLCStore:
         timeframe: str,
         *,
         lookback: int | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: float | datetime | None = None,
+        until: float | datetime | None = None,
         provisional: bool = False,
     ) -> pa.Table:
         """Give the same as `get_bars` as a `pyarrow.Table`.
@@ -252,13 +255,14 @@ class OHLCStore:
         `krakked.market.store.columns.convert`.
         """
         series = self._series(pair, timeframe)
-        if lookback is not None and lookback < 0:
-            raise StoreError(f"lookback is {lookback}; it can't be negative.")
+        first_s, end_s = _bounds(since, until)
+        if lookback is not None and (type(lookback) is not int or lookback < 0):
+            raise StoreError(f"lookback is {lookback!r:.40}; wanted is a number of bars from 0 on.")
         if lookback == 0:
             return columns.EMPTY
         # The journal first: folding moves bars from it to the files, so none is missed in between.
-        live = self._live_table(series, since, until) if provisional else columns.EMPTY
-        table = self._series_files(series).read(since, until, lookback, provisional)
+        live = self._live_table(series, first_s, end_s) if provisional else columns.EMPTY
+        table = self._series_files(series).read(first_s, end_s, lookback, provisional)
         table = merge.merge(table, live).table
         if lookback is not None and table.num_rows > lookback:
             table = table.slice(table.num_rows - lookback)
@@ -295,8 +299,8 @@ class OHLCStore:
         self,
         pair: str,
         timeframe: str,
-        since: int | None = None,
-        until: int | None = None,
+        since: float | datetime | None = None,
+        until: float | datetime | None = None,
         *,
         provisional: bool = False,
     ) -> list[Gap]:
@@ -313,11 +317,12 @@ class OHLCStore:
             StoreError: As for `get_bars`.
         """
         series = self._series(pair, timeframe)
+        first_s, end_s = _bounds(since, until)
         known = upkeep.credible_coverage(self._paths, self._files, series)
-        live = self._live_table(series, since, until) if provisional else columns.EMPTY
-        stored = self._series_files(series).tables(since, until, provisional)
+        live = self._live_table(series, first_s, end_s) if provisional else columns.EMPTY
+        stored = self._series_files(series).tables(first_s, end_s, provisional)
         tables = itertools.chain([live], stored)
-        return gap_truth.gaps(tables, known, series.step_s, since, until)
+        return gap_truth.gaps(tables, known, series.step_s, first_s, end_s)
 
     def series(self) -> list[tuple[str, str]]:
         """Give (pair, timeframe) of everything stored, in order."""
@@ -433,6 +438,8 @@ class OHLCStore:
             StoreError: The operating system refused.
         """
         record = self._root.mend()
+        if self.series():
+            self._root.claim()
         report = upkeep.repair(self._paths, self._files, timeout_s=self._timeout_s)
         given_up, left = list(report.given_up), list(report.left)
         if record is not None:
@@ -520,6 +527,15 @@ class OHLCStore:
             timeout_s=self._timeout_s,
             what=f"{series.pair} {series.timeframe}",
         )
+
+
+def _bounds(
+    since: float | datetime | None, until: float | datetime | None
+) -> tuple[int | None, int | None]:
+    return (
+        None if since is None else unix_seconds(since, "since"),
+        None if until is None else unix_seconds(until, "until"),
+    )
 
 
 def _as_it_is(name: str) -> str:
