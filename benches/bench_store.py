@@ -63,7 +63,7 @@ def build(root: Path, rows: int) -> OHLCStore:
     store = OHLCStore(root)
     start = END - 60 * rows
     raw = columns(rows, start)
-    spent = timed(lambda: store.import_columns(PAIR, "1m", raw, Source.REST, (start, END)))
+    spent = timed(lambda: store.import_columns(PAIR, "1m", raw, Source.REST, [(start, END)]))
     print(f"{rows:>9,} bars imported durably in {spent:.2f} s")
     return store
 
@@ -80,7 +80,7 @@ def bench_month(root: Path) -> None:
     for rows in (600, 10_000, 43_000):
         store = OHLCStore(root / f"month-{rows}")
         end = MONTH + 60 * rows
-        store.import_columns(PAIR, "1m", columns(rows, MONTH), Source.REST, (MONTH, end))
+        store.import_columns(PAIR, "1m", columns(rows, MONTH), Source.REST, [(MONTH, end)])
         spent = []
         for _ in range(40):
             new = bars(1, end)

@@ -49,6 +49,7 @@ from krakked.errors import KrakkedError as KrakkedError
 from krakked.errors import LockoutError as LockoutError
 from krakked.errors import LockTimeoutError as LockTimeoutError
 from krakked.errors import MarketDataError as MarketDataError
+from krakked.errors import MissingBarsError as MissingBarsError
 from krakked.errors import NetworkError as NetworkError
 from krakked.errors import NetworkTimeoutError as NetworkTimeoutError
 from krakked.errors import NoCredentialsError as NoCredentialsError

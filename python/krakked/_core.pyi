@@ -237,7 +237,8 @@ class CandleBuilder:
     by the candles not taken yet, never by the length of the tape.
     """
 
-    def __new__(cls, intervals_minutes: list[int]) -> CandleBuilder: ...
+    def __new__(cls, intervals_minutes: list[int], *, latest_ns: int = ...) -> CandleBuilder:
+        """Start with nothing; a trade of a CSV that is later than `latest_ns` is a bad line."""
     def add(self, time_ns: int, price: str, volume: str, trade_id: int | None = None) -> bool:
         """Count one trade; False when its id was counted before.
 
@@ -259,10 +260,21 @@ class CandleBuilder:
             ValueError: The reply is malformed (what and where), or a trade came too late.
         """
     def add_csv(self, piece: bytes, *, is_last: bool = False) -> int:
-        """Count a piece of a time-and-sales CSV (unix seconds, price, volume); give its lines.
+        """Count a piece of a time-and-sales CSV (unix seconds, price, volume); give its trades.
 
-        Raises:
-            ValueError: (what is wrong, 1-based number of the line).
+        A line is judged when the next one is known: trades come one behind, the last with
+        `is_last`. Bad lines are left out, see `bad_lines`.
+        """
+    def bad_lines(self) -> tuple[int, list[tuple[int, str]]]:
+        """How many lines of the CSV were left out, and (1-based number, problem) of the first 10.
+
+        No trade, in the future, at the wrong place (the time does not rise), negative, or of a
+        candle that was taken already.
+        """
+    def take_doubts(self) -> list[tuple[int, int]]:
+        """Take where lines were left out: times of the trades around them, unix nanoseconds.
+
+        Candles from the one with the first to the one with the second may lack trades.
         """
     def take(self, interval_minutes: int, before_s: int | None = None) -> dict[str, bytes]:
         """Take the candles that open before `before_s` (all with None), oldest first, as columns.
@@ -285,15 +297,30 @@ class CandleBuilder:
 class OhlcvtParser:
     """One CSV file of Kraken's OHLCVT archive, read piece by piece into columns."""
 
-    def __new__(cls, interval_minutes: int) -> OhlcvtParser: ...
+    def __new__(cls, interval_minutes: int, *, latest_s: int = ...) -> OhlcvtParser:
+        """Start a file; a candle that opens after `latest_s` (unix seconds) is a bad line."""
     def feed(self, piece: bytes, *, is_last: bool = False) -> None:
         """Read the next piece; a line may span pieces.
 
-        Raises:
-            ValueError: (what is wrong, 1-based number of the line). The parser is spent then.
+        A line is judged when the next one is known: rows come one behind, the last with `is_last`.
+        Bad lines are left out, see `bad_lines`.
         """
+    def bad_lines(self) -> tuple[int, list[tuple[int, str]]]:
+        """How many lines were left out, and (1-based number, problem) of the first 10.
+
+        No candle, off the interval's grid, in the future, contradicting itself, or at the wrong
+        place (a time twice, or one that does not rise).
+        """
+    def take_doubts(self) -> list[tuple[int, int]]:
+        """Take where lines were left out: (end of the row before, open time of the row behind).
+
+        Unix seconds. Candles in between are not known to be without trades.
+        """
+    @property
+    def in_order(self) -> bool:
+        """Whether the file has not gone back in time; if it has, rows come as they stand there."""
     def take(self, before_s: int | None = None) -> dict[str, bytes]:
-        """Take the rows that open before `before_s` (all with None) as columns.
+        """Take the rows that open before `before_s` (all with None, or not in order) as columns.
 
         Like `CandleBuilder.take`, but without `vwap`: the archive has none.
         """

@@ -342,6 +342,26 @@ class BackfillTooLargeError(MarketDataError):
         self.plan = plan
 
 
+class MissingBarsError(MarketDataError):
+    """Candles are missing inside what was asked for with ``on_gap="raise"``.
+
+    Attributes:
+        pair: Canonical name.
+        timeframe: Label such as ``1h``.
+        start_s: Open time of the first candle of the newest hole, unix seconds.
+        end_s: First second after that hole.
+    """
+
+    def __init__(
+        self, message: str, *, pair: str, timeframe: str, start_s: int, end_s: int
+    ) -> None:
+        super().__init__(message)
+        self.pair = pair
+        self.timeframe = timeframe
+        self.start_s = start_s
+        self.end_s = end_s
+
+
 class ImportFormatError(MarketDataError):
     """A file offered for import is not what it should be.
 

@@ -226,3 +226,28 @@ async def test_all_pairs_ticker_has_keys_too_many_and_too_few(
         rows = ticker.values()
         assert sum(row["t"][1] == 0 for row in rows) > 100
         assert sum(float(row["b"][0]) == 0 for row in rows) > 100
+
+
+async def test_a_candle_gets_its_last_trades_when_it_is_revised(
+    autojump_clock: MockClock, open_rest: Callable[..., Any]
+) -> None:
+    settings = SandboxSettings(
+        start_s=1_794_916_800, pair_count=2, limits=False, activity=30, ohlc_revised_after_s=120
+    )
+    async with (
+        open_sandbox(memory=True, settings=settings) as exchange,
+        open_rest(exchange) as rest,
+    ):
+        await trio.sleep(300)
+        counts = []
+        for _ in range(2):
+            rows = next(iter((await rest.result("OHLC", pair="XBTUSD")).values()))
+            counts.append({row[0]: row[7] for row in rows[:-1]})
+            await trio.sleep(180)
+        end_s = 1_794_916_800 + 300
+        candles = exchange.truth.candles("XBTUSD", 1, end_s - 300, end_s)
+        truth = {candle.time: candle.count for candle in candles}
+    early, late = counts
+    for time, count in truth.items():
+        assert late[time] == count
+        assert (early[time] == count) is (time + 60 <= end_s - 120)

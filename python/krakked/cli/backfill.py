@@ -24,9 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "backfill",
         help="fill the store with closed candles over REST",
-        description="Continues from the last stored bar, or takes the newest 720; --since goes "
-        "further back with the trades themselves. What is stored is not fetched again: after "
-        "Ctrl-C or a kill, run it again and it goes on where it stopped.",
+        description="Begins at the oldest hole after the first stored bar that was not asked for "
+        "in vain, or takes the newest 720; --since goes further back with the trades themselves. "
+        "What Kraken has confirmed is not fetched again: after Ctrl-C or a kill, run it again and "
+        "it goes on where it stopped.",
     )
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help="default: the universe")
     parser.add_argument(
@@ -41,6 +42,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--plan", action="store_true", help="say what it would take, fetch nothing")
     parser.add_argument(
         "--allow-long", action="store_true", help="permit plans of more than 2,000 calls"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="ask again for what is confirmed already (without --since: the newest 720)",
     )
     parser.set_defaults(run=run)
 
@@ -70,7 +76,9 @@ async def backfill(arguments: argparse.Namespace, console: Console) -> int:
         jobs = [(kraken.get_pair_metadata(p).canonical, t) for p in pairs for t in timeframes]
         if arguments.plan:
             for pair, timeframe in jobs:
-                plan = await kraken.plan_backfill(pair, timeframe, arguments.since)
+                plan = await kraken.plan_backfill(
+                    pair, timeframe, arguments.since, force=arguments.force
+                )
                 console.print(escape(plan.text()), highlight=False, soft_wrap=True)
             return 0
         bars = holes = 0
@@ -89,6 +97,7 @@ async def backfill(arguments: argparse.Namespace, console: Console) -> int:
                         timeframe,
                         arguments.since,
                         allow_long=arguments.allow_long,
+                        force=arguments.force,
                         progress=meter,
                     )
                 except (ApiError, BackfillTooLargeError) as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,9 +22,17 @@ from krakked.cli import terminal
 from krakked.cli.universe import saved_names
 from krakked.config.directories import state_of, store_root
 from krakked.config.loader import load_config
-from krakked.market.history.archive_import import ImportProgress, ImportReport, import_archive
+from krakked.market.history.archive_import import (
+    BadLines,
+    ImportProgress,
+    ImportReport,
+    import_archive,
+)
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import MINUTES
+
+SHOWN: Final = 20
+"""Files of one kind that are named."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,8 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "import",
         help="read Kraken's downloadable OHLCVT and trades files into the store",
         description="Reads the zip as downloaded, a folder, or single CSV files "
-        "(XBTUSD_1.csv = candles, XBTUSD.csv = trades). Run it again after an interruption: it "
-        "goes on where it stopped.",
+        "(XBTUSD_1.csv = candles, XBTUSD.csv = trades; .csv.gz likewise). Bad lines are left out "
+        "and told. Run it again after an interruption: it goes on where it stopped.",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="zip, folder or CSV file")
     parser.add_argument(
@@ -46,6 +56,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--root", metavar="DIR", help="another store than config.yaml's")
     parser.add_argument("--again", action="store_true", help="read finished files anew")
+    parser.add_argument(
+        "--strict", action="store_true", help="a bad line ends its file, and the run, in an error"
+    )
     parser.set_defaults(run=run)
 
 
@@ -54,10 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config()
     root = Path(arguments.root) if arguments.root else store_root(config)
     console = terminal.console()
+    names = saved_names(state_of(config))
+    canonical = _lookup(names)
     pairs = None
     if arguments.pair is not None:
-        known = saved_names(state_of(config))
-        pairs = {known.get(pair, pair) for pair in arguments.pair}
+        pairs = {canonical(pair) or pair for pair in arguments.pair}
     with (
         OHLCStore(root, backend=config.market_data.ohlc_store.backend) as store,
         Progress(
@@ -86,7 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.paths,
             pairs=pairs,
             timeframes=arguments.timeframe,
+            canonical=canonical if names else None,
             again=arguments.again,
+            strict=arguments.strict,
             progress=show,
         )
     _print_report(console, report, root)
@@ -96,7 +112,20 @@ def run(arguments: argparse.Namespace) -> int:
             + (" of the pairs and timeframes asked for." if pairs or arguments.timeframe else ".")
         )
         return 1
-    return 0
+    return 1 if report.failed else 0
+
+
+def _lookup(names: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Make a lookup of the spellings in the saved list, those without their slash included."""
+    plain: dict[str, set[str]] = {}
+    for spelling, canonical in names.items():
+        plain.setdefault(spelling.replace("/", ""), set()).add(canonical)
+
+    def canonical_of(name: str) -> str | None:
+        found = plain.get(name, set())
+        return names.get(name) or (next(iter(found)) if len(found) == 1 else None)
+
+    return canonical_of
 
 
 def _print_report(console: Console, report: ImportReport, root: Path) -> None:
@@ -110,7 +139,29 @@ def _print_report(console: Console, report: ImportReport, root: Path) -> None:
     )
     if report.known:
         console.print(f"{len(report.known)} files were imported before (--again reads them anew).")
-    for skipped in report.skipped:
-        console.print(
-            f"Passed over: {escape(skipped.label)}: {escape(skipped.why)}", soft_wrap=True
+    _print_some(console, [f"Passed over: {each.label}: {each.why}" for each in report.skipped])
+    _print_some(console, [f"Failed: {each.label}: {each.why}" for each in report.failed])
+    _print_some(console, [_bad_lines(file) for file in report.bad])
+    if report.unlisted:
+        named = ", ".join(report.unlisted[:SHOWN])
+        more = f" and {len(report.unlisted) - SHOWN} more" if len(report.unlisted) > SHOWN else ""
+        _print_some(
+            console,
+            [
+                f"Not among the pairs that Kraken listed last, stored under their own names: "
+                f"{named}{more}. (krakked universe asks for the list again.)"
+            ],
         )
+
+
+def _bad_lines(file: BadLines) -> str:
+    told = "; ".join(f"line {bad.line}: {bad.problem}" for bad in file.first)
+    more = "; ..." if file.count > len(file.first) else ""
+    return f"Left out {file.count:,} bad lines of {file.label}: {told}{more}"
+
+
+def _print_some(console: Console, lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    if len(lines) > SHOWN:
+        console.print(f"... and {len(lines) - SHOWN:,} files more like these.", highlight=False)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
+from typing import Final
 
 import msgspec
+
+from krakked.market.store.layout import FAR_S
+from krakked.rest.wire import OHLCRow
+
+UNALIGNED_S: Final = 604_800
+"""From this interval on open times need not be multiples of it: how Kraken aligns weeks is
+unverified."""
 
 
 class OHLCBar(msgspec.Struct, frozen=True, gc=False):
@@ -41,3 +50,28 @@ class Source(IntEnum):
     ARCHIVE = 2
     TRADES = 3
     REST = 4
+
+
+def bar_of_row(row: OHLCRow, step_s: int) -> OHLCBar | None:
+    """Make a bar of a row of REST's OHLC; None for a row that can be no candle.
+
+    The one place where this is done: what passes here may be stored and handed out.
+
+    Args:
+        row: The row.
+        step_s: Interval in seconds.
+    """
+    if not 0 <= row.time < FAR_S or (step_s < UNALIGNED_S and row.time % step_s):
+        return None
+    try:
+        numbers = tuple(map(float, (row.open, row.high, row.low, row.close, row.vwap, row.volume)))
+    except ValueError:
+        return None
+    open_, high, low, close, vwap, volume = numbers
+    if not all(map(math.isfinite, numbers)) or row.count < 0 or volume < 0:
+        return None
+    if not 0 < low <= min(open_, close) or not max(open_, close) <= high:
+        return None
+    # Kraken fills intervals without trades with vwap "0.0", which is no price.
+    average = vwap if row.count and vwap > 0 else None
+    return OHLCBar(row.time, open_, high, low, close, average, volume, row.count)

@@ -60,6 +60,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return []
 
 
+_OHLC_ROW = msgspec.json.Decoder(OHLCRow)
+
+
 class TypedEndpoints(ABC):
     """Typed calls. Every one may raise a NetworkError or an ApiError of krakked's tree.
 
@@ -138,7 +141,7 @@ class TypedEndpoints(ABC):
         return _fitting(answer.envelope, TickerInfo, "Ticker")
 
     async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
-        """Ask for at most 720 closed candles and the running one.
+        """Ask for at most 720 closed candles and the running one; odd rows are left out.
 
         Args:
             pair: REST key or altname.
@@ -149,11 +152,17 @@ class TypedEndpoints(ABC):
         answer = await self.ask_public(
             "OHLC", {"pair": pair, "interval": interval_minutes, "since": since_s}
         )
-        result: dict[str, list[OHLCRow] | int | str] = decode_result(
-            answer.envelope, dict[str, list[OHLCRow] | int | str], "OHLC"
+        result: dict[str, list[msgspec.Raw] | int | str] = decode_result(
+            answer.envelope, dict[str, list[msgspec.Raw] | int | str], "OHLC"
         )
-        last, rows = _split_last(result, "OHLC")
-        return OHLCReply(rows=tuple(rows), last=last)
+        last, raw = _split_last(result, "OHLC")
+        rows = []
+        for row in raw:
+            with contextlib.suppress(msgspec.ValidationError):
+                rows.append(_OHLC_ROW.decode(row))
+        if raw and not rows:
+            raise unreadable("OHLC", "no row has the documented shape")
+        return OHLCReply(rows=tuple(rows), last=last, unfit=len(raw) - len(rows))
 
     async def trades(self, pair: str, since_ns: int, count: int = 1000) -> TradesReply:
         """Ask for a page of trades.

@@ -131,6 +131,8 @@ class OHLCReply(msgspec.Struct, frozen=True, kw_only=True):
     """Up to 721 candles, oldest first, in the order Kraken sent them."""
     last: int
     """Kraken's ``last``: unix seconds, usually the open time of the newest closed candle."""
+    unfit: int = 0
+    """Rows left out because they have another shape."""
 
 
 class TradeRow(msgspec.Struct, frozen=True, array_like=True):

@@ -238,9 +238,13 @@ def ohlc(venue: Venue, params: Params, now_ns: int) -> object:
     interval = _integer(params, "interval", 1)
     if interval not in OHLC_INTERVALS:
         raise ApiRefusedError("EGeneral:Invalid arguments")
-    rows = ohlc_rows(venue.market.of(pair), interval * 60, now_ns)
-    last = rows[-2][0] if len(rows) > 1 else rows[-1][0]
     settings = venue.settings
+    rows = ohlc_rows(venue.market.of(pair), interval * 60, now_ns)
+    if settings.ohlc_revised_after_s:
+        rows = _not_revised_yet(
+            rows, venue.market.of(pair), interval * 60, now_ns / NS - settings.ohlc_revised_after_s
+        )
+    last = rows[-2][0] if len(rows) > 1 else rows[-1][0]
     since = _integer(params, "since", 0) + (not settings.ohlc_since_inclusive)
     rows = rows[-settings.ohlc_rows :]
     kept = [row for row in rows[:-1] if row[0] >= since]  # the running one always stays
@@ -262,6 +266,19 @@ def ohlc_rows(market: PairMarket, step_s: int, now_ns: int) -> list[list[Any]]:
         price = int(market.price_at(begin * NS - 1))
     running = market.running(step_s, now_ns)
     return rows + filled_rows(market.pair, running, (begin, begin + step_s), step_s, price)
+
+
+def _not_revised_yet(
+    rows: list[list[Any]], market: PairMarket, step_s: int, revised_s: float
+) -> list[list[Any]]:
+    """Give the rows of candles that ended after `revised_s` without the last tenth of them."""
+    shown = [row for row in rows[:-1] if row[0] + step_s <= revised_s]
+    for row in rows[len(shown) : -1]:
+        opened_s = row[0]
+        early = market.running(step_s, opened_s * NS + step_s * NS * 9 // 10)
+        before = market.price_at(opened_s * NS - 1)
+        shown += filled_rows(market.pair, early, (opened_s, opened_s + step_s), step_s, before)
+    return [*shown, rows[-1]]
 
 
 def filled_rows(

@@ -38,6 +38,9 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most rows of OHLC, the running one included; 720 was recorded as well."""
     ohlc_since_inclusive: bool = True
     """Whether OHLC answers from the very open time asked for; sources differ."""
+    ohlc_revised_after_s: float = 0.0
+    """So long after its end OHLC shows a candle as it stood at nine tenths of its interval, and
+    only then with its last trades: Kraken revises candles (ccxt/ccxt#6742)."""
     public_cache_s: float = 0.0
     """Public answers but Time are given out again for so long, as the servers in front do (2 s)."""
 

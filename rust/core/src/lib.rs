@@ -9,6 +9,7 @@ pub mod cache;
 mod candle;
 pub mod candles;
 pub mod connection;
+pub mod csv_lines;
 pub mod decimal;
 pub mod frame;
 mod id_ranges;

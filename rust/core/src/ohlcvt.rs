@@ -2,10 +2,10 @@
 //!
 //! Lines are open time (unix seconds), open, high, low, close, volume, trades; no header, only
 //! intervals with trades, numbers in any spelling (`2`, `4E+2`, `3.811e-05`). A line that is none is
-//! refused with its number. Source: Kraken support "Downloadable historical OHLCVT data".
+//! left out and told with its number. Source: Kraken support "Downloadable historical OHLCVT data".
 
+use crate::csv_lines::{BadLines, Pieces, Sequence, line_end, next_line};
 use crate::decimal::Decimal;
-use crate::trades_csv::line_end;
 
 /// Seconds of 9999-12-31: a time in milliseconds is refused instead of stored far in the future.
 const LAST_S: i64 = 253_402_300_799;
@@ -30,6 +30,21 @@ pub struct Columns {
 }
 
 impl Columns {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "what a sequence wants of its consumer"
+    )]
+    fn push(&mut self, row: Row) -> Result<(), &'static str> {
+        self.time.push(row.time_s);
+        self.open.push(row.open);
+        self.high.push(row.high);
+        self.low.push(row.low);
+        self.close.push(row.close);
+        self.volume.push(row.volume);
+        self.count.push(row.count);
+        Ok(())
+    }
+
     /// Splits off the rows from `at` on.
     fn split_off(&mut self, at: usize) -> Self {
         Self {
@@ -44,67 +59,46 @@ impl Columns {
     }
 }
 
-/// A line that is no candle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadLine {
-    /// 1-based number of the line.
-    pub line: u64,
-    /// What is wrong with it.
-    pub problem: &'static str,
-}
-
-/// Reads one file piece by piece.
+/// Reads one file piece by piece. Bad lines are left out and counted.
 #[derive(Debug)]
 pub struct OhlcvtParser {
     interval_s: i64,
+    latest_s: i64,
     columns: Columns,
-    /// The unfinished line at the end of the last piece.
-    rest: Vec<u8>,
+    pieces: Pieces,
     lines: u64,
-    last_s: i64,
+    sequence: Sequence<Row>,
 }
 
 impl OhlcvtParser {
-    /// Starts a file of candles of `interval_minutes`.
+    /// Starts a file of candles of `interval_minutes`, none of which opens after `latest_s`.
     #[must_use]
-    pub fn new(interval_minutes: u32) -> Self {
+    pub fn new(interval_minutes: u32, latest_s: i64) -> Self {
         Self {
             interval_s: i64::from(interval_minutes.max(1)) * 60,
+            latest_s,
             columns: Columns::default(),
-            rest: Vec::new(),
+            pieces: Pieces::default(),
             lines: 0,
-            last_s: i64::MIN,
+            sequence: Sequence::new(false),
         }
     }
 
-    /// Reads the next piece; a line may span pieces. After an error the parser is spent.
-    pub fn feed(&mut self, piece: &[u8]) -> Result<(), BadLine> {
-        let Some(end) = piece.iter().rposition(|&byte| byte == b'\n') else {
-            self.rest.extend_from_slice(piece);
-            return Ok(());
-        };
-        let (mut whole, rest) = piece.split_at(end + 1);
-        if !self.rest.is_empty()
-            && let Some(first) = whole.iter().position(|&byte| byte == b'\n')
-        {
-            let mut line = std::mem::take(&mut self.rest);
-            line.extend_from_slice(&whole[..=first]);
-            self.lines_of(&line)?;
-            whole = &whole[first + 1..];
-        }
-        self.lines_of(whole)?;
-        self.rest.extend_from_slice(rest);
-        Ok(())
+    /// Reads the next piece; a line may span pieces.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.feed(piece, |text| self.lines_of(text));
+        self.pieces = pieces;
     }
 
     /// Reads the last line, should it have no line feed.
-    pub fn finish(&mut self) -> Result<(), BadLine> {
-        let mut line = std::mem::take(&mut self.rest);
-        if line.is_empty() {
-            return Ok(());
-        }
-        line.push(b'\n');
-        self.lines_of(&line)
+    pub fn finish(&mut self) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.finish(|text| self.lines_of(text));
+        let Self {
+            sequence, columns, ..
+        } = self;
+        sequence.finish(&mut |row| columns.push(row));
     }
 
     /// How many rows are waiting to be taken.
@@ -116,12 +110,33 @@ impl OhlcvtParser {
     /// Open time of the newest row read so far.
     #[must_use]
     pub fn last_s(&self) -> Option<i64> {
-        (self.last_s != i64::MIN).then_some(self.last_s)
+        self.sequence.last()
     }
 
-    /// Takes the rows that open before `before_s`; all of them with None.
+    /// Whether the file has not gone back in time so far.
+    #[must_use]
+    pub fn in_order(&self) -> bool {
+        self.sequence.in_order()
+    }
+
+    /// The lines left out so far.
+    #[must_use]
+    pub fn bad(&self) -> &BadLines {
+        self.sequence.bad()
+    }
+
+    /// Takes the stretches in which a line was left out: (end of the row before, open time of the
+    /// row behind), unix seconds.
+    pub fn take_doubts(&mut self) -> Vec<(i64, i64)> {
+        let stretches = self.sequence.take_doubts().into_iter();
+        let inside = stretches.map(|(after, before)| (after + self.interval_s, before));
+        inside.filter(|(start, end)| start < end).collect()
+    }
+
+    /// Takes the rows that open before `before_s`; all of them with None, or when they are not in
+    /// order.
     pub fn take(&mut self, before_s: Option<i64>) -> Columns {
-        let Some(before_s) = before_s else {
+        let (Some(before_s), true) = (before_s, self.in_order()) else {
             return std::mem::take(&mut self.columns);
         };
         let at = self
@@ -133,34 +148,38 @@ impl OhlcvtParser {
     }
 
     /// Reads whole lines; each ends in a line feed.
-    fn lines_of(&mut self, text: &[u8]) -> Result<(), BadLine> {
+    fn lines_of(&mut self, text: &[u8]) {
         let mut at = 0;
         while at < text.len() {
             self.lines += 1;
-            let (row, end) = read_row(text, at).map_err(|problem| BadLine {
-                line: self.lines,
-                problem,
-            })?;
-            at = end;
-            if let Some(row) = row {
-                self.push(&row).map_err(|problem| BadLine {
-                    line: self.lines,
-                    problem,
-                })?;
+            match read_row(text, at).and_then(|(row, end)| Ok((self.checked(row)?, end))) {
+                Ok((row, end)) => {
+                    at = end;
+                    if let Some(row) = row {
+                        let Self {
+                            sequence, columns, ..
+                        } = self;
+                        sequence.add(self.lines, row.time_s, row, &mut |row| columns.push(row));
+                    }
+                }
+                Err(problem) => {
+                    at = next_line(text, at);
+                    self.sequence.refuse(self.lines, problem);
+                }
             }
         }
-        Ok(())
     }
 
-    fn push(&mut self, row: &Row) -> Result<(), &'static str> {
+    fn checked(&self, row: Option<Row>) -> Result<Option<Row>, &'static str> {
+        let Some(row) = row else { return Ok(None) };
         if row.time_s > LAST_S {
             return Err("the open time is not in unix seconds");
         }
+        if row.time_s > self.latest_s {
+            return Err("the candle opens in the future");
+        }
         if row.time_s % self.interval_s != 0 {
             return Err("the open time is no multiple of the interval");
-        }
-        if row.time_s <= self.last_s {
-            return Err("the open time does not rise");
         }
         if !(row.low <= row.open
             && row.open <= row.high
@@ -169,19 +188,11 @@ impl OhlcvtParser {
         {
             return Err("low, open, close and high contradict each other");
         }
-        self.last_s = row.time_s;
-        let columns = &mut self.columns;
-        columns.time.push(row.time_s);
-        columns.open.push(row.open);
-        columns.high.push(row.high);
-        columns.low.push(row.low);
-        columns.close.push(row.close);
-        columns.volume.push(row.volume);
-        columns.count.push(row.count);
-        Ok(())
+        Ok(Some(row))
     }
 }
 
+#[derive(Clone, Copy, Debug)]
 struct Row {
     time_s: i64,
     open: f64,
@@ -266,19 +277,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(text: &str) -> Result<Columns, BadLine> {
-        let mut parser = OhlcvtParser::new(1);
-        parser.feed(text.as_bytes())?;
-        parser.finish()?;
-        Ok(parser.take(None))
+    fn read(text: &str) -> OhlcvtParser {
+        let mut parser = OhlcvtParser::new(1, LAST_S);
+        parser.feed(text.as_bytes());
+        parser.finish();
+        parser
+    }
+
+    fn parse(text: &str) -> Columns {
+        let mut parser = read(text);
+        assert_eq!(parser.bad().count, 0);
+        parser.take(None)
     }
 
     #[test]
     fn numbers_in_any_spelling() {
         let columns = parse(
             "60,1,2.50,1e-3,1.5,4E+2,3\r\n120,1,1,1,1,3.811e-05,1\n\n180,0,1,0,1,0.12345678901234567890123456789012345,2.0",
-        )
-        .unwrap();
+        );
         assert_eq!(columns.time, [60, 120, 180]);
         assert_eq!(columns.low, [0.001, 1.0, 0.0]);
         assert_eq!(columns.volume, [400.0, 3.811e-5, 0.123_456_789_012_345_68]);
@@ -286,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn every_malformed_line_is_refused_with_its_number() {
+    fn every_malformed_line_is_left_out_with_its_number() {
         for bad in [
             "time,open,high,low,close,volume,trades",
             "120,1,1,1,1,1",
@@ -299,7 +315,13 @@ mod tests {
             "120,1,inf,1,1,1,1",
             "120,1,1,1,1,1e999,1",
             "120,1,2,3,1,1,1",
+            "120,3,2,1,2,1,1",
+            "120,2,2,1,3,1,1",
+            "120,0.5,2,1,2,1,1",
+            "120,2,2,1,0.5,1,1",
             "60,1,1,1,1,1,1",
+            "0,1,1,1,1,1,1",
+            "240,1,1,1,1,1,1",
             "121,1,1,1,1,1,1",
             "120000000000000,1,1,1,1,1,1",
             "-120,1,1,1,1,1,1",
@@ -307,18 +329,60 @@ mod tests {
             "120;1;1;1;1;1;1",
             "\u{feff}120,1,1,1,1,1,1",
         ] {
-            let error = parse(&format!("60,1,1,1,1,1,1\n{bad}\n180,1,1,1,1,1,1\n")).unwrap_err();
-            assert_eq!(error.line, 2, "{bad}");
+            let mut parser = read(&format!("60,1,1,1,1,1,1\n{bad}\n180,1,1,1,1,1,1\n"));
+            let lines: Vec<u64> = parser.bad().first.iter().map(|bad| bad.line).collect();
+            assert_eq!(lines, [2], "{bad}");
+            assert!(parser.in_order());
+            assert_eq!(parser.take(None).time, [60, 180], "{bad}");
+            let doubled = bad.starts_with("60,");
+            assert_eq!(parser.take_doubts().is_empty(), doubled, "{bad}");
         }
     }
 
     #[test]
+    fn what_may_be_missing_lies_between_the_rows_around_a_bad_line() {
+        let mut parser = read("x\n60,1,1,1,1,1,1\nx\n120,1,1,1,1,1,1\nx\nx\n300,1,1,1,1,1,1\nx\n");
+        assert_eq!(parser.bad().count, 5);
+        // Between 60 and 120 there is no room for a candle; before and behind nothing is claimed.
+        assert_eq!(parser.take_doubts(), [(180, 300)]);
+        assert!(parser.take_doubts().is_empty());
+    }
+
+    #[test]
+    fn one_wrong_time_does_not_shut_out_the_rest() {
+        let line = |time: i64| format!("{time},1,1,1,1,1,1\n");
+        let text: String = [60, 120, 60_000, 180, 240].map(line).concat();
+        let mut parser = read(&text);
+        assert_eq!(parser.bad().first[0].line, 3);
+        assert_eq!(parser.take(None).time, [60, 120, 180, 240]);
+        let text: String = [60_000, 60_060, 60, 120].map(line).concat();
+        let mut parser = read(&text);
+        assert!(!parser.in_order());
+        assert_eq!(parser.bad().count, 0);
+        assert_eq!(parser.take(Some(60)).time, [60_000, 60_060, 60, 120]);
+        // What opens at the latest second is let through, later ones are not.
+        let mut parser = OhlcvtParser::new(1, 120);
+        parser.feed(text.as_bytes());
+        parser.finish();
+        assert_eq!(parser.bad().count, 2);
+        assert_eq!(
+            parser.bad().first[0].problem,
+            "the candle opens in the future"
+        );
+        assert_eq!(parser.take(None).time, [60, 120]);
+    }
+
+    #[test]
     fn rows_are_taken_up_to_a_time() {
-        let mut parser = OhlcvtParser::new(1);
-        parser.feed(b"60,1,1,1,1,1,1\n120,1,1,1,1,1,1\n").unwrap();
+        let mut parser = OhlcvtParser::new(1, LAST_S);
+        assert_eq!(parser.last_s(), None);
+        parser.feed(b"60,1,1,1,1,1,1\n120,1,1,1,1,1,1\n180,1,1,1,1,1,1\n");
+        // The last one waits for what follows.
+        assert_eq!((parser.rows(), parser.last_s()), (2, Some(120)));
         assert_eq!(parser.take(Some(120)).time, [60]);
         assert_eq!((parser.rows(), parser.last_s()), (1, Some(120)));
-        assert_eq!(parser.take(None).time, [120]);
+        parser.finish();
+        assert_eq!(parser.take(None).time, [120, 180]);
     }
 
     proptest! {
@@ -326,17 +390,18 @@ mod tests {
         fn where_the_pieces_are_cut_never_matters(cuts in prop::collection::vec(0_usize..400, 0..12)) {
             let line = |row: u32| format!("{},1.{row},2.5,0.5,1.25,{row}E-{row},{row}\n", row * 60);
             let text: String = (1..12).map(line).collect();
-            let expected = parse(&text).unwrap();
+            let expected = parse(&text);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.push(text.len());
             cuts.sort_unstable();
-            let mut parser = OhlcvtParser::new(1);
+            let mut parser = OhlcvtParser::new(1, LAST_S);
             let mut from = 0;
             for cut in cuts {
-                parser.feed(&text.as_bytes()[from..cut]).unwrap();
+                parser.feed(&text.as_bytes()[from..cut]);
                 from = cut;
             }
-            parser.finish().unwrap();
+            parser.finish();
+            prop_assert_eq!(parser.bad().count, 0);
             prop_assert_eq!(parser.take(None), expected);
         }
 
@@ -344,8 +409,9 @@ mod tests {
         fn no_bytes_break_it(bytes in prop::collection::vec(
             prop::sample::select(b"0123456789.,eE+-\r\n xNaN\xff".to_vec()), 0..200)
         ) {
-            let mut parser = OhlcvtParser::new(1);
-            let _ = parser.feed(&bytes).and_then(|()| parser.finish());
+            let mut parser = OhlcvtParser::new(1, LAST_S);
+            parser.feed(&bytes);
+            parser.finish();
         }
 
         #[test]
@@ -353,7 +419,7 @@ mod tests {
             open in 0.0_f64..1e6, volume in 0.0_f64..1e12, count in 0_i64..1_000_000
         ) {
             let text = format!("60,{open},{open},{open},{open},{volume:e},{count}\n");
-            let columns = parse(&text).unwrap();
+            let columns = parse(&text);
             prop_assert_eq!(columns.open[0].to_bits(), open.to_bits());
             prop_assert_eq!(columns.volume[0].to_bits(), volume.to_bits());
             prop_assert_eq!(columns.count[0], count);

@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use krakked_core::candles::{self, Outcome, Trade, TradeError};
 use krakked_core::decimal::Decimal;
 use krakked_core::trades::read_reply;
-use krakked_core::trades_csv::{LineProblem, TradesCsv};
+use krakked_core::trades_csv::TradesCsv;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::columns::{float64, int64};
+use crate::columns::{bad_lines, float64, int64};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,24 +97,20 @@ impl Tape {
         }
     }
 
-    fn add_csv(&mut self, piece: &[u8], is_last: bool) -> Result<u64, (String, u64)> {
+    fn add_csv(&mut self, piece: &[u8], is_last: bool) -> u64 {
         let Self { builder, csv } = self;
-        csv.feed(piece, is_last, |trade| builder.add(trade).map(drop))
-            .map_err(|bad| {
-                let problem = match bad.problem {
-                    LineProblem::Expected(what) => format!("expected {what}"),
-                    LineProblem::Refused(error) => refusal(error).to_owned(),
-                };
-                (problem, bad.line)
-            })
+        csv.feed(piece, is_last, |trade| {
+            builder.add(&trade).map(drop).map_err(refusal)
+        })
     }
 }
 
 #[pymethods]
 impl CandleBuilder {
     #[new]
+    #[pyo3(signature = (intervals_minutes, *, latest_ns=i64::MAX))]
     #[expect(clippy::needless_pass_by_value, reason = "a list arrives by value")]
-    fn new(intervals_minutes: Vec<u32>) -> PyResult<Self> {
+    fn new(intervals_minutes: Vec<u32>, latest_ns: i64) -> PyResult<Self> {
         if intervals_minutes.is_empty() || intervals_minutes.contains(&0) {
             return Err(PyValueError::new_err("intervals_minutes must be positive"));
         }
@@ -122,7 +118,7 @@ impl CandleBuilder {
         Ok(Self {
             inner: Mutex::new(Tape {
                 builder,
-                csv: TradesCsv::default(),
+                csv: TradesCsv::new(latest_ns),
             }),
         })
     }
@@ -175,9 +171,16 @@ impl CandleBuilder {
     }
 
     #[pyo3(signature = (piece, *, is_last=false))]
-    fn add_csv(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<u64> {
+    fn add_csv(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> u64 {
         py.detach(|| lock(&self.inner).add_csv(piece, is_last))
-            .map_err(PyValueError::new_err)
+    }
+
+    fn bad_lines(&self) -> (u64, Vec<(u64, &'static str)>) {
+        bad_lines(lock(&self.inner).csv.bad())
+    }
+
+    fn take_doubts(&self) -> Vec<(i64, i64)> {
+        lock(&self.inner).csv.take_doubts()
     }
 
     #[pyo3(signature = (interval_minutes, before_s=None))]

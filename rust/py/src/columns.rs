@@ -1,5 +1,6 @@
 //! Columns out of Rust: little-endian int64 and float64 `bytes`, ready for Arrow or numpy.
 
+use krakked_core::csv_lines::BadLines;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -32,4 +33,10 @@ fn eight_byte_column<'py, T>(
         }
         Ok(())
     })
+}
+
+/// The lines of a CSV file that were left out: how many, and (number, problem) of the first ones.
+pub(crate) fn bad_lines(bad: &BadLines) -> (u64, Vec<(u64, &'static str)>) {
+    let first = bad.first.iter().map(|line| (line.line, line.problem));
+    (bad.count, first.collect())
 }

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::columns::{float64, int64};
+use crate::columns::{bad_lines, float64, int64};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -22,23 +22,38 @@ pub(crate) struct OhlcvtParser {
 #[pymethods]
 impl OhlcvtParser {
     #[new]
-    fn new(interval_minutes: u32) -> PyResult<Self> {
+    #[pyo3(signature = (interval_minutes, *, latest_s=i64::MAX))]
+    fn new(interval_minutes: u32, latest_s: i64) -> PyResult<Self> {
         if interval_minutes == 0 {
             return Err(PyValueError::new_err("interval_minutes must be positive"));
         }
         Ok(Self {
-            inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes)),
+            inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes, latest_s)),
         })
     }
 
     #[pyo3(signature = (piece, *, is_last=false))]
-    fn feed(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<()> {
+    fn feed(&self, py: Python<'_>, piece: &[u8], is_last: bool) {
         py.detach(|| {
             let mut parser = lock(&self.inner);
-            parser.feed(piece)?;
-            if is_last { parser.finish() } else { Ok(()) }
-        })
-        .map_err(|bad: ohlcvt::BadLine| PyValueError::new_err((bad.problem, bad.line)))
+            parser.feed(piece);
+            if is_last {
+                parser.finish();
+            }
+        });
+    }
+
+    fn bad_lines(&self) -> (u64, Vec<(u64, &'static str)>) {
+        bad_lines(lock(&self.inner).bad())
+    }
+
+    fn take_doubts(&self) -> Vec<(i64, i64)> {
+        lock(&self.inner).take_doubts()
+    }
+
+    #[getter]
+    fn in_order(&self) -> bool {
+        lock(&self.inner).in_order()
     }
 
     #[pyo3(signature = (before_s=None))]

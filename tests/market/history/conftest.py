@@ -60,6 +60,8 @@ class TapeExchange:
         self.short_last = False
         self.calls: list[tuple[Any, ...]] = []
         self.failures: dict[int, Exception] = {}
+        self.odd_rows: dict[int, dict[str, Any]] = {}  # fields to change, by open time
+        self.slow_s = 0.0  # time that passes between writing an answer of OHLC and its arrival
 
     # clock
     def wall_ns(self) -> int:
@@ -141,7 +143,12 @@ class TapeExchange:
             for row in rows[:-1]
             if row.time > since or (self.inclusive_since and row.time == since)
         ]
-        return OHLCReply(rows=(*kept, *rows[-1:]), last=running_s - step_s)
+        rows = [
+            msgspec.structs.replace(row, **self.odd_rows.get(row.time, {}))
+            for row in (*kept, *rows[-1:])
+        ]
+        self.now_s += self.slow_s
+        return OHLCReply(rows=tuple(rows), last=running_s - step_s)
 
     def _page(self, since_ns: int, count: int) -> list[tuple[int, tuple[int, float, float]]]:
         from_ns = since_ns if self.inclusive_since else since_ns + 1

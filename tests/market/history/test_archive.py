@@ -17,8 +17,9 @@ import pytest
 from krakked.errors import ImportFormatError, UnknownTimeframeError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.history import archive_import
-from krakked.market.history.archive import find_files
+from krakked.market.history.archive import Zips, find_files
 from krakked.market.history.archive_import import ImportProgress, import_archive
+from krakked.market.store.coverage import GapKind
 
 DAY = 86_400
 
@@ -68,13 +69,16 @@ def test_the_zip_as_downloaded(download: Path, store: Any) -> None:
         "XBTUSD_720.csv",
         "readme.txt",
     ]
-    bars = store.get_bars("XBTUSD", "1m", lookback=3)
+    bars = store.get_bars("XBTUSD", "1m", lookback=3, provisional=True)
     # The archive leaves out minutes without trades; inside its range they are known to be empty.
     assert [(bar.time, bar.count, bar.vwap) for bar in bars[:2]] == [
         (1_700_000_040 + 2995 * 60, 0, None),
         (1_700_000_040 + 2996 * 60, 0, None),
     ]
-    assert bars[-1] == OHLCBar(1_700_000_040 + 2997 * 60, 100.5, 101.0, 99.25, 100.0, None, 1.5, 1)
+    last = OHLCBar(1_700_000_040 + 2997 * 60, 100.5, 101.0, 99.25, 100.0, None, 1.5, 1)
+    assert bars[-1] == last
+    # The last candle may have been running when the archive was made.
+    assert store.get_bars("XBTUSD", "1m")[-1] == bars[-2]
     assert {known.source for known in store.coverage("XBTUSD", "1m")} == {Source.ARCHIVE}
 
 
@@ -114,7 +118,8 @@ def test_a_folder_a_single_file_and_a_choice(download: Path, store: Any, tmp_pat
     folder = tmp_path / "unpacked"
     with zipfile.ZipFile(download) as archive:
         archive.extractall(folder)
-    files, _skipped = find_files([folder])
+    with Zips() as zips:
+        files, _skipped = find_files([folder], zips)
     assert [file.label.rpartition("/")[2] for file in files] == [
         "2ZUSD_1440.csv",
         "EMPTYUSD_1440.csv",
@@ -141,9 +146,10 @@ def test_large_files_arrive_whole_in_many_pieces(
     told: list[ImportProgress] = []
     report = import_archive(store, [path], progress=told.append)
     assert report.files[0].rows == 3 * 43_200 // 40
-    assert report.files[0].covered == (first, first + (3 * 43_200 - 39) * 60)
-    assert sum(bar.count > 0 for bar in store.get_bars("ETHUSD", "1m")) == report.files[0].rows
-    assert len(store.get_bars("ETHUSD", "1m")) == 3 * 43_200 - 39
+    assert report.files[0].covered == ((first, first + (3 * 43_200 - 40) * 60),)
+    assert sum(bar.count > 0 for bar in store.get_bars("ETHUSD", "1m")) == report.files[0].rows - 1
+    assert len(store.get_bars("ETHUSD", "1m")) == 3 * 43_200 - 40
+    assert store.last_closed("ETHUSD", "1m", provisional=True) == first + (3 * 43_200 - 40) * 60
     assert told
     assert told[-1].all_bytes == path.stat().st_size
     assert store.verify() == []
@@ -177,10 +183,22 @@ def test_every_malformed_line_is_told_with_file_and_line(
     path = tmp_path / "XBTUSD_1.csv"
     path.write_bytes(ending.join([*good, line, b"1700000220,1,1,1,1,1,1"]))
     with pytest.raises(ImportFormatError, match=r"XBTUSD_1\.csv, line 3: ") as caught:
-        import_archive(store, [path])
+        import_archive(store, [path], strict=True)
     assert caught.value.line == 3
     assert caught.value.path == str(path)
-    assert store.get_bars("XBTUSD", "1m") == []
+    assert store.get_bars("XBTUSD", "1m", provisional=True) == []
+    # Not strict: the others are stored, and what the line may have said stays unknown.
+    report = import_archive(store, [path])
+    (bad,) = report.bad
+    assert (bad.label, bad.count, bad.first[0].line) == (str(path), 1, 3)
+    assert bad.first[0].problem
+    bars = store.get_bars("XBTUSD", "1m", provisional=True)
+    traded = [bar.time for bar in bars if bar.count]
+    assert traded == [1_700_000_040, 1_700_000_100, 1_700_000_220]
+    gaps = [g for g in store.gaps("XBTUSD", "1m", provisional=True) if g.kind is GapKind.MISSING]
+    lost = [] if line.startswith(b"1700000100,") else [(1_700_000_160, 1_700_000_220)]
+    assert [(g.start_s, g.end_s) for g in gaps] == lost
+    assert import_archive(store, [path]).known == (str(path),)
 
 
 def test_one_bad_file_does_not_stop_the_others(store: Any, tmp_path: Path) -> None:
@@ -195,10 +213,17 @@ def test_one_bad_file_does_not_stop_the_others(store: Any, tmp_path: Path) -> No
     )
     for _ in range(2):
         with pytest.raises(ImportFormatError, match=r"BADUSD_1\.csv, line 1.*1 more") as caught:
-            import_archive(store, [path])
+            import_archive(store, [path], strict=True)
         assert caught.value.line == 1
         assert store.series() == [("ADAUSD", "1m"), ("XBTUSD", "1m")]
     assert "The other" not in str(caught.value)  # they were finished the first time
+    report = import_archive(store, [path], again=True)
+    assert [file.pair for file in report.files] == ["ADAUSD", "XBTUSD"]
+    assert {skipped.label.rpartition("/")[2]: skipped.why for skipped in report.skipped} == {
+        "BADUSD_1.csv": "none of its 1 lines is a candle (line 1: the open time is no whole "
+        "number).",
+        "BADUSD.csv": "none of its 1 lines is a trade (line 1: expected a time in unix seconds).",
+    }
     mended = make_zip(path, [("a/BADUSD_1.csv", candles(1_700_000_040, 5))])
     assert import_archive(store, [mended]).bars == 5
 
@@ -210,8 +235,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_number(
     path = tmp_path / name
     lines = candles(1_700_000_040, 3) if "_" in name else b"1700000040,5,1\n1700000100,6,1\n"
     path.write_bytes(b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n"))
-    import_archive(store, [path], timeframes={"1m"})
-    assert store.first_stored("XBTUSD", "1m") == 1_700_000_040
+    report = import_archive(store, [path], timeframes={"1m"})
+    assert report.bad == ()
+    assert store.first_stored("XBTUSD", "1m", provisional=True) == 1_700_000_040
 
 
 def test_a_file_that_may_not_be_read_is_told(store: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -223,7 +249,9 @@ def test_a_file_that_may_not_be_read_is_told(store: Any, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImportFormatError, match="Permission denied"):
-        import_archive(store, [path])
+        import_archive(store, [path], strict=True)
+    (failed,) = import_archive(store, [path]).failed
+    assert (failed.label, "Permission denied" in failed.why) == (str(path), True)
 
 
 def test_volumes_in_any_spelling(store: Any, tmp_path: Path) -> None:
@@ -233,11 +261,12 @@ def test_volumes_in_any_spelling(store: Any, tmp_path: Path) -> None:
         "".join(f"{1_700_000_040 + n * 60},1,1,1,1,{v},1\n" for n, v in enumerate(volumes))
     )
     import_archive(store, [path])
-    assert [bar.volume for bar in store.get_bars("XBTUSD", "1m")] == [float(v) for v in volumes]
+    bars = store.get_bars("XBTUSD", "1m", provisional=True)
+    assert [bar.volume for bar in bars] == [float(v) for v in volumes]
 
 
 @pytest.mark.parametrize("broken", ["truncated", "no zip", "missing", "corrupt"])
-def test_a_broken_download_is_told(store: Any, download: Path, broken: str) -> None:
+def test_a_broken_download_is_told(store: Any, download: Path, broken: str, tmp_path: Path) -> None:
     data = bytearray(download.read_bytes())
     if broken == "truncated":
         download.write_bytes(data[: len(data) // 2])
@@ -249,7 +278,18 @@ def test_a_broken_download_is_told(store: Any, download: Path, broken: str) -> N
         data[500:520] = bytes(20)
         download.write_bytes(data)
     with pytest.raises(ImportFormatError, match=r"Kraken_OHLCVT\.zip"):
-        import_archive(store, [download])
+        import_archive(store, [download], strict=True)
+    if broken == "missing":
+        with pytest.raises(ImportFormatError, match="no such file"):
+            import_archive(store, [download])
+        return
+    # The report comes back all the same, and the other paths are read.
+    single = tmp_path / "SOLUSD_60.csv"
+    single.write_bytes(candles(1_700_002_800, 5, 3600))
+    report = import_archive(store, [download, single])
+    told = [*report.failed, *report.skipped]
+    assert any("Is the download complete?" in each.why for each in told)
+    assert "SOLUSD" in {file.pair for file in report.files}
 
 
 def test_an_unknown_timeframe_is_refused(store: Any, download: Path) -> None:
@@ -272,12 +312,16 @@ def test_trades_become_candles_of_every_timeframe(store: Any, tmp_path: Path) ->
     report = import_archive(store, [path])
     assert [file.timeframe for file in report.files] == ["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
     hours = store.get_bars("XBTUSD", "1h")
-    # The last one is left out: the file may end in the middle of it.
-    assert [(bar.time, bar.open, bar.high, bar.low, bar.close, bar.count) for bar in hours] == [
-        (time, p[0], max(p), min(p), p[-1], len(p)) for time, p in list(prices.items())[:-1]
+    # The file begins and ends inside a candle: those two are provisional.
+    made = [(time, p[0], max(p), min(p), p[-1], len(p)) for time, p in prices.items()]
+    assert [(bar.time, bar.open, bar.high, bar.low, bar.close, bar.count) for bar in hours] == made[
+        1:-1
     ]
+    every = store.get_bars("XBTUSD", "1h", provisional=True)
+    assert [(b.time, b.open, b.high, b.low, b.close, b.count) for b in every] == made
     assert all(bar.vwap is not None and bar.low <= bar.vwap <= bar.high for bar in hours)
-    assert len(store.get_bars("XBTUSD", "1d")) == 3
+    assert len(store.get_bars("XBTUSD", "1d")) == 2
+    assert len(store.get_bars("XBTUSD", "1d", provisional=True)) == 4
     only = import_archive(store, [path], timeframes={"4h"}, again=True)
     assert [file.timeframe for file in only.files] == ["4h"]
 
@@ -286,9 +330,9 @@ def test_a_malformed_trade_is_told_with_its_line(store: Any, tmp_path: Path) -> 
     path = tmp_path / "XBTUSD.csv"
     path.write_text("1700000000,1,1\n1700000001,1\n")
     with pytest.raises(ImportFormatError) as caught:
-        import_archive(store, [path])
+        import_archive(store, [path], strict=True)
     assert caught.value.line == 2
-    assert store.get_bars("XBTUSD", "1m") == []
+    assert store.get_bars("XBTUSD", "1m", provisional=True) == []
 
 
 def test_the_recorded_daily_file(store: Any, captures: Path, tmp_path: Path) -> None:
@@ -297,7 +341,7 @@ def test_the_recorded_daily_file(store: Any, captures: Path, tmp_path: Path) -> 
     assert report.files[0].rows == 1549
     with source.open(newline="") as text:
         rows = list(csv.reader(text))
-    traded = [bar for bar in store.get_bars("XMRUSD", "1d") if bar.count]
+    traded = [bar for bar in store.get_bars("XMRUSD", "1d", provisional=True) if bar.count]
     assert [
         (b.time, b.open, b.high, b.low, b.close, b.volume, b.count, b.vwap) for b in traded
     ] == [(int(r[0]), *map(float, r[1:6]), int(r[6]), None) for r in rows]
@@ -319,8 +363,8 @@ def test_an_import_that_is_killed_goes_on_and_loses_nothing(tmp_path: Path, stor
     assert "of " in done.stdout
     assert store.verify() == []
     for name in names:
-        bars = store.get_columns(name, "1m")
+        bars = store.get_columns(name, "1m", provisional=True)
         assert bars.num_rows == 250_000
         assert {(k.start_s, k.end_s) for k in store.coverage(name, "1m")} == {
-            (1_600_000_020, 1_600_000_020 + 250_000 * 60)
+            (1_600_000_020, 1_600_000_020 + 249_999 * 60)
         }

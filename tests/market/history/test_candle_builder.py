@@ -193,10 +193,19 @@ def test_csv_in_pieces() -> None:
 @pytest.mark.parametrize(
     "line", [b"x,1,1", b"60,1", b"60,1,1,1", b"60,-1,1", b"60,1,", b"60,nan,1", b"60 ,1,1 "]
 )
-def test_a_malformed_csv_line_is_refused_with_its_number(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
-        CandleBuilder([1]).add_csv(b"1,1,1\n" + line + b"\n")
-    assert caught.value.args[1] == 2
+def test_a_malformed_csv_line_is_left_out_with_its_number(line: bytes) -> None:
+    builder = CandleBuilder([1])
+    assert builder.add_csv(b"1,1,1\n" + line + b"\n80,1,1\n", is_last=True) == 2
+    count, first = builder.bad_lines()
+    assert (count, first[0][0], bool(first[0][1])) == (1, 2, True)
+    assert builder.take_doubts() == [(1_000_000_000, 80_000_000_000)]
+    assert [row[0] for row in rows_of(builder.take(1))] == [0, 60]
+
+
+def test_trades_of_the_future_are_bad_lines() -> None:
+    builder = CandleBuilder([1], latest_ns=60_000_000_000)
+    assert builder.add_csv(b"59,1,1\n60,1,1\n60.5,1,1\n", is_last=True) == 2
+    assert builder.bad_lines() == (1, [(3, "the trade lies in the future")])
 
 
 @pytest.mark.parametrize("intervals", [[], [0]])

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from krakked.cli.main import main
+from krakked.errors import ImportFormatError
+from krakked.market.history.archive_import import import_archive
 from krakked.market.store.ohlc_store import OHLCStore
 
 
@@ -26,18 +28,59 @@ def test_import_and_again(file: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "100 new bars of 100 in 1 series" in printed
     assert "other.txt.csv: its name is neither" in printed
-    assert len(OHLCStore(root).get_bars("XBTUSD", "1h")) == 100
+    assert len(OHLCStore(root).get_bars("XBTUSD", "1h")) == 99
+    assert len(OHLCStore(root).get_bars("XBTUSD", "1h", provisional=True)) == 100
     assert main(["import", str(file), "--root", str(root)]) == 0
     assert "1 files were imported before" in capsys.readouterr().out
 
 
-def test_a_malformed_line_ends_in_one_sentence(
+def test_a_malformed_line_is_named_and_costs_nothing_else(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with file.open("a") as out:
         out.write("rubbish\n")
-    assert main(["import", str(file), "--root", str(tmp_path / "ohlc")]) == 1
+    root = tmp_path / "ohlc"
+    with pytest.raises(ImportFormatError, match="line 101"):
+        import_archive(OHLCStore(root), [file], strict=True)
+    assert main(["import", str(file), "--strict", "--root", str(root)]) != 0
     assert "XBTUSD_60.csv, line 101: the open time is no whole number" in capsys.readouterr().err
+    assert main(["import", str(file), "--root", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert "100 new bars of 100 in 1 series" in printed
+    assert "Left out 1 bad lines of" in printed
+    assert "line 101: the open time is no whole number" in printed
+
+
+def test_spellings_are_mapped_by_the_list_on_disk_and_others_are_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"XBTUSD": "XBTUSD", "XXBTZUSD": "XBTUSD", "XBT/USD": "XBTUSD", "BTC/USD": "XBTUSD"}
+    monkeypatch.setattr("krakked.cli.import_.saved_names", lambda _: names)
+    folder, root = tmp_path / "in", tmp_path / "ohlc"
+    folder.mkdir()
+    for name in (
+        "XXBTZUSD_60",
+        "BTC-USD_240",
+        "BTCUSD_1440",
+        "xbt_usd_15",
+        "LUNAUSD_60",
+        "my-own_60",
+    ):
+        step_s = int(name.rpartition("_")[2]) * 60
+        (folder / f"{name}.csv").write_text(
+            "".join(f"{n * step_s},1,2,0.5,1.5,3,4\n" for n in range(1, 9))
+        )
+    assert main(["import", str(folder), "--root", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert OHLCStore(root).series() == [
+        ("XBTUSD", "15m"),
+        ("LUNAUSD", "1h"),
+        ("XBTUSD", "1h"),
+        ("XBTUSD", "4h"),
+        ("XBTUSD", "1d"),
+    ]
+    assert "stored under their own names: LUNAUSD." in printed
+    assert "my-own_60.csv: its name is neither" in printed
 
 
 def test_nothing_that_fits_is_said(

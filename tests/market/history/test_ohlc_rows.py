@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from krakked.errors import ServiceError
-from krakked.market.history.ohlc_rows import NEWEST_WAITS_S, read_closed
+from krakked.market.bars import OHLCBar, bar_of_row
+from krakked.market.history.ohlc_rows import NEWEST_WAITS_S, SETTLED_S, read_closed
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.rest.wire import OHLCRow
 
 
 def row(time: int, close: str = "2", count: int = 1, vwap: str = "2.0") -> OHLCRow:
-    return OHLCRow(time, "1", "3", "0.5", close, vwap, "10.5", count)
+    return OHLCRow(time, "1", "9", "0.5", close, vwap, "10.5", count)
 
 
 def test_contract_8_3_the_running_candle_is_excluded_by_the_clock() -> None:
@@ -22,8 +22,8 @@ def test_contract_8_3_the_running_candle_is_excluded_by_the_clock() -> None:
     assert [bar.time for bar in read_closed(rows, 60, 120.0).bars] == [0, 60]
     assert [bar.time for bar in read_closed(rows, 60, 179.9).bars] == [0, 60]
     assert [bar.time for bar in read_closed(rows, 60, 119.9).bars] == [0]
-    assert read_closed(rows, 60, 120.0).covered == (0, 120)
-    assert read_closed(rows, 60, 30.0).covered is None
+    assert read_closed(rows, 60, 120.0).covered == ((0, 120),)
+    assert read_closed(rows, 60, 30.0).covered == ()
     assert read_closed([], 60, 1e9).bars == ()
 
 
@@ -50,10 +50,80 @@ def test_an_interval_without_trades_has_no_vwap() -> None:
     assert bar.vwap == 2.0
 
 
-@pytest.mark.parametrize("wrong", ["", "x", "nan", "inf", "1e999"])
-def test_numbers_that_are_none_are_refused(wrong: str) -> None:
-    with pytest.raises(ServiceError):
-        read_closed([row(0, close=wrong)], 60, 1e9)
+def test_a_row_becomes_a_bar_in_one_place() -> None:
+    assert bar_of_row(row(60), 60) == OHLCBar(60, 1.0, 9.0, 0.5, 2.0, 2.0, 10.5, 1)
+    untraded = OHLCRow(60, "2", "2", "2", "2", "0.0", "0.00000000", 0)
+    assert bar_of_row(untraded, 60) == OHLCBar(60, 2.0, 2.0, 2.0, 2.0, None, 0.0, 0)
+    assert bar_of_row(row(60, vwap="0.0"), 60) == OHLCBar(60, 1.0, 9.0, 0.5, 2.0, None, 10.5, 1)
+    # How weeks are aligned is unverified.
+    week = 604_800
+    assert bar_of_row(row(week + 60), week) is not None
+    assert bar_of_row(row(86_400 + 60), 86_400) is None
+
+
+UNFIT = {
+    **{
+        f"{name} is {text!r}": {name: text}
+        for text in ("", "x", "nan", "inf", "-inf", "1e999")
+        for name in ("open", "high", "low", "close", "vwap", "volume")
+    },
+    "off the grid": {"time": 61},
+    "before 1970": {"time": -60},
+    "milliseconds": {"time": 1_790_000_040_000 * 1000},
+    "the year 10000": {"time": 253_402_300_800},
+    "negative volume": {"volume": "-1"},
+    "negative count": {"count": -1},
+    "a price of 0": {"low": "0"},
+    "a negative price": {"open": "-1", "low": "-1"},
+    "open above high": {"open": "10"},
+    "open below low": {"open": "0.4"},
+    "close above high": {"close": "10"},
+    "close below low": {"close": "0.4"},
+}
+
+
+@pytest.mark.parametrize("wrong", UNFIT.values(), ids=UNFIT.keys())
+def test_a_row_that_can_be_no_candle_is_refused_and_costs_no_other(
+    wrong: dict[str, object],
+) -> None:
+    unfit = msgspec.structs.replace(row(60), **wrong)
+    assert bar_of_row(unfit, 60) is None
+    closed = read_closed([row(0), unfit, row(120), row(180)], 60, 1e9)
+    assert [bar.time for bar in closed.bars] == [0, 120, 180]
+    assert closed.refused == 1
+    # What it would have said stays unknown: nothing claims that the minute did not trade.
+    assert closed.covered == ((0, 60), (120, 240))
+
+
+def test_the_last_open_time_that_is_one_is_taken() -> None:
+    assert bar_of_row(row(253_402_300_740), 60) is not None
+    assert bar_of_row(row(0), 60) is not None
+
+
+def test_rows_that_could_not_be_decoded_leave_the_same_doubt() -> None:
+    closed = read_closed([row(0), row(60), row(180)], 60, 1e9, unfit=2)
+    assert closed.refused == 2
+    assert closed.covered == ((0, 120), (180, 240))
+    whole = read_closed([row(0), row(60), row(180)], 60, 1e9)
+    assert (whole.refused, whole.covered) == (0, ((0, 240),))
+
+
+def test_a_row_given_twice_is_the_later_fit_one() -> None:
+    closed = read_closed([row(0), row(0, close="x"), row(60), row(120)], 60, 1e9)
+    assert [bar.time for bar in closed.bars] == [0, 60, 120]
+    assert closed.bars[0].close == 2.0
+
+
+def test_what_kraken_may_still_revise_is_unsettled() -> None:
+    rows = [row(at) for at in range(0, 1800, 60)]
+    end_s = 1800.0
+    assert read_closed(rows, 60, end_s + NEWEST_WAITS_S).unsettled_from == 960 - 60
+    # The candle that opened at 840 ended 15 minutes ago, to the second.
+    assert read_closed(rows, 60, 900 + SETTLED_S).unsettled_from == 900
+    assert read_closed(rows, 60, 899.9 + SETTLED_S).unsettled_from == 840
+    assert read_closed(rows, 60, end_s + SETTLED_S).unsettled_from is None
+    assert read_closed(rows, 60, end_s + SETTLED_S - 0.1).unsettled_from == 1740
+    assert SETTLED_S == 15 * 60
 
 
 def test_the_recorded_reply_gives_720_bars_and_leaves_the_721st_out(
@@ -69,7 +139,7 @@ def test_the_recorded_reply_gives_720_bars_and_leaves_the_721st_out(
     assert len(raw) == 721
     assert len(closed.bars) == 720
     store = OHLCStore(tmp_path)
-    assert store.append_bars("XBTUSDT", "1m", closed.bars, covered=closed.covered) == 720
+    assert store.append_bars("XBTUSDT", "1m", closed.bars, covered=closed.covered[0]) == 720
     stored = store.get_bars("XBTUSDT", "1m")
     assert len(stored) == 720
     for bar, values in zip(stored, raw, strict=False):

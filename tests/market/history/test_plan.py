@@ -12,10 +12,14 @@ from krakked.market.history.plan import (
     Origin,
     PlanStep,
     confirmed_ranges,
+    due_ranges,
+    known_ranges,
     missing_ranges,
     ohlc_since,
     pages_of,
     reach_start,
+    rest_ranges,
+    unsettled_ranges,
 )
 from krakked.market.store.coverage import CoverageRange
 
@@ -80,3 +84,46 @@ def test_a_plan_says_sources_calls_minutes_and_bytes() -> None:
     assert plan.sources == (Origin.TRADES, Origin.STORED, Origin.OHLC)
     assert plan.text().startswith("XBTUSD 1h: 4 calls")
     assert plan.minutes == pytest.approx(0.0667, abs=1e-3)
+
+
+NOW_S = 1000 * 60 + 30.0
+REACH_S = reach_start(NOW_S, 60)
+
+
+def test_within_reach_only_rest_counts_and_beyond_it_everybody() -> None:
+    coverage = (
+        CoverageRange(REACH_S + 600, REACH_S + 1200, Source.REST),
+        CoverageRange(0, REACH_S + 6000, Source.ARCHIVE),
+        CoverageRange(0, REACH_S + 6000, Source.WEBSOCKET),
+    )
+    assert rest_ranges(coverage) == [(REACH_S + 600, REACH_S + 1200)]
+    assert known_ranges(coverage, NOW_S, 60) == [(0, REACH_S), (REACH_S + 600, REACH_S + 1200)]
+    assert known_ranges((CoverageRange(0, 60, Source.WEBSOCKET),), NOW_S, 60) == []
+    # What REST confirmed stays known when it is out of reach.
+    old = (CoverageRange(0, 600, Source.REST),)
+    assert known_ranges(old, NOW_S, 60) == [(0, 600)]
+
+
+def test_what_was_unsettled_is_due_when_it_can_change_no_more() -> None:
+    start_s, end_s = 58_980, 60_000
+    coverage = (
+        CoverageRange(0, start_s, Source.REST),
+        CoverageRange(start_s, end_s, Source.REST, settled=False),
+    )
+    assert unsettled_ranges(coverage) == [(start_s, end_s)]
+    # To the second: the candle of 58,980 ends at 59,040, and 15 minutes later it is settled.
+    assert due_ranges(coverage, 59_940 - 0.1, 60) == []
+    assert due_ranges(coverage, 59_940, 60) == [(58_980, 59_040)]
+    assert due_ranges(coverage, 59_999, 60) == [(58_980, 59_040)]
+    assert due_ranges(coverage, 60_000, 60) == [(58_980, 59_100)]
+    assert due_ranges(coverage, end_s + 900, 60) == [(58_980, end_s)]
+    assert known_ranges(coverage, 59_940, 60) == [(0, 58_980), (59_040, end_s)]
+    # Out of reach nobody can ask again.
+    assert due_ranges(coverage, end_s + 800 * 60, 60) == []
+
+
+@pytest.mark.parametrize("step_s", [60, 3600, 86_400])
+def test_reach_is_one_candle_less_than_kraken_says(step_s: int) -> None:
+    now_s = 5000 * step_s
+    assert reach_start(now_s, step_s) == now_s - 719 * step_s
+    assert reach_start(now_s + step_s - 1, step_s) == now_s - 719 * step_s

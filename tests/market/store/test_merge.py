@@ -29,9 +29,13 @@ class Model:
         for bar in bars:
             if bar.time not in self.rows or self.rows[bar.time][1] <= source:
                 self.rows[bar.time] = (bar, source)
+        outdated: set[int] = set()
         if covered:
             for moment in range(*covered, STEP):
                 self.claims[moment] = max(source, self.claims.get(moment, source))
+        if covered and source is Source.REST and bars:
+            # What REST now leaves out of its answer may have been filled after a revised close.
+            outdated = {*range(*covered, STEP)} - {bar.time for bar in bars}
         for moment in sorted({*self.rows, *self.claims}):
             row, claim = self.rows.get(moment), self.claims.get(moment)
             before = self.rows.get(moment - STEP)
@@ -39,7 +43,8 @@ class Model:
                 continue
             if before[1] <= Source.WEBSOCKET and claim is not Source.WEBSOCKET:
                 continue  # what is provisional proves nothing to a stronger source
-            made = row and row[0].count == 0 and row[1] < Source.REST and row[1] <= claim
+            made = row and row[0].count == 0 and row[1] <= claim
+            made = made and (row[1] < Source.REST or moment in outdated)
             if row is None or made or (row[1] <= Source.WEBSOCKET and claim > row[1]):
                 close = before[0].close
                 bar = OHLCBar(moment, close, close, close, close, None, 0.0, 0)

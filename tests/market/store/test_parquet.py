@@ -168,7 +168,7 @@ def test_import_columns_over_many_partitions(tmp_path: Path) -> None:
     count = 70_000
     raw = columns(count)
     covered = (START, START + 60 * count)
-    assert store.import_columns("XBTUSD", "1m", raw, Source.ARCHIVE, covered) == count
+    assert store.import_columns("XBTUSD", "1m", raw, Source.ARCHIVE, [covered]) == count
     assert [p.stem for p in sorted((tmp_path / "bars").rglob("*.parquet"))] == [
         "2026-11",
         "2026-12",
@@ -178,7 +178,7 @@ def test_import_columns_over_many_partitions(tmp_path: Path) -> None:
     assert table.column("vwap").null_count == count
     assert table.column("close").to_pylist() == raw["close"].tolist()
     assert store.gaps("XBTUSD", "1m") == []
-    assert store.import_columns("XBTUSD", "1m", raw, Source.ARCHIVE, covered) == 0
+    assert store.import_columns("XBTUSD", "1m", raw, Source.ARCHIVE, [covered]) == 0
     assert store.import_columns("XBTUSD", "1m", columns(50_000), Source.TRADES) == 50_000
     assert store.verify() == []
 

@@ -147,6 +147,7 @@ async def test_a_pair_without_a_newer_row_holds_nobody_up(autojump_clock: Any) -
     assert [bar.time for bar in bars] == [60]
 
 
-async def test_a_number_that_is_none_ends_no_feed(autojump_clock: Any) -> None:
-    broken = [row(60, "x", 3), row(180, "2", 1)]
-    assert await filled_by(KeptReplies(broken), 1) == [[]]
+async def test_a_number_that_is_none_costs_its_own_candle_alone(autojump_clock: Any) -> None:
+    broken = [row(60, "x", 3), row(120, "inf", 3), row(180, "2", 1)]
+    (bars,) = await filled_by(KeptReplies(broken), 1)
+    assert [bar.time for bar in bars] == [180]

@@ -1,28 +1,35 @@
 """Kraken's downloads as they lie on disk: which files are in there and what each of them is.
 
 The OHLCVT archive holds ``<ALTNAME>_<minutes>.csv``, the time-and-sales archive ``<ALTNAME>.csv``.
-Both come as a zip with nested folders and macOS junk, or unpacked. Source: Kraken support articles
-"Downloadable historical OHLCVT data" and "Downloadable historical market data (time and sales)".
+Both come as a zip with nested folders and macOS junk, or unpacked, and people compress single files
+again (``.csv.gz``) or spell the pair in another way. Source: Kraken support articles "Downloadable
+historical OHLCVT data" and "Downloadable historical market data (time and sales)".
 """
 
 from __future__ import annotations
 
+import gzip
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import IO, Final, cast
+from typing import IO, Final, Self, cast
 
 import msgspec
 
 from krakked.errors import ImportFormatError
-from krakked.market.timeframes import LABELS
+from krakked.market.timeframes import LABELS, MINUTES
 
 ARCHIVE_MINUTES: Final = frozenset({1, 5, 15, 30, 60, 240, 720, 1440})
 """Intervals in Kraken's OHLCVT archive; 720 is known to no other interface."""
 
-_OHLCVT: Final = re.compile(r"(?P<pair>[A-Za-z0-9]+(\.d)?)_(?P<minutes>[0-9]+)")
-_TRADES: Final = re.compile(r"[A-Za-z0-9]+(\.d)?")
+_PAIR: Final = r"(?P<pair>[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*?)"
+_OHLCVT: Final = re.compile(rf"{_PAIR}[_-](?P<interval>[0-9]+[mhdw]?)")
+_TRADES: Final = re.compile(_PAIR)
+_OTHER_ARCHIVES: Final = frozenset(
+    {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst", ".zip"}
+)
 
 
 class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +40,11 @@ class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
     member: str | None
     """Name inside the zip."""
     pair: str
-    """Altname in the file's name."""
+    """The pair as the file's name spells it: its altname, nearly always."""
     minutes: int | None
     """Interval of the candles; None: trades."""
     size_bytes: int
-    """Size, unpacked."""
+    """Size, unpacked; of a ``.gz`` as it lies there."""
     mark: str
     """Tells this very content from another under the same name (CRC, or time of change)."""
 
@@ -51,12 +58,6 @@ class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
         """The file's name for messages, the member of an archive included."""
         return str(self.path) if self.member is None else f"{self.path}!{self.member}"
 
-    def open(self) -> IO[bytes]:
-        """Open the content; close the result (and with it the zip)."""
-        if self.member is None:
-            return self.path.open("rb")
-        return cast("IO[bytes]", _Member(self.path, self.member))
-
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was passed over."""
@@ -67,34 +68,73 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """The reason, in plain words."""
 
 
-class _Member:
-    """A member of a zip that closes the zip with itself."""
+class Zips:
+    """Zips opened once, however many of their members are read; close it."""
 
-    def __init__(self, path: Path, member: str) -> None:
-        self._zip = zipfile.ZipFile(path)
-        try:
-            self._stream = self._zip.open(member)
-        except BaseException:
-            self._zip.close()
-            raise
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._open: dict[Path, zipfile.ZipFile] = {}
 
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` unpacked bytes."""
-        return self._stream.read(size)
-
-    def close(self) -> None:
-        """Close member and zip."""
-        self._stream.close()
-        self._zip.close()
-
-    def __enter__(self) -> _Member:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._stack.close()
+
+    def of(self, path: Path) -> zipfile.ZipFile:
+        """Give the zip at a path.
+
+        Raises:
+            OSError: It cannot be read; BadZipFile: it is none.
+        """
+        found = self._open.get(path)
+        if found is None:
+            found = self._open[path] = self._stack.enter_context(zipfile.ZipFile(path))
+        return found
+
+    def open(self, file: ArchiveFile) -> IO[bytes]:
+        """Open the content of a file, unpacked; close the result."""
+        name = file.member or file.path.name
+        raw = file.path.open("rb") if file.member is None else self.of(file.path).open(file.member)
+        return cast("IO[bytes]", _Unpacked(raw)) if name.lower().endswith(".gz") else raw
 
 
-def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[Skipped]]:
+class _Unpacked(gzip.GzipFile):
+    """A gzip file that closes what it reads from, and of a torn one gives what is there."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__(fileobj=raw, mode="rb")
+        self._raw = raw
+        self._cut: EOFError | None = None
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read up to `size` unpacked bytes; of a file that is cut off, all that is there first."""
+        if self._cut is not None:
+            raise self._cut
+        wanted, parts = -1 if size is None else size, []
+        while wanted:
+            try:
+                part = self.read1(wanted)
+            except EOFError as error:
+                self._cut = error
+                break
+            if not part:
+                break
+            parts.append(part)
+            wanted -= len(part) if wanted > 0 else 0
+        if self._cut is not None and not parts:
+            raise self._cut
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close both."""
+        try:
+            super().close()
+        finally:
+            self._raw.close()
+
+
+def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], list[Skipped]]:
     """Find what can be imported in zips, folders and CSV files.
 
     Returns:
@@ -102,11 +142,11 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[Skipped]]
         what was passed over. macOS junk is passed over in silence.
 
     Raises:
-        ImportFormatError: A path does not exist, or a zip is none.
+        ImportFormatError: A path does not exist.
     """
     found: dict[str, ArchiveFile | Skipped] = {}
     for path in paths:
-        for each in _look_at(path.expanduser().absolute()):
+        for each in _look_at(path.expanduser().absolute(), zips):
             found[each.label] = each
     files = [each for each in found.values() if isinstance(each, ArchiveFile)]
     skipped = [each for each in found.values() if isinstance(each, Skipped)]
@@ -114,56 +154,82 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[Skipped]]
     return files, skipped
 
 
-def _look_at(path: Path) -> Iterator[ArchiveFile | Skipped]:
+def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
     if path.is_dir():
         for inner in sorted(path.rglob("*")):
-            if inner.suffix.lower() in {".csv", ".zip"} and inner.is_file() and not _junk(inner):
-                yield from _look_at(inner)
+            worth = inner.suffix.lower() == ".csv" or inner.suffix.lower() in _OTHER_ARCHIVES
+            # Only below the folder: it may itself lie in a hidden one.
+            if worth and inner.is_file() and not _junk(inner.relative_to(path)):
+                yield from _look_at(inner, zips)
         return
     if not path.is_file():
         raise ImportFormatError(f"There is no such file or folder: {path}.", path=str(path))
-    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
-        yield from _look_into_zip(path)
+    if path.suffix.lower() == ".zip" or (
+        _stem(path.name) is None and path.suffix.lower() not in _OTHER_ARCHIVES and _is_zip(path)
+    ):
+        yield from _look_into_zip(path, zips)
         return
     stat = path.stat()
     yield _judge(path, None, path.name, stat.st_size, f"{stat.st_mtime_ns}")
 
 
-def _look_into_zip(path: Path) -> Iterator[ArchiveFile | Skipped]:
+def _is_zip(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ImportFormatError(
-            f"{path} cannot be read as a zip ({error}). Is the download complete?", path=str(path)
-        ) from error
+        return zipfile.is_zipfile(path)
+    except OSError:
+        return False
+
+
+def _look_into_zip(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
+    try:
+        members = zips.of(path).infolist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        yield Skipped(
+            label=str(path), why=f"it cannot be read as a zip ({error}). Is the download complete?"
+        )
+        return
     for member in members:
         inner = PurePosixPath(member.filename)
-        if member.is_dir() or _junk(inner):
-            continue
-        if inner.suffix.lower() != ".csv":
-            yield Skipped(label=f"{path}!{member.filename}", why="it is no CSV file.")
-            continue
-        yield _judge(path, member.filename, inner.name, member.file_size, f"{member.CRC:08x}")
+        if not member.is_dir() and not _junk(inner):
+            mark = f"{member.CRC:08x}"
+            yield _judge(path, member.filename, inner.name, member.file_size, mark)
 
 
-def _junk(path: Path | PurePosixPath) -> bool:
-    return any(part == "__MACOSX" or part.startswith(".") for part in path.parts if part != "..")
+def _junk(inner: Path | PurePosixPath) -> bool:
+    return any(part == "__MACOSX" or part.startswith(".") for part in inner.parts if part != "..")
+
+
+def _stem(name: str) -> str | None:
+    """Give a CSV file's name without its ending; None for other files."""
+    lower = name.lower()
+    for ending in (".csv", ".csv.gz"):
+        if lower.endswith(ending):
+            return name[: -len(ending)]
+    return None
 
 
 def _judge(
     path: Path, member: str | None, name: str, size: int, mark: str
 ) -> ArchiveFile | Skipped:
     label = str(path) if member is None else f"{path}!{member}"
-    stem = name[: -len(".csv")] if name.lower().endswith(".csv") else name
+    stem = _stem(name)
+    if stem is None:
+        if PurePosixPath(name).suffix.lower() in _OTHER_ARCHIVES:
+            return Skipped(label=label, why="krakked does not read what is packed so: unpack it.")
+        return Skipped(label=label, why="it is no CSV file.")
     candles = _OHLCVT.fullmatch(stem)
-    minutes = int(candles["minutes"]) if candles is not None else None
-    if candles is None and _TRADES.fullmatch(stem) is None:
+    trades = _TRADES.fullmatch(stem)
+    if candles is None and trades is None:
         return Skipped(label=label, why="its name is neither ALTNAME_minutes.csv nor ALTNAME.csv.")
-    if minutes is not None and minutes not in ARCHIVE_MINUTES:
-        return Skipped(label=label, why=f"Kraken's archive has no candles of {minutes} minutes.")
-    if minutes is not None and minutes not in LABELS:
-        return Skipped(label=label, why=f"krakked keeps no candles of {minutes} minutes.")
+    minutes = None
+    if candles is not None:
+        interval = candles["interval"]
+        minutes = int(interval) if interval.isdecimal() else MINUTES.get(interval, 0)
+        if minutes not in ARCHIVE_MINUTES:
+            why = f"Kraken's archive has no candles of {interval} minutes."
+            return Skipped(label=label, why=why)
+        if minutes not in LABELS:
+            return Skipped(label=label, why=f"krakked keeps no candles of {minutes} minutes.")
     return ArchiveFile(
         path=path,
         member=member,

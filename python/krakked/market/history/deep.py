@@ -58,6 +58,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Label such as ``1h``."""
     minutes: int
     """Interval in minutes."""
+    listed: bool = True
+    """False: Kraken lists the pair no more; only what is stored can be read."""
 
     @property
     def step_s(self) -> int:
@@ -312,7 +314,7 @@ class TapeWalk:
     def _import(self, columns: dict[str, bytes], covered: tuple[int, int]) -> int:
         target = self._target
         return self._store.import_columns(
-            target.pair, target.timeframe, columns, Source.TRADES, covered
+            target.pair, target.timeframe, columns, Source.TRADES, [covered]
         )
 
     async def _give_up_hole(self, page: _Page) -> None:

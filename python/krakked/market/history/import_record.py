@@ -81,11 +81,7 @@ class ImportRecord:
             size_bytes=file.size_bytes,
             mark=file.mark,
             pair=pair,
-            parts=[
-                _Part(done.timeframe, *done.covered)
-                for done in imported
-                if done.covered is not None
-            ],
+            parts=[_Part(done.timeframe, *part) for done in imported for part in done.covered],
         )
         with typed_errors(self._path):
             make_directories(self._path.parent)

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from krakked.market.bars import Source
-from krakked.market.history.ohlc_rows import REACH
-from krakked.market.store.coverage import CoverageRange, Range, subtract, union
+from krakked.market.history.ohlc_rows import REACH, SETTLED_S
+from krakked.market.store.coverage import CoverageRange, Range, intersect, subtract, union
 
 MAX_CALLS: Final = 2000
 """More calls than this need `allow_long=True`: at one a second it is more than half an hour."""
@@ -69,6 +69,8 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Stretches, oldest first."""
     minutes: float
     """Time it takes at the pace of the limiter, in minutes."""
+    left_out: tuple[Range, ...] = ()
+    """Old holes that would take too many calls, when no `since` was given: they are left."""
 
     @property
     def calls(self) -> int:
@@ -102,6 +104,35 @@ def confirmed_ranges(
         (known.start_s, known.end_s)
         for known in coverage
         if provisional or known.source is not Source.WEBSOCKET
+    )
+
+
+def rest_ranges(coverage: Iterable[CoverageRange]) -> list[Range]:
+    """Join what REST's OHLC has answered for."""
+    return confirmed_ranges(known for known in coverage if known.source is Source.REST)
+
+
+def known_ranges(coverage: Sequence[CoverageRange], now_s: float, step_s: int) -> list[Range]:
+    """Join what need not be asked for again.
+
+    Where OHLC reaches, one call confirms all of it, so nothing weaker counts there, nor what can be
+    settled by now; beyond, what any source has answered for.
+    """
+    beyond = intersect(confirmed_ranges(coverage), (0, reach_start(now_s, step_s)))
+    return union([*beyond, *subtract(rest_ranges(coverage), due_ranges(coverage, now_s, step_s))])
+
+
+def unsettled_ranges(coverage: Iterable[CoverageRange]) -> list[Range]:
+    """Join what REST answered so early that Kraken may have revised it since."""
+    return union((known.start_s, known.end_s) for known in coverage if not known.settled)
+
+
+def due_ranges(coverage: Iterable[CoverageRange], now_s: float, step_s: int) -> list[Range]:
+    """Join what was unsettled when REST gave it and within reach can change no more by now."""
+    reach_s = reach_start(now_s, step_s)
+    return union(
+        (a, min(b, a + int((now_s - SETTLED_S - a) // step_s) * step_s))
+        for a, b in intersect(unsettled_ranges(coverage), (reach_s, int(now_s)))
     )
 
 

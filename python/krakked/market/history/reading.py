@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, overload
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Protocol, get_args, overload
 
+from krakked.errors import MissingBarsError, UnknownPairError
 from krakked.market.bars import OHLCBar
 from krakked.market.history.deep import Target, TradesRest
+from krakked.market.history.renamed import successor_of
 from krakked.market.history.tail import OHLCRest, Tail
 from krakked.market.pairs import PairTable
-from krakked.market.store.columns import convert, library_of
-from krakked.market.store.coverage import Gap
+from krakked.market.store.columns import bars_of_table, convert, library_of, times
+from krakked.market.store.coverage import Gap, GapKind
+from krakked.market.store.merge import between
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import parse_timeframe
 from krakked.network import Clock, run_blocking
@@ -19,6 +24,12 @@ from krakked.rest.health import RestStatus
 
 Form = Literal["arrow", "polars", "pandas", "numpy"]
 """Columns instead of bars; see `krakked.market.store.columns.convert`."""
+
+OnGap = Literal["cut", "raise", "join"]
+"""What `get_ohlc` does about candles missing between those there are."""
+
+_ON_GAP: Final = get_args(OnGap)
+_log = logging.getLogger("krakked.history")
 
 
 class HistoryRest(OHLCRest, TradesRest, Protocol):
@@ -47,6 +58,7 @@ class OHLCReader:
         self._clock = clock
         self._table = table
         self._tail = Tail(rest, store, clock)
+        self._told: set[tuple[str, str, Gap]] = set()
 
     def target(self, pair: str, timeframe: str) -> Target:
         """Resolve a pair (any spelling) and a timeframe.
@@ -75,6 +87,7 @@ class OHLCReader:
         *,
         refresh: bool = ...,
         provisional: bool = ...,
+        on_gap: OnGap = ...,
         as_: None = ...,
     ) -> list[OHLCBar]: ...
 
@@ -87,6 +100,7 @@ class OHLCReader:
         *,
         refresh: bool = ...,
         provisional: bool = ...,
+        on_gap: OnGap = ...,
         as_: Form,
     ) -> Any: ...  # noqa: ANN401 - another library's table
 
@@ -98,38 +112,60 @@ class OHLCReader:
         *,
         refresh: bool = True,
         provisional: bool = False,
+        on_gap: OnGap = "cut",
         as_: Form | None = None,
     ) -> Any:
         """Give the newest closed candles, oldest first; the running one is never among them.
 
-        Answers from the store; when closed candles are missing that Kraken's OHLC still has (720),
-        one call fetches them first. Closed is decided by Kraken's clock. Fewer than asked are
-        returned as they are: the pair may be young, or older candles were never back-filled
-        (`backfill_ohlc`, `gaps`).
+        Answers from the store; what Kraken's OHLC still has (720) and has not confirmed yet is
+        fetched first, in one call, whoever else has told it already. Candles that Kraken gave
+        within 15 minutes of their end are asked for once more after those, as it may revise them.
+        Closed is decided by Kraken's clock. Fewer than asked are returned as they are: the pair may
+        be young, or older candles were never back-filled (`backfill_ohlc`, `gaps`).
 
         Args:
-            pair: Any spelling.
+            pair: Any spelling. With ``refresh=False`` also a pair that Kraken lists no more, by the
+                name that it is stored under.
             timeframe: ``1m``, ``5m``, ``15m``, ``30m``, ``1h``, ``4h``, ``1d`` or ``1w``.
             lookback: How many, at most.
             refresh: False reads the store alone and never raises a network error.
-            provisional: Whether candles that only the live stream has reported count.
+            provisional: Whether candles count that only the live stream has reported, or that stand
+                at the edge of an imported file and may lack trades.
+            on_gap: What to do when candles are missing between those there are. ``cut``: give only
+                those after the newest hole, and log one warning (``krakked.history``) that names
+                it. ``raise``: raise. ``join``: give all as if nothing was missing.
             as_: ``arrow``, ``polars``, ``pandas`` or ``numpy`` gives columns instead of bars.
 
         Raises:
             UnknownPairError: No such pair.
             UnknownTimeframeError: No such timeframe.
+            MissingBarsError: Candles are missing, with ``on_gap="raise"``.
             NetworkError: The missing candles could not be fetched.
             RateLimitError: Kraken refused them for now; `ServiceError` likewise.
             StoreError: The store could not be read or written, or `as_` names a library that is
                 not installed.
-            ValueError: `lookback` is negative, or `as_` is no such form.
+            ValueError: `lookback` is negative, or `as_` or `on_gap` is no such form.
         """
         if lookback < 0:
             raise ValueError(f"lookback is {lookback}; it can't be negative")
-        target = self._asked(pair, timeframe, as_)
+        if on_gap not in _ON_GAP:
+            raise ValueError(f"on_gap is {on_gap!r}; use one of {', '.join(_ON_GAP)}")
+        target = await self._asked(pair, timeframe, as_, refresh)
+        confirmed_s = None
         if refresh and lookback:
-            await self._tail.top_up(target, None, lookback, provisional=provisional)
-        return await self._read(target, lookback, None, provisional, as_)
+            confirmed_s = await self._tail.top_up(target, None, lookback, provisional=provisional)
+        until_s = self._until(target, None if provisional else confirmed_s)
+        return await run_blocking(
+            self._clock,
+            lambda: self._read(
+                target,
+                lookback=lookback,
+                until_s=until_s,
+                provisional=provisional,
+                on_gap=on_gap,
+                form=as_,
+            ),
+        )
 
     @overload
     async def get_ohlc_since(
@@ -167,59 +203,149 @@ class OHLCReader:
     ) -> Any:
         """Give the closed candles that open at or after `since_ts` (unix seconds), oldest first.
 
-        Otherwise as `get_ohlc`, with the same errors. Candles older than Kraken's newest 720 come
-        from the store alone: `backfill_ohlc(since=...)` puts them there.
+        Otherwise as `get_ohlc`, with the same errors, but never cut at a hole: `gaps` names those.
+        Candles older than Kraken's newest 720 come from the store alone: `backfill_ohlc(since=...)`
+        puts them there.
         """
-        target = self._asked(pair, timeframe, as_)
+        target = await self._asked(pair, timeframe, as_, refresh)
         since_s = math.ceil(since_ts)
+        confirmed_s = None
         if refresh:
-            await self._tail.top_up(target, since_s, None, provisional=provisional)
-        return await self._read(target, None, since_s, provisional, as_)
+            confirmed_s = await self._tail.top_up(target, since_s, None, provisional=provisional)
+        until_s = self._until(target, None if provisional else confirmed_s)
+        return await run_blocking(
+            self._clock,
+            lambda: self._read(
+                target,
+                since_s=since_s,
+                until_s=until_s,
+                provisional=provisional,
+                on_gap="join",
+                form=as_,
+            ),
+        )
 
-    def _asked(self, pair: str, timeframe: str, form: Form | None) -> Target:
+    async def _asked(self, pair: str, timeframe: str, form: Form | None, refresh: bool) -> Target:
         """Resolve what is asked for, and refuse what can't be answered before any call is made."""
         if form is not None:
             library_of(form)
-        return self.target(pair, timeframe)
+        return await (self._listed(pair, timeframe) if refresh else self._stored(pair, timeframe))
 
-    async def _read(
+    def _until(self, target: Target, confirmed_s: int | None) -> int:
+        """Give the second before which candles must open to be handed out: closed ones only.
+
+        Whatever the store was given: an import may hold the running candle. And where REST has just
+        been asked, nothing newer than it has confirmed.
+        """
+        until_s = self._rest.server_wall_ns() // 1_000_000_000 - target.step_s + 1
+        return until_s if confirmed_s is None else min(until_s, confirmed_s)
+
+    def _read(
         self,
         target: Target,
-        lookback: int | None,
-        since_s: int | None,
+        *,
+        until_s: int,
         provisional: bool,
+        on_gap: OnGap,
         form: Form | None,
+        lookback: int | None = None,
+        since_s: int | None = None,
     ) -> Any:  # noqa: ANN401 - bars, or another library's table
-        # Whatever the store was given (an import may hold the running candle): closed ones only.
-        until_s = self._rest.server_wall_ns() // 1_000_000_000 - target.step_s + 1
+        table = self._store.get_columns(
+            target.pair,
+            target.timeframe,
+            lookback=lookback,
+            since=since_s,
+            until=until_s,
+            provisional=provisional,
+        )
+        hole = None if on_gap == "join" else self._newest_hole(target, table, provisional)
+        if hole is not None:
+            self._tell_hole(target, hole, on_gap)
+            table = between(table, hole.end_s, None)
+        return bars_of_table(table) if form is None else convert(table, form)
 
-        def read() -> Any:  # noqa: ANN401
-            if form is None:
-                return self._store.get_bars(
-                    target.pair,
-                    target.timeframe,
-                    lookback=lookback,
-                    since=since_s,
-                    until=until_s,
-                    provisional=provisional,
-                )
-            table = self._store.get_columns(
-                target.pair,
-                target.timeframe,
-                lookback=lookback,
-                since=since_s,
-                until=until_s,
-                provisional=provisional,
+    def _newest_hole(
+        self,
+        target: Target,
+        table: Any,  # noqa: ANN401 - an Arrow table
+        provisional: bool,
+    ) -> Gap | None:
+        opens, step_s = times(table), target.step_s
+        if not len(opens) or opens[-1] - opens[0] == (len(opens) - 1) * step_s:
+            return None
+        gaps = self._store.gaps(
+            *(target.pair, target.timeframe, opens[0], opens[-1]), provisional=provisional
+        )
+        return next((gap for gap in reversed(gaps) if gap.kind is GapKind.MISSING), None)
+
+    def _tell_hole(self, target: Target, hole: Gap, on_gap: OnGap) -> None:
+        first, end = (
+            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+            for at in (hole.start_s, hole.end_s)
+        )
+        what = (
+            f"{target.pair} {target.timeframe}: candles from {first} to {end} UTC are missing. "
+            "backfill_ohlc fetches them"
+        )
+        if on_gap == "raise":
+            raise MissingBarsError(
+                f"{what}; on_gap='join' gives the others as they are.",
+                pair=target.pair,
+                timeframe=target.timeframe,
+                start_s=hole.start_s,
+                end_s=hole.end_s,
             )
-            return convert(table, form)
-
-        return await run_blocking(self._clock, read)
+        told = (target.pair, target.timeframe, hole)
+        if told not in self._told:
+            self._told.add(told)
+            _log.warning("%s; until then only newer ones are given.", what)
 
     async def gaps(
         self, pair: str, timeframe: str, since: int | None = None, until: int | None = None
     ) -> list[Gap]:
-        """Give the stretches without traded bars, missing ones told from those without trades."""
-        target = self.target(pair, timeframe)
+        """Give the stretches without traded bars, missing ones told from those without trades.
+
+        The pair may be one that Kraken lists no more, by the name that it is stored under.
+        """
+        target = await self._stored(pair, timeframe)
         return await run_blocking(
             self._clock, self._store.gaps, target.pair, target.timeframe, since, until
         )
+
+    # --- pairs that are listed no more -----------------------------------------------------------
+
+    async def _listed(self, pair: str, timeframe: str) -> Target:
+        """Resolve a pair that Kraken lists; of a stored one that it lists no more, say so."""
+        try:
+            return self.target(pair, timeframe)
+        except UnknownPairError as error:
+            if not await self._is_stored(pair):
+                raise
+            successor = successor_of(pair, self._table())
+            hint = f" {successor} may be its successor." if successor else ""
+            raise UnknownPairError(
+                f"Kraken lists {pair} no more.{hint} Its stored history stays a series of its own: "
+                "get_ohlc(..., refresh=False) reads it.",
+                pair=pair,
+                suggestion=successor,
+            ) from error
+
+    async def _stored(self, pair: str, timeframe: str) -> Target:
+        """Resolve a pair that Kraken lists, or that is stored under just this name."""
+        try:
+            return self.target(pair, timeframe)
+        except UnknownPairError:
+            if not await self._is_stored(pair):
+                raise
+        return Target(
+            pair=pair,
+            rest_symbol=pair,
+            timeframe=timeframe,
+            minutes=parse_timeframe(timeframe),
+            listed=False,
+        )
+
+    async def _is_stored(self, pair: str) -> bool:
+        stored = await run_blocking(self._clock, self._store.series)
+        return any(name == pair for name, _ in stored)

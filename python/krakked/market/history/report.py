@@ -33,6 +33,8 @@ class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
     """What could not be had, and why."""
     elapsed_s: float
     """How long it took."""
+    refused: int = 0
+    """Rows that Kraken sent and that can be no candles."""
 
 
 class BackfillFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,13 +50,20 @@ class Job:
     """Counts and tells while a back-fill runs."""
 
     def __init__(
-        self, target: Target, plan: BackfillPlan, progress: ProgressCallback | None, pause: Pause
+        self,
+        target: Target,
+        plan: BackfillPlan,
+        progress: ProgressCallback | None,
+        pause: Pause,
+        *,
+        force: bool = False,
     ) -> None:
         self.target = target
         self.pause = pause
+        self.force = force
         self.calls = self.bars = self.trades = 0
         self.settled: list[Range] = []
-        """Stretches that were walked over, whatever came of it."""
+        """Stretches that were fetched or walked over, whatever came of it."""
         self._plan = plan
         self._progress = progress
         self._began = trio.current_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -11,12 +12,25 @@ from krakked.errors import ApiError, NetworkError
 from krakked.market.bars import Source
 from krakked.market.history.deep import Target
 from krakked.market.history.ohlc_rows import REACH, ClosedRows, read_closed
-from krakked.market.history.plan import confirmed_ranges, missing_ranges, ohlc_since
+from krakked.market.history.plan import (
+    confirmed_ranges,
+    due_ranges,
+    missing_ranges,
+    ohlc_since,
+    rest_ranges,
+    unsettled_ranges,
+)
+from krakked.market.store.coverage import Range, intersect, subtract, union
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.network import Clock, run_blocking
 from krakked.rest.wire import OHLCReply, OHLCRow, ServerTime
 
 _TIME_EVERY_NS: Final = 3600 * 1_000_000_000
+
+_REFUSED_WAITS_NS: Final = 60 * 1_000_000_000
+"""So long a candle that a reply had only as rubbish is not asked for again by itself."""
+
+_log = logging.getLogger("krakked.history")
 
 
 class OHLCRest(Protocol):
@@ -46,6 +60,10 @@ class Tail:
         self._heard_time = False
         self._locks: dict[tuple[str, str], trio.Lock] = {}
         self._begins: dict[tuple[str, str], int] = {}
+        self._asked_again: dict[tuple[str, str], int] = {}
+        self._refused: dict[tuple[str, str], tuple[int, list[Range]]] = {}
+        self.refused = 0
+        """Rows of OHLC that were no candles, over all series."""
 
     async def server_now_s(self) -> float:
         """Give Kraken's time; asks for it once an hour, because a wrong clock closes wrong candles.
@@ -66,8 +84,12 @@ class Tail:
 
     async def top_up(
         self, target: Target, since_s: int | None, lookback: int | None, *, provisional: bool
-    ) -> int:
-        """Fetch closed candles that are missing in a window and that OHLC still has.
+    ) -> int | None:
+        """Let REST confirm a window, as far as OHLC still reaches: one call at most.
+
+        What a weaker source has answered for does not keep REST from being asked. Candles that it
+        gave so early that Kraken may have revised them are asked for once more, when they can
+        change no more.
 
         Args:
             target: The series.
@@ -76,7 +98,7 @@ class Tail:
             provisional: Whether the WebSocket's word counts as known.
 
         Returns:
-            How many calls it took: 0 or 1.
+            End of what REST has confirmed of the window; None when that is nothing.
 
         Raises:
             NetworkError: Kraken could not be reached.
@@ -88,21 +110,37 @@ class Tail:
             now_s = await self.server_now_s()
             step_s = target.step_s
             running_s = int(now_s) // step_s * step_s
+            reach_s = running_s - REACH * step_s
             start_s = running_s - min(REACH, lookback or 0) * step_s
             if since_s is not None:
-                start_s = max(since_s, running_s - REACH * step_s)
+                start_s = max(since_s, reach_s)
             start_s = max(start_s, self._begins.get(key, 0))
-            covered = confirmed_ranges(
-                await run_blocking(self._clock, self._store.coverage, *key), provisional=provisional
-            )
-            missing = missing_ranges(covered, start_s, now_s, step_s)
-            if not missing:
-                return 0
-            # Behind the newest known candle a few rows are enough; anything else is worth all 720,
-            # which cost one call as well.
-            tail_only = bool(covered) and missing[0][0] == covered[-1][1]
-            await self.fetch(target, ohlc_since(missing[0][0], step_s) if tail_only else None)
-            return 1
+            coverage = await run_blocking(self._clock, self._store.coverage, *key)
+            confirmed = rest_ranges(coverage)
+            known = confirmed_ranges(coverage) if provisional else confirmed
+            known = union([*known, *self._left_out(key)])
+            missing = missing_ranges(known, start_s, now_s, step_s)
+            unsettled = intersect(unsettled_ranges(coverage), (reach_s, running_s))
+            due = intersect(due_ranges(coverage, now_s, step_s), (start_s, running_s))
+            due = subtract(due, [(0, self._asked_again.get(key, 0))])
+            if missing or due:
+                # Behind the newest known candle a few rows are enough; anything else is worth all
+                # 720, which cost one call as well.
+                tail_only = not missing or (bool(confirmed) and missing[0][0] == confirmed[-1][1])
+                first_s = min(start for start, _ in [*missing, *unsettled])
+                closed, _ = await self.fetch(
+                    target, ohlc_since(first_s, step_s) if tail_only and first_s > reach_s else None
+                )
+                confirmed = union([*confirmed, *closed.covered])
+                if due:
+                    self._asked_again[key] = due[-1][1]
+            ends = [end for _, end in confirmed if end > start_s]
+            return ends[-1] if ends else None
+
+    def _left_out(self, key: tuple[str, str]) -> list[Range]:
+        """Give what a reply left out a moment ago: not worth another call before long."""
+        at_ns, ranges = self._refused.get(key, (0, []))
+        return ranges if self._clock.elapsed_ns() - at_ns < _REFUSED_WAITS_NS else []
 
     async def fetch(self, target: Target, since_s: int | None) -> tuple[ClosedRows, int]:
         """Make one OHLC call and store its closed bars; give them and how many were new.
@@ -116,28 +154,51 @@ class Tail:
         # running when Kraken wrote it down.
         now_s = await self.server_now_s()
         reply = await self._rest.ohlc(target.rest_symbol, target.minutes, since_s)
-        closed = read_closed(self._trusted(reply.rows), target.step_s, now_s)
-        if closed.covered is None:
+        now_s = self._trusted(now_s, reply.rows, target.step_s)
+        closed = read_closed(reply.rows, target.step_s, now_s, unfit=reply.unfit)
+        key = (target.pair, target.timeframe)
+        if closed.refused:
+            self._tell_refused(target, closed)
+        if not closed.bars:
             return closed, 0
         first_s = closed.bars[0].time
-        if len(closed.bars) < REACH and (since_s is None or first_s > since_s + target.step_s):
+        room = len(closed.bars) < REACH and not closed.refused
+        if room and (since_s is None or first_s > since_s + target.step_s):
             # Kraken had room for more: the pair is younger than its 720 candles.
-            self._begins[target.pair, target.timeframe] = first_s
+            self._begins[key] = first_s
         stored = await run_blocking(self._clock, self._store_closed, target, closed)
         return closed, stored
 
-    def _trusted(self, rows: Sequence[OHLCRow]) -> Sequence[OHLCRow]:
-        """Leave the newest row out while nobody but our own clock has said what time it is."""
+    def _tell_refused(self, target: Target, closed: ClosedRows) -> None:
+        _log.warning(
+            "%d rows of OHLC for %s %s are no candles and were left out",
+            *(closed.refused, target.pair, target.timeframe),
+        )
+        self.refused += closed.refused
+        holes: list[Range] = []
+        if closed.covered:
+            whole = (closed.covered[0][0], closed.covered[-1][1])
+            holes = subtract([whole], closed.covered)
+        self._refused[target.pair, target.timeframe] = (self._clock.elapsed_ns(), holes)
+
+    def _trusted(self, now_s: float, rows: Sequence[OHLCRow], step_s: int) -> float:
+        """Give the time; no later than the newest row allows while only our own clock has told it.
+
+        The newest row may be running, whatever that clock says.
+        """
         if self._heard_time or not rows:
-            return rows
-        newest_s = max(row.time for row in rows)
-        return [row for row in rows if row.time < newest_s]
+            return now_s
+        return min(now_s, max(row.time for row in rows) + step_s)
 
     def _store_closed(self, target: Target, closed: ClosedRows) -> int:
-        return self._store.append_bars(
-            target.pair,
-            target.timeframe,
-            closed.bars,
-            source=Source.REST,
-            covered=closed.covered,
+        return sum(
+            self._store.append_bars(
+                target.pair,
+                target.timeframe,
+                [bar for bar in closed.bars if covered[0] <= bar.time < covered[1]],
+                source=Source.REST,
+                covered=covered,
+                unsettled_from=closed.unsettled_from,
+            )
+            for covered in closed.covered
         )

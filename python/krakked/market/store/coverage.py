@@ -107,28 +107,34 @@ class Coverage(msgspec.Struct, frozen=True):
     def with_range(
         self, source: Source, covered: Range, *, unsettled_from: int | None = None
     ) -> Coverage:
-        """Add a range; gives `self` when it was known already.
+        """Add a range; gives `self` when it was known already. See `with_ranges`."""
+        return self.with_ranges(source, [covered], unsettled_from=unsettled_from)
+
+    def with_ranges(
+        self, source: Source, covered: Sequence[Range], *, unsettled_from: int | None = None
+    ) -> Coverage:
+        """Add ranges; gives `self` when they were known already.
 
         Args:
             source: Who answered.
-            covered: The range.
+            covered: The ranges, in any order.
             unsettled_from: REST's answer may still be revised from this second on.
         """
+        new = union(covered)
         known = self.by_source.get(source, [])
-        joined = union([*known, covered])
+        joined = union([*known, *new])
         unsettled = self.unsettled
         if source is Source.REST:
-            start, end = covered
-            young = (end if unsettled_from is None else max(start, unsettled_from), end)
-            unsettled = tuple(union([*subtract(unsettled, [covered]), young]))
+            young = [] if unsettled_from is None else subtract(new, [(0, unsettled_from)])
+            unsettled = tuple(union([*subtract(unsettled, new), *young]))
         if joined == known and unsettled == self.unsettled:
             return self
         return msgspec.structs.replace(
             self,
             by_source={**self.by_source, source: joined},
-            lost=tuple(subtract(self.lost, [covered])),
+            lost=tuple(subtract(self.lost, new)),
             unsettled=unsettled,
-            unavailable=tuple(subtract(self.unavailable, [covered])),
+            unavailable=tuple(subtract(self.unavailable, new)),
         )
 
     def without(self, lost: Range) -> Coverage:

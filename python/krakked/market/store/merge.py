@@ -1,8 +1,8 @@
 """Which row wins when two answer for one open time, and which rows may be filled in. Pure.
 
-Rank: REST > trades > archive > WebSocket. A weaker source never replaces a stronger one; of two
-equal ones the later call wins. Merging the same rows again changes nothing, which is what lets a
-journal be folded twice after a crash.
+Rank: REST > trades > archive > WebSocket > candles at the edge of a file. A weaker source never
+replaces a stronger one; of two equal ones the later call wins. Merging the same rows again changes
+nothing, which is what lets a journal be folded twice after a crash.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from krakked.market.bars import Source
 from krakked.market.store.columns import EMPTY, SCHEMA, times, view
+from krakked.market.store.coverage import Range
 
 
 class Merged(NamedTuple):
@@ -80,6 +81,22 @@ def merge(old: pa.Table, new: pa.Table) -> Merged:
     return Merged(pa.concat_tables([old.slice(0, low), middle, old.slice(high)]), stored)
 
 
+def outdated(old: pa.Table, new: pa.Table, covered: Range | None) -> frozenset[int]:
+    """Give open times of REST's intervals without trades that its new answer leaves out.
+
+    `fill` may have made those rows, with a close that the answer has revised.
+    """
+    if covered is None or new.num_rows == 0 or view(new.column("source"), "b")[0] != Source.REST:
+        return frozenset()
+    inside = between(old, *covered)
+    if inside.num_rows == 0 or pc.min(inside.column("count")).as_py() > 0:
+        return frozenset()
+    untraded = pc.and_(
+        pc.equal(inside.column("count"), 0), pc.equal(inside.column("source"), int(Source.REST))
+    )
+    return frozenset(times(inside.filter(untraded))).difference(times(new))
+
+
 def _differences(old: pa.Table, merged: pa.Table) -> int:
     """Count rows of `merged` that `old` lacks or has otherwise; it has every time of `old`."""
     if merged.num_rows == old.num_rows:
@@ -104,6 +121,7 @@ def fill(
     covered: Sequence[tuple[int, int, Source]],
     step_s: int,
     before: Close | None,
+    old_fills: frozenset[int] = frozenset(),
 ) -> pa.Table:
     """Give each covered interval that did not trade its row: the price stood still.
 
@@ -118,8 +136,9 @@ def fill(
         covered: Covered ranges within the partition, disjoint and sorted, on the interval's grid.
         step_s: Interval in seconds.
         before: The last bar before the partition, if any.
+        old_fills: Open times of rows of REST that may give way, see `outdated`.
     """
-    holes, dropped = _holes(table, covered, step_s, before)
+    holes, dropped = _holes(table, covered, step_s, before, old_fills)
     if not holes:
         return table
     if dropped:
@@ -147,11 +166,13 @@ def _holes(
     covered: Sequence[tuple[int, int, Source]],
     step_s: int,
     before: Close | None,
+    old_fills: frozenset[int],
 ) -> tuple[list[tuple[int, int, Source]], list[int]]:
     """Find the covered stretches to fill, and the rows in them that give way."""
     present, sources = times(table), view(table.column("source"), "b")
     counts = view(table.column("count"), "q")
     yielding = _yielding(table)
+    yielding.update(bisect_left(present, moment) for moment in old_fills)
     holes: list[tuple[int, int, Source]] = []
     dropped: list[int] = []
     known_to = None if before is None else before.time_s + step_s
@@ -228,7 +249,7 @@ def between(table: pa.Table, since_s: int | None, until_s: int | None) -> pa.Tab
 
 
 def confirmed(table: pa.Table) -> pa.Table:
-    """Leave out provisional rows (WebSocket)."""
+    """Leave out provisional rows (WebSocket and weaker)."""
     sources = table.column("source")
     if table.num_rows == 0 or pc.min(sources).as_py() > Source.WEBSOCKET:
         return table

@@ -136,7 +136,8 @@ class OHLCStore:
         """
         series = self._series(pair, timeframe)
         table = _table_of_bars(list(bars), source, series)
-        return self._store(series, table, source, covered, unsettled_from)
+        ranges = () if covered is None else (covered,)
+        return self._store(series, table, source, ranges, unsettled_from)
 
     def import_columns(
         self,
@@ -144,7 +145,9 @@ class OHLCStore:
         timeframe: str,
         buffers: Mapping[str, Any],
         source: Source,
-        covered: tuple[int, int] | None = None,
+        covered: Sequence[tuple[int, int]] = (),
+        *,
+        partial: Mapping[str, Any] | None = None,
     ) -> int:
         """Store many bars at once from raw columns, whole partitions at a time.
 
@@ -155,13 +158,17 @@ class OHLCStore:
                 `open`, `high`, `low`, `close`, `volume`, and `vwap` (may be missing; NaN is none).
                 Anything with the buffer protocol.
             source: Where they come from.
-            covered: As for `append_bars`.
+            covered: Ranges as for `append_bars`, in order and apart; none claims nothing.
+            partial: More bars, which may lack trades, whatever the source (`Source.PARTIAL`).
 
         Returns:
             As `append_bars`, and the same errors.
         """
         series = self._series(pair, timeframe)
         table = columns.table_of_buffers(buffers, source)
+        if partial is not None:
+            loose = columns.table_of_buffers(partial, Source.PARTIAL)
+            table = pa.concat_tables([table, loose]).combine_chunks()
         return self._store(series, table, source, covered)
 
     def mark_unavailable(
@@ -185,22 +192,23 @@ class OHLCStore:
         series: Series,
         table: pa.Table,
         source: Source,
-        covered: tuple[int, int] | None,
+        covered: Sequence[tuple[int, int]],
         unsettled_from: int | None = None,
     ) -> int:
         columns.check(table, series)
-        if covered is not None:
-            columns.check_range(series, covered)
-            if source is Source.PARTIAL:
-                raise StoreError(f"{series}: candles that may not be whole answer for no range.")
+        for each in covered:
+            columns.check_range(series, each)
+        if covered and source is Source.PARTIAL:
+            raise StoreError(f"{series}: candles that may not be whole answer for no range.")
         new = merge.unique(table)
         files = self._series_files(series)
         with self._locked(series):
             known = upkeep.coverage_to_write(self._paths, self._files, series)
             grown = known
-            if covered is not None:
-                grown = known.with_range(source, covered, unsettled_from=unsettled_from)
-            stored = files.apply(new, covered, grown)
+            if covered:
+                grown = known.with_ranges(source, covered, unsettled_from=unsettled_from)
+            whole = (covered[0][0], covered[-1][1]) if covered else None
+            stored = files.apply(new, whole, grown)
             if grown is not known:
                 # After the bars: a range is claimed only once everything in it is durable.
                 upkeep.write_coverage(self._paths, self._files, series, grown)

@@ -130,7 +130,8 @@ class SeriesFiles:
             if ranges:
                 if before is None and ranges[0][0] == start and _starts_untraded(merged, start):
                     before = self.last_close(start)
-                merged = merge.fill(merged, ranges, step_s, before)
+                old_fills = merge.outdated(stored_rows, new, covered)
+                merged = merge.fill(merged, ranges, step_s, before, old_fills)
             if merged.num_rows:
                 before = _close_of(merged)
             if merged.num_rows == 0 or (stored == 0 and merged.equals(stored_rows)):

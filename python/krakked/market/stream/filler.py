@@ -9,8 +9,9 @@ from typing import Final, Protocol
 import trio
 
 from krakked.errors import ApiError, KrakkedError, NetworkError
-from krakked.market.bars import OHLCBar
+from krakked.market.bars import OHLCBar, bar_of_row
 from krakked.market.stream.ledger import Hole, SeriesCandle
+from krakked.rest.wire import OHLCRow
 
 RETRY_S: Final = (2.0, 5.0, 15.0, 60.0, 120.0, 300.0)
 """Waits between tries for one hole; after the last it is given up and counted."""
@@ -23,32 +24,11 @@ KEPT_S: Final = 3.0
 log = logging.getLogger("krakked.stream")
 
 
-class OHLCRowLike(Protocol):
-    """One row of REST's OHLC answer; numbers as the digits sent."""
-
-    @property
-    def time(self) -> int: ...  # noqa: D102
-    @property
-    def open(self) -> str: ...  # noqa: D102
-    @property
-    def high(self) -> str: ...  # noqa: D102
-    @property
-    def low(self) -> str: ...  # noqa: D102
-    @property
-    def close(self) -> str: ...  # noqa: D102
-    @property
-    def vwap(self) -> str: ...  # noqa: D102
-    @property
-    def volume(self) -> str: ...  # noqa: D102
-    @property
-    def count(self) -> int: ...  # noqa: D102
-
-
 class OHLCReplyLike(Protocol):
     """REST's OHLC answer."""
 
     @property
-    def rows(self) -> Sequence[OHLCRowLike]:
+    def rows(self) -> Sequence[OHLCRow]:
         """Oldest first; the newest may still be running."""
         ...
 
@@ -61,20 +41,6 @@ class OHLCSource(Protocol):
     ) -> OHLCReplyLike:
         """Give candles opened after `since_s`, by any name REST accepts for the pair."""
         ...
-
-
-def bar_of(row: OHLCRowLike) -> OHLCBar:
-    """Give a bar of a REST row."""
-    return OHLCBar(
-        row.time,
-        float(row.open),
-        float(row.high),
-        float(row.low),
-        float(row.close),
-        float(row.vwap) if row.count else None,
-        float(row.volume),
-        row.count,
-    )
 
 
 class GapFiller:
@@ -125,6 +91,17 @@ class GapFiller:
                 self._holes.pop(hole, None)
             await self._more.wait()
 
+    def _bars(self, rows: Sequence[OHLCRow], hole: Hole) -> list[OHLCBar]:
+        """Read the rows that are candles; the others are told, and cost nothing else."""
+        made = [bar_of_row(row, hole.interval * 60) for row in rows]
+        bars = [bar for bar in made if bar is not None]
+        if len(bars) < len(made):
+            log.warning(
+                "%d rows of REST's candles of %s %dm are none and were left out",
+                *(len(made) - len(bars), hole.symbol, hole.interval),
+            )
+        return bars
+
     async def _one(self, hole: Hole) -> None:
         for wait_s in (*RETRY_S, None):
             name = self._rest_name(hole.symbol)
@@ -137,7 +114,7 @@ class GapFiller:
                     # written before the hole's last candle was over
                     await trio.sleep(KEPT_S)
                     reply = await self._rest.ohlc(name, hole.interval, hole.since_s - 1)
-                bars = [bar_of(row) for row in reply.rows]
+                bars = self._bars(reply.rows, hole)
             except (ApiError, NetworkError) as error:
                 retry = wait_s is not None and getattr(error, "retryable", False)
                 log.warning(
@@ -151,7 +128,7 @@ class GapFiller:
                     break
                 await trio.sleep(wait_s)
                 continue
-            except (KrakkedError, ValueError):  # ValueError: a number that is none
+            except KrakkedError:
                 break
             if len(bars) >= REST_ROWS and bars[0].time >= hole.since_s + hole.interval * 60:
                 self.unfilled += 1
