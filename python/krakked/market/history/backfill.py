@@ -6,7 +6,6 @@ A thin shell around `plan` (what is missing and what it costs), `tail` (one OHLC
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -35,6 +34,7 @@ from krakked.market.history.progress import BackfillProgress, Pause, ProgressCal
 from krakked.market.history.reading import OHLCReader
 from krakked.market.history.report import BackfillFailure, BackfillReport, Job
 from krakked.market.store.coverage import GapKind, Range, intersect, union
+from krakked.market.times import Time, unix_seconds
 from krakked.network import run_blocking
 
 _ROUNDS: Final = 3
@@ -50,7 +50,7 @@ class History(OHLCReader):
     # --- planning ------------------------------------------------------------------------------
 
     async def plan_backfill(
-        self, pair: str, timeframe: str, since: float | None = None
+        self, pair: str, timeframe: str, since: Time | None = None
     ) -> BackfillPlan:
         """Say what `backfill_ohlc` would do: sources, calls, minutes, bytes.
 
@@ -60,8 +60,8 @@ class History(OHLCReader):
         Args:
             pair: Any spelling.
             timeframe: Label such as ``1h``.
-            since: First open time wanted, unix seconds; 0 = from the listing; None = from the last
-                stored bar, else the newest 720.
+            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
+                None = from the last stored bar, else the newest 720.
 
         Raises:
             UnknownPairError: No such pair; `UnknownTimeframeError` likewise.
@@ -70,7 +70,7 @@ class History(OHLCReader):
         plan, _calls = await self._plan(self.target(pair, timeframe), since)
         return plan
 
-    async def _plan(self, target: Target, since: float | None) -> tuple[BackfillPlan, int]:
+    async def _plan(self, target: Target, since: Time | None) -> tuple[BackfillPlan, int]:
         now_s = await self._tail.server_now_s()
         since_s = await self._first_wanted(target, since, now_s)
         covered = await self._covered(target)
@@ -115,9 +115,10 @@ class History(OHLCReader):
         )
         return plan, calls
 
-    async def _first_wanted(self, target: Target, since: float | None, now_s: float) -> int:
+    async def _first_wanted(self, target: Target, since: Time | None, now_s: float) -> int:
         if since is not None:
-            return max(0, -(-math.ceil(since) // target.step_s) * target.step_s)
+            asked_s = unix_seconds(since, "since", now_s=now_s)
+            return -(-asked_s // target.step_s) * target.step_s
         last_s = await run_blocking(
             self._clock, self._store.last_closed, target.pair, target.timeframe
         )
@@ -134,7 +135,7 @@ class History(OHLCReader):
         self,
         pair: str,
         timeframe: str,
-        since: float | None = None,
+        since: Time | None = None,
         *,
         allow_long: bool = False,
         progress: ProgressCallback | None = None,
@@ -150,8 +151,8 @@ class History(OHLCReader):
         Args:
             pair: Any spelling.
             timeframe: Label such as ``1h``. ``1w`` has only OHLC.
-            since: First open time wanted, unix seconds; 0 = from the listing; None = from the last
-                stored bar, else the newest 720.
+            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
+                None = from the last stored bar, else the newest 720.
             allow_long: Whether more than 2,000 calls are all right.
             progress: Told after every call.
             pause: A switch that holds the job between calls.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, overload
 
@@ -14,6 +13,7 @@ from krakked.market.store.columns import convert, library_of
 from krakked.market.store.coverage import Gap
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import parse_timeframe
+from krakked.market.times import Time, unix_seconds
 from krakked.network import Clock, run_blocking
 from krakked.rest.health import RestStatus
 
@@ -136,7 +136,7 @@ class OHLCReader:
         self,
         pair: str,
         timeframe: str,
-        since_ts: float,
+        since_ts: Time,
         *,
         refresh: bool = ...,
         provisional: bool = ...,
@@ -148,7 +148,7 @@ class OHLCReader:
         self,
         pair: str,
         timeframe: str,
-        since_ts: float,
+        since_ts: Time,
         *,
         refresh: bool = ...,
         provisional: bool = ...,
@@ -159,19 +159,20 @@ class OHLCReader:
         self,
         pair: str,
         timeframe: str,
-        since_ts: float,
+        since_ts: Time,
         *,
         refresh: bool = True,
         provisional: bool = False,
         as_: Form | None = None,
     ) -> Any:
-        """Give the closed candles that open at or after `since_ts` (unix seconds), oldest first.
+        """Give the closed candles that open at or after `since_ts`, oldest first.
 
-        Otherwise as `get_ohlc`, with the same errors. Candles older than Kraken's newest 720 come
-        from the store alone: `backfill_ohlc(since=...)` puts them there.
+        `since_ts` is a time in unix seconds or an aware datetime; `InvalidTimeError` says what is
+        neither. Otherwise as `get_ohlc`, with the same errors. Candles older than Kraken's newest
+        720 come from the store alone: `backfill_ohlc(since=...)` puts them there.
         """
         target = self._asked(pair, timeframe, as_)
-        since_s = math.ceil(since_ts)
+        since_s = unix_seconds(since_ts, "since_ts", now_s=self._rest.server_wall_ns() / 1e9)
         if refresh:
             await self._tail.top_up(target, since_s, None, provisional=provisional)
         return await self._read(target, None, since_s, provisional, as_)
@@ -216,7 +217,7 @@ class OHLCReader:
         return await run_blocking(self._clock, read)
 
     async def gaps(
-        self, pair: str, timeframe: str, since: int | None = None, until: int | None = None
+        self, pair: str, timeframe: str, since: Time | None = None, until: Time | None = None
     ) -> list[Gap]:
         """Give the stretches without traded bars, missing ones told from those without trades."""
         target = self.target(pair, timeframe)

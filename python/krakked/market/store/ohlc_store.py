@@ -40,6 +40,7 @@ from krakked.market.store.series_files import SeriesFiles
 from krakked.market.store.snapshot import snapshot
 from krakked.market.store.upkeep import CompactReport, Finding, GivenUp, RepairReport
 from krakked.market.timeframes import MINUTES, interval_s
+from krakked.market.times import Time, unix_seconds
 
 _log = logging.getLogger("krakked.store")
 
@@ -212,8 +213,8 @@ class OHLCStore:
         timeframe: str,
         *,
         lookback: int | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         provisional: bool = False,
     ) -> list[OHLCBar]:
         """Give stored bars, oldest first; fewer than asked when there are fewer.
@@ -222,7 +223,7 @@ class OHLCStore:
             pair: Canonical name.
             timeframe: Label such as ``1m``.
             lookback: Only this many of the newest.
-            since: Only open times from here on (unix seconds, included).
+            since: Only open times from here on (unix seconds or an aware datetime, included).
             until: Only open times before this (excluded).
             provisional: Whether bars that only the WebSocket has reported count.
 
@@ -242,8 +243,8 @@ class OHLCStore:
         timeframe: str,
         *,
         lookback: int | None = None,
-        since: int | None = None,
-        until: int | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         provisional: bool = False,
     ) -> pa.Table:
         """Give the same as `get_bars` as a `pyarrow.Table`.
@@ -256,9 +257,10 @@ class OHLCStore:
             raise StoreError(f"lookback is {lookback}; it can't be negative.")
         if lookback == 0:
             return columns.EMPTY
+        since_s, until_s = _window(since, until)
         # The journal first: folding moves bars from it to the files, so none is missed in between.
-        live = self._live_table(series, since, until) if provisional else columns.EMPTY
-        table = self._series_files(series).read(since, until, lookback, provisional)
+        live = self._live_table(series, since_s, until_s) if provisional else columns.EMPTY
+        table = self._series_files(series).read(since_s, until_s, lookback, provisional)
         table = merge.merge(table, live).table
         if lookback is not None and table.num_rows > lookback:
             table = table.slice(table.num_rows - lookback)
@@ -295,8 +297,8 @@ class OHLCStore:
         self,
         pair: str,
         timeframe: str,
-        since: int | None = None,
-        until: int | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         *,
         provisional: bool = False,
     ) -> list[Gap]:
@@ -314,10 +316,11 @@ class OHLCStore:
         """
         series = self._series(pair, timeframe)
         known = upkeep.credible_coverage(self._paths, self._files, series)
-        live = self._live_table(series, since, until) if provisional else columns.EMPTY
-        stored = self._series_files(series).tables(since, until, provisional)
+        since_s, until_s = _window(since, until)
+        live = self._live_table(series, since_s, until_s) if provisional else columns.EMPTY
+        stored = self._series_files(series).tables(since_s, until_s, provisional)
         tables = itertools.chain([live], stored)
-        return gap_truth.gaps(tables, known, series.step_s, since, until)
+        return gap_truth.gaps(tables, known, series.step_s, since_s, until_s)
 
     def series(self) -> list[tuple[str, str]]:
         """Give (pair, timeframe) of everything stored, in order."""
@@ -543,3 +546,10 @@ def _table_of_bars(bars: list[OHLCBar], source: Source, series: Series) -> pa.Ta
     if failed is not None:
         raise StoreError(f"{series}: the bars can't be stored: {failed}.") from failed
     return table
+
+
+def _window(since: Time | None, until: Time | None) -> tuple[int | None, int | None]:
+    return (
+        None if since is None else unix_seconds(since, "since"),
+        None if until is None else unix_seconds(until, "until"),
+    )
