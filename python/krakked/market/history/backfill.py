@@ -33,6 +33,7 @@ from krakked.market.history.plan import (
 from krakked.market.history.progress import BackfillProgress, Pause, ProgressCallback
 from krakked.market.history.reading import OHLCReader
 from krakked.market.history.report import BackfillFailure, BackfillReport, Job
+from krakked.market.pairs import one_or_many
 from krakked.market.store.coverage import GapKind, Range, intersect, union
 from krakked.market.times import Time, unix_seconds
 from krakked.network import run_blocking
@@ -255,7 +256,7 @@ class History(OHLCReader):
             UnknownPairError: A name is unknown; nothing was fetched.
             NetworkError: Three pairs in a row could not be reached.
         """
-        targets = [self.target(pair, timeframe) for pair in pairs]
+        targets = [self.target(pair, timeframe) for pair in one_or_many(pairs)]
         pause = pause or Pause()
         began = trio.current_time()
         reports: list[BackfillReport] = []

@@ -25,8 +25,9 @@ from krakked.market.changes import (
     MarketStatus,
     Reconnected,
     Resubscribed,
+    change_kinds,
 )
-from krakked.market.pairs import PairTable
+from krakked.market.pairs import PairTable, one_or_many
 from krakked.market.stream.connection import Endpoint
 from krakked.market.stream.crosscheck import Crosscheck, Silent
 from krakked.market.stream.desk import CandleDesk, MarketSource, OnClosed
@@ -195,17 +196,17 @@ class Feed:
 
     def add_pairs(self, pairs: Iterable[str]) -> None:
         """Stream more pairs; raises `UnknownPairError` before anything is changed."""
-        self._fleet.add_pairs(pairs)
+        self._fleet.add_pairs(one_or_many(pairs))
         self.state_changed()
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten."""
-        self._fleet.remove_pairs(pairs)
+        self._fleet.remove_pairs(one_or_many(pairs))
         self.state_changed()
 
     def set_pairs(self, pairs: Iterable[str]) -> None:
         """Follow a refreshed universe: exactly these pairs are streamed."""
-        self._fleet.set_pairs(pairs)
+        self._fleet.set_pairs(one_or_many(pairs))
         self.state_changed()
 
     def add_timeframe(self, timeframe: str) -> None:
@@ -264,8 +265,8 @@ class Feed:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: Which kinds; None for all.
         """
-        only = None if pairs is None else [self.resolve(pair) for pair in pairs]
-        chosen = list(ChangeKind) if kinds is None else [ChangeKind(kind) for kind in kinds]
+        only = None if pairs is None else [self.resolve(pair) for pair in one_or_many(pairs)]
+        chosen = list(ChangeKind) if kinds is None else change_kinds(kinds)
         return self.hub.consumer(only, chosen)
 
     async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:
@@ -281,7 +282,7 @@ class Feed:
             NoDataYetError: Not live in time.
             ExceptionGroup: More than one pair failed: one of the above for each.
         """
-        await wait_live(self, self.pairs if pairs is None else list(pairs), timeout_s)
+        await wait_live(self, self.pairs if pairs is None else one_or_many(pairs), timeout_s)
 
     async def wait_state(self) -> None:
         """Wait until a subscription or a connection may have changed its state."""
