@@ -18,7 +18,7 @@ from krakked.market.bars import OHLCBar
 from krakked.market.changes import CandleClosed, ChangeKind, Changes
 from krakked.market.history.backfill import History
 from krakked.market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
-from krakked.market.pairs import PairMetadata, PairTable
+from krakked.market.pairs import PairMetadata, PairTable, one_or_many
 from krakked.market.status import DataStatus, assemble_status
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.store.temporary_root import temporary_root
@@ -306,7 +306,7 @@ async def open_kraken(
                     table=lambda: source.table,
                     rest=rest,
                     on_closed=_Journal(store, clock),
-                    pairs=source.current.pairs if pairs is None else list(pairs),
+                    pairs=source.current.pairs if pairs is None else one_or_many(pairs),
                     on_frame=on_frame,
                     on_symbols=source.apply_instrument,
                 )

@@ -79,7 +79,10 @@ def exchange_reached(network: Network) -> str:
 
 
 class SystemClock:
-    """The machine's clocks: CLOCK_BOOTTIME where it exists, else the monotonic clock."""
+    """The machine's clocks; the elapsed one counts sleep wherever the system has such a clock.
+
+    All are the whole machine's, so processes can share what they say.
+    """
 
     virtual = False
 
@@ -88,11 +91,20 @@ class SystemClock:
         return time.time_ns()
 
     def elapsed_ns(self) -> int:
-        """Nanoseconds since boot, suspend included on Linux (`man 2 clock_gettime`)."""
+        """Nanoseconds since boot or so.
+
+        Linux: CLOCK_BOOTTIME (`man 2 clock_gettime`). macOS: its CLOCK_MONOTONIC, which goes on
+        during sleep, while `time.monotonic` and trio's timers use mach_absolute_time, which does
+        not (python-trio/trio#1586). Windows: QueryPerformanceCounter, which counts sleep
+        (Microsoft, "Acquiring high-resolution time stamps"). Elsewhere the monotonic clock; what
+        it misses the wall clock must tell.
+        """
         boottime = getattr(time, "CLOCK_BOOTTIME", None)
-        if boottime is None:
-            return time.monotonic_ns()
-        return time.clock_gettime_ns(boottime)
+        if boottime is not None:
+            return time.clock_gettime_ns(boottime)
+        if sys.platform == "darwin":
+            return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        return time.perf_counter_ns() if sys.platform == "win32" else time.monotonic_ns()
 
 
 def tls_context(key_log: Path | None = None) -> ssl.SSLContext:

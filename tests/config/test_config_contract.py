@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,54 @@ def test_explain_says_where_each_value_comes_from(
     assert rows["config_dir"][1] == "KRAKKED_CONFIG_DIR"
     assert rows["universe.min_24h_volume_usd"] == ("100000", "config.yaml:13")
     assert rows["region.default_quote"] == ("EUR", "config.yaml:8")
+
+
+def test_without_any_home_the_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A container with a user id that the system does not know, and no HOME."""
+
+    def unknown(_uid: int) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "USERPROFILE", "KRAKKED_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for call in (config_dir, load_config, explain_config):
+        with pytest.raises(ConfigError, match="no home directory") as caught:
+            call()
+        assert caught.value.key == "KRAKKED_CONFIG_DIR"
+    monkeypatch.setenv("KRAKKED_CONFIG_DIR", "~/k")
+    with pytest.raises(ConfigError, match="no such home directory"):
+        load_config()
+    monkeypatch.setenv("KRAKKED_CONFIG_DIR", str(tmp_path))
+    assert load_config() == KrakkedConfig(config_dir=str(tmp_path))
+
+
+def test_a_directory_that_is_a_file_is_a_config_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigError, match="cannot be read: Not a directory") as caught:
+        load_config(file)
+    assert caught.value.path == str(file / "config.yaml")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="access lists instead of modes")
+def test_a_file_that_every_user_can_write_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    directory = tmp_path / "d"
+    directory.mkdir()
+    file = write(directory, PHASE_1) / "config.yaml"
+    for mode, where in ((0o646, file), (0o602, file)):
+        file.chmod(mode)
+        with pytest.raises(ConfigError, match=f"Run: chmod o-w {where}$") as caught:
+            load_config(directory)
+        assert caught.value.path == str(where)
+    for mode in (0o600, 0o644, 0o664):
+        file.chmod(mode)
+        assert load_config(directory).region.supports_margin
+    directory.chmod(0o707)
+    with pytest.raises(ConfigError, match=f"Run: chmod o-w {directory}$"):
+        load_config(directory)
+    for mode in (0o1777, 0o775, 0o700):  # sticky: nobody else can swap the file
+        directory.chmod(mode)
+        assert load_config(directory).region.supports_margin

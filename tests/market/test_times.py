@@ -6,14 +6,20 @@ import math
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from trio.testing import MockClock
 
+import krakked
 from krakked.errors import InvalidTimeError, KrakkedError
+from krakked.market.bars import OHLCBar
+from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.times import FAR_S, SOON_S, unix_seconds
+from krakked.sandbox import SandboxSettings, open_sandbox
 
 NOW = 1_790_000_000
 
@@ -86,3 +92,56 @@ def test_the_next_candle_may_lie_ahead_and_nothing_else() -> None:
         with pytest.raises(InvalidTimeError, match="in the future, now is 1790000000"):
             unix_seconds(given, "since", now_s=NOW)
     assert unix_seconds(NOW + SOON_S + 1, "until") == NOW + SOON_S + 1
+
+
+def stored(tmp_path: Path) -> OHLCStore:
+    store = OHLCStore(tmp_path)
+    times = [NOW // 60 * 60 + 60 * n for n in range(4)]
+    store.append_bars("XBTUSD", "1m", [bar(time) for time in times])
+    return store
+
+
+def bar(time: int) -> OHLCBar:
+    return OHLCBar(time=time, open=1, high=1, low=1, close=1, vwap=1, volume=1, count=1)
+
+
+def test_the_store_takes_datetimes_and_refuses_other_units(tmp_path: Path) -> None:
+    store = stored(tmp_path)
+    first = NOW // 60 * 60
+    since = datetime.fromtimestamp(first + 60, UTC)
+    until = datetime.fromtimestamp(first + 179.5, UTC)
+    bars = store.get_bars("XBTUSD", "1m", since=since, until=until)
+    assert [one.time for one in bars] == [first + 60, first + 120]
+    assert [one.time for one in store.get_bars("XBTUSD", "1m", since=first + 120.5)] == [
+        first + 180
+    ]
+    for wrong in (NOW * 1000, -1, True, math.nan, "2026"):
+        with pytest.raises(InvalidTimeError, match=r"^since="):
+            store.get_bars("XBTUSD", "1m", since=wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidTimeError, match=r"^until="):
+            store.gaps("XBTUSD", "1m", until=wrong)  # type: ignore[arg-type]
+    store.close()
+
+
+async def test_every_call_of_a_client_takes_the_same_times(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    settings = SandboxSettings(pair_count=40)
+    async with open_sandbox(memory=True, settings=settings) as exchange:
+        config = exchange.config(tmp_path)
+        async with krakked.open_kraken(
+            config, live=False, network=exchange.network, clock=exchange.clock
+        ) as kraken:
+            now_s = exchange.clock.wall_ns() // 10**9
+            since = datetime.fromtimestamp(now_s - 3600, UTC)
+            bars = await kraken.get_ohlc_since("XBTUSD", "1m", since)
+            assert bars == await kraken.get_ohlc_since("XBTUSD", "1m", now_s - 3600)
+            assert len(bars) >= 58
+            plan = await kraken.plan_backfill("XBTUSD", "1m", since=since)
+            assert plan.since_s == -(-(now_s - 3600) // 60) * 60
+            assert await kraken.get_ohlc_since("XBTUSD", "1w", now_s + 86_400) == []
+            wrong = (now_s * 1000, now_s * 10**9, -5, True, math.nan, now_s + 9 * 86_400)
+            for time in (*wrong, datetime(2026, 1, 1)):
+                for call in (kraken.get_ohlc_since, kraken.plan_backfill, kraken.backfill_ohlc):
+                    with pytest.raises(InvalidTimeError):
+                        await call("XBTUSD", "1m", time)

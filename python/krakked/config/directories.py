@@ -40,7 +40,10 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
     moved = variables.get(DIRECTORY_VARIABLE, "")
     if moved:
         return expand(moved, key=DIRECTORY_VARIABLE)
-    usual = platformdirs.user_config_path("kraken_bot", appauthor=False, roaming=True)
+    try:
+        usual = platformdirs.user_config_path("kraken_bot", appauthor=False, roaming=True)
+    except RuntimeError:  # platformdirs from 4.4 on; before, its answer was relative
+        usual = Path("kraken_bot")
     if not usual.is_absolute():  # no HOME, and the system does not know the user
         raise ConfigError(
             f"There is no home directory to keep {usual} in. Name a directory with "

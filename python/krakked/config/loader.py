@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
@@ -172,6 +174,7 @@ def _read_text(path: Path) -> str | None:
     """Read the file, or give None when there is none."""
     try:
         with path.open("rb") as file:
+            _refuse_what_others_write(path, os.fstat(file.fileno()), path.parent.stat())
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return None
@@ -189,6 +192,18 @@ def _read_text(path: Path) -> str | None:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1  # the error holds the file: not chained
     raise ConfigError(f"{path}:{line}: not UTF-8 text.", path=str(path), line=line)
+
+
+def _refuse_what_others_write(path: Path, file: os.stat_result, directory: os.stat_result) -> None:
+    """Refuse a file that anybody can write: he would choose the server that gets signed calls."""
+    if sys.platform == "win32":  # access lists, which these modes do not show
+        return
+    swappable = directory.st_mode & stat.S_IWOTH and not directory.st_mode & stat.S_ISVTX
+    for found, where in ((file.st_mode & stat.S_IWOTH, path), (swappable, path.parent)):
+        if found:
+            raise ConfigError(
+                f"{where} can be written by every user. Run: chmod o-w {where}", path=str(where)
+            )
 
 
 def _unified_region(table: Table, shape: Shape) -> Table:

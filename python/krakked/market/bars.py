@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from krakked.market.store.layout import FAR_S
+from krakked.market.times import FAR_S
 from krakked.rest.wire import OHLCRow
 
 UNALIGNED_S: Final = 604_800

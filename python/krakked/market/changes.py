@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -18,8 +18,9 @@ import msgspec
 import trio
 
 from krakked._core import MarketCache
-from krakked.errors import ChangesLaggedError
+from krakked.errors import ChangesLaggedError, ConfigError
 from krakked.market.bars import OHLCBar, Source
+from krakked.market.pairs import one_or_many
 from krakked.market.stream.reasons import DisconnectReason
 from krakked.market.timeframes import LABELS
 from krakked.network import Clock
@@ -36,6 +37,21 @@ class ChangeKind(StrEnum):
     CANDLE_CLOSED = "candle_closed"
     FEED = "feed"
     """Disconnected, Reconnected, Resubscribed, MarketStatus."""
+
+
+def change_kinds(kinds: Iterable[ChangeKind | str]) -> list[ChangeKind]:
+    """Read one kind or a collection of them.
+
+    Raises:
+        ConfigError: One of them does not exist.
+    """
+    known = {kind.value: kind for kind in ChangeKind}
+    chosen = []
+    for kind in one_or_many(kinds):
+        if kind not in known:
+            raise ConfigError(f"kinds: {kind!r} is none of {', '.join(known)}.", key="kinds")
+        chosen.append(known[kind])
+    return chosen
 
 
 class TickerChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,9 +89,10 @@ class PairTable:
     def _loose_spellings(self) -> Iterator[tuple[str, str]]:
         yield from self._canonical_by_spelling.items()
         for pair in self._by_canonical.values():
-            for base in asset_names(pair.base):
-                for quote in asset_names(pair.quote):
-                    yield base + quote, pair.canonical
+            base, slash, quote = pair.wsname.partition("/")
+            for one in asset_names(base) if slash else ():
+                for other in asset_names(quote):
+                    yield one + other, pair.canonical
 
     @property
     def by_canonical(self) -> Mapping[str, PairMetadata]:

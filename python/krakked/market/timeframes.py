@@ -30,7 +30,8 @@ def parse_timeframe(timeframe: str) -> int:
     Raises:
         UnknownTimeframeError: Not one of the labels.
     """
-    minutes = MINUTES.get(timeframe)
+    given: object = timeframe  # callers without a type checker pass anything
+    minutes = MINUTES.get(given) if isinstance(given, str) else None
     if minutes is None:
         raise UnknownTimeframeError(
             f"Unknown timeframe {timeframe!r}. Use one of {', '.join(MINUTES)}.",

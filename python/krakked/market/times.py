@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from numbers import Real
-from typing import Final
+from typing import Final, TypeAlias
 
 from krakked.errors import InvalidTimeError
+
+Time: TypeAlias = float | datetime
+"""Unix seconds, or an aware datetime."""
 
 FAR_S: Final = 253_402_300_800
 """10000-01-01 UTC: no bar opens later, and what is larger is counted in another unit."""

@@ -18,7 +18,7 @@ from krakked.market.stream.ledger import CandleLedger, Hole, SeriesCandle
 from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.requests import SubscriptionKey
 from krakked.market.stream.symbols import SymbolNames, coming_maintenance, decode_instrument
-from krakked.market.stream.watchdogs import ConnectionWatch, ResumeWatch, TransportWatch, Verdict
+from krakked.market.stream.watchdogs import ConnectionWatch, TransportWatch, Verdict
 
 # --- backoff ---------------------------------------------------------------------------------
 
@@ -101,14 +101,6 @@ def test_the_connection_watchdog_is_armed_only_by_an_acknowledgement() -> None:
         assert watch.check(float(now), 0.0, armed=False) is Verdict.FINE
     verdicts = {now: watch.check(float(now), 0.0, armed=True) for now in range(1000, 1020)}
     assert next(now for now, v in verdicts.items() if v is Verdict.DEAD) == 1012
-
-
-def test_sleep_is_seen_and_clock_drift_is_not() -> None:
-    watch = ResumeWatch(100.0, 5.0)
-    assert watch.check(200.0, 105.0) == pytest.approx(0.0)
-    assert watch.check(260.3, 165.0) == 0.0
-    assert watch.check(3921.0, 225.5) == pytest.approx(3600.2, abs=0.1)
-    assert watch.check(3922.0, 226.5) == 0.0
 
 
 # --- ledger ----------------------------------------------------------------------------------

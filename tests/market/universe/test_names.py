@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
+import krakked
 from krakked.config.settings import UniverseSettings
-from krakked.errors import UnknownPairError
+from krakked.errors import ConfigError, UnknownPairError
 from krakked.market.pairs import PairMetadata, PairTable, asset_names, fold, one_or_many
 from krakked.market.universe import build_universe
+from krakked.sandbox import SandboxSettings, open_sandbox
 
 
 def pair(canonical: str, wsname: str, ws_symbol: str, raw_name: str) -> PairMetadata:
@@ -141,3 +145,34 @@ def test_folding_and_the_assets_with_two_names() -> None:
     assert asset_names("XBT") == asset_names("BTC") == ("XBT", "BTC")
     assert asset_names("XDG") == asset_names("DOGE") == ("XDG", "DOGE")
     assert asset_names("ETH") == ("ETH",)
+
+
+async def test_one_name_does_where_names_are_due(tmp_path: Path, autojump_clock: MockClock) -> None:
+    settings = SandboxSettings(pair_count=40)
+    async with open_sandbox(memory=True, settings=settings) as exchange:
+        network, clock = exchange.network, exchange.clock
+        async with krakked.open_kraken(
+            exchange.config(tmp_path), pairs="btc-usd", network=network, clock=clock
+        ) as kraken:
+            assert kraken.feed.pairs == ("XBTUSD",)
+            await kraken.wait_live("XBTUSD")
+            with pytest.raises(ConfigError, match="'tick' is none of ticker, candle,") as caught:
+                kraken.changes(kinds="tick")
+            assert caught.value.key == "kinds"
+            with pytest.raises(ConfigError):
+                kraken.changes(kinds=["ticker", 7])  # type: ignore[list-item]
+            changes = kraken.changes("btcusd", kinds="ticker")
+            change = await anext(aiter(changes))
+            assert isinstance(change, krakked.TickerChange)
+            assert change.pair == "XBTUSD"
+            kraken.feed.add_pairs("ETHUSD")
+            assert kraken.feed.pairs == ("XBTUSD", "ETHUSD")
+            kraken.feed.remove_pairs("eth/usd")
+            assert kraken.feed.pairs == ("XBTUSD",)
+            kraken.feed.set_pairs("ETHUSD")
+            assert kraken.feed.pairs == ("ETHUSD",)
+            with pytest.raises(UnknownPairError) as unknown:
+                kraken.feed.add_pairs("ETHUSDD")
+            assert unknown.value.suggestion == "ETHUSD"
+            reports, failures = await kraken.backfill_pairs("XBTUSD", "1h")
+            assert ([report.pair for report in reports], failures) == (["XBTUSD"], [])

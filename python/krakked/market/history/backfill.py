@@ -6,7 +6,6 @@ A thin shell around `plan` (what is missing and what it costs), `tail` (one OHLC
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -43,7 +42,9 @@ from krakked.market.history.plan import (
 from krakked.market.history.progress import BackfillProgress, Pause, ProgressCallback
 from krakked.market.history.reading import OHLCReader
 from krakked.market.history.report import BackfillFailure, BackfillReport, Job
+from krakked.market.pairs import one_or_many
 from krakked.market.store.coverage import CoverageRange, Gap, GapKind, Range, intersect, union
+from krakked.market.times import Time, unix_seconds
 from krakked.network import run_blocking
 
 _ROUNDS: Final = 3
@@ -64,7 +65,7 @@ class History(OHLCReader):
     # --- planning ------------------------------------------------------------------------------
 
     async def plan_backfill(
-        self, pair: str, timeframe: str, since: float | None = None, *, force: bool = False
+        self, pair: str, timeframe: str, since: Time | None = None, *, force: bool = False
     ) -> BackfillPlan:
         """Say what `backfill_ohlc` would do: sources, calls, minutes, bytes.
 
@@ -74,9 +75,9 @@ class History(OHLCReader):
         Args:
             pair: Any spelling.
             timeframe: Label such as ``1h``.
-            since: First open time wanted, unix seconds; 0 = from the listing; None = from the
-                oldest hole after the first stored bar that was not asked for in vain, else from the
-                last stored bar, else the newest 720.
+            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
+                None = from the oldest hole after the first stored bar that was not asked for in
+                vain, else from the last stored bar, else the newest 720.
             force: Whether to ask again for what is confirmed already.
 
         Raises:
@@ -88,7 +89,7 @@ class History(OHLCReader):
         return plan
 
     async def _plan(
-        self, target: Target, since: float | None, *, force: bool
+        self, target: Target, since: Time | None, *, force: bool
     ) -> tuple[BackfillPlan, int]:
         now_s = await self._tail.server_now_s()
         step_s = target.step_s
@@ -152,7 +153,7 @@ class History(OHLCReader):
     async def _first_wanted(
         self,
         target: Target,
-        since: float | None,
+        since: Time | None,
         asked: Sequence[Range],
         now_s: float,
         *,
@@ -161,7 +162,7 @@ class History(OHLCReader):
         """Give the open time to begin at; `asked` need not be asked for again."""
         step_s = target.step_s
         if since is not None:
-            return max(0, -(-math.ceil(since) // step_s) * step_s)
+            return -(-unix_seconds(since, "since", now_s=now_s) // step_s) * step_s
         reach_s = reach_start(now_s, step_s)
         first_s, last_s = await run_blocking(self._clock, self._stored_span, target, int(now_s))
         if first_s is None or last_s is None or force:
@@ -195,7 +196,7 @@ class History(OHLCReader):
         self,
         pair: str,
         timeframe: str,
-        since: float | None = None,
+        since: Time | None = None,
         *,
         allow_long: bool = False,
         force: bool = False,
@@ -212,9 +213,9 @@ class History(OHLCReader):
         Args:
             pair: Any spelling.
             timeframe: Label such as ``1h``. ``1w`` has only OHLC.
-            since: First open time wanted, unix seconds; 0 = from the listing; None = from the
-                oldest hole after the first stored bar that was not asked for in vain, else from the
-                last stored bar, else the newest 720. With None old holes alone never take more
+            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
+                None = from the oldest hole after the first stored bar that was not asked for in
+                vain, else from the last stored bar, else the newest 720. With None old holes alone never take more
                 than 2,000 calls: those that would are left, and named in the report.
             allow_long: Whether more than 2,000 calls are all right.
             force: Whether to ask again for what is confirmed already, because Kraken may have
@@ -364,7 +365,7 @@ class History(OHLCReader):
             UnknownPairError: A name is unknown; nothing was fetched.
             NetworkError: Three pairs in a row could not be reached.
         """
-        targets = [await self._listed(pair, timeframe) for pair in pairs]
+        targets = [await self._listed(pair, timeframe) for pair in one_or_many(pairs)]
         pause = pause or Pause()
         began = trio.current_time()
         reports: list[BackfillReport] = []

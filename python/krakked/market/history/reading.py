@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol, get_args, overload
@@ -19,6 +18,7 @@ from krakked.market.store.coverage import Gap, GapKind
 from krakked.market.store.merge import between
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import parse_timeframe
+from krakked.market.times import Time, unix_seconds
 from krakked.network import Clock, run_blocking
 from krakked.rest.health import RestStatus
 
@@ -172,7 +172,7 @@ class OHLCReader:
         self,
         pair: str,
         timeframe: str,
-        since_ts: float,
+        since_ts: Time,
         *,
         refresh: bool = ...,
         provisional: bool = ...,
@@ -184,7 +184,7 @@ class OHLCReader:
         self,
         pair: str,
         timeframe: str,
-        since_ts: float,
+        since_ts: Time,
         *,
         refresh: bool = ...,
         provisional: bool = ...,
@@ -195,20 +195,21 @@ class OHLCReader:
         self,
         pair: str,
         timeframe: str,
-        since_ts: float,
+        since_ts: Time,
         *,
         refresh: bool = True,
         provisional: bool = False,
         as_: Form | None = None,
     ) -> Any:
-        """Give the closed candles that open at or after `since_ts` (unix seconds), oldest first.
+        """Give the closed candles that open at or after `since_ts`, oldest first.
 
-        Otherwise as `get_ohlc`, with the same errors, but never cut at a hole: `gaps` names those.
-        Candles older than Kraken's newest 720 come from the store alone: `backfill_ohlc(since=...)`
-        puts them there.
+        `since_ts` is a time in unix seconds or an aware datetime; `InvalidTimeError` says what is
+        neither. Otherwise as `get_ohlc`, with the same errors, but never cut at a hole: `gaps`
+        names those. Candles older than Kraken's newest 720 come from the store alone:
+        `backfill_ohlc(since=...)` puts them there.
         """
+        since_s = unix_seconds(since_ts, "since_ts", now_s=self._rest.server_wall_ns() / 1e9)
         target = await self._asked(pair, timeframe, as_, refresh)
-        since_s = math.ceil(since_ts)
         confirmed_s = None
         if refresh:
             confirmed_s = await self._tail.top_up(target, since_s, None, provisional=provisional)
@@ -302,7 +303,7 @@ class OHLCReader:
             _log.warning("%s; until then only newer ones are given.", what)
 
     async def gaps(
-        self, pair: str, timeframe: str, since: int | None = None, until: int | None = None
+        self, pair: str, timeframe: str, since: Time | None = None, until: Time | None = None
     ) -> list[Gap]:
         """Give the stretches without traded bars, missing ones told from those without trades.
 

@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +40,7 @@ from krakked.market.store.series_files import SeriesFiles
 from krakked.market.store.snapshot import snapshot
 from krakked.market.store.upkeep import CompactReport, Finding, GivenUp, RepairReport
 from krakked.market.timeframes import MINUTES, interval_s
-from krakked.market.times import unix_seconds
+from krakked.market.times import Time, unix_seconds
 
 _log = logging.getLogger("krakked.store")
 
@@ -222,8 +221,8 @@ class OHLCStore:
         timeframe: str,
         *,
         lookback: int | None = None,
-        since: float | datetime | None = None,
-        until: float | datetime | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         provisional: bool = False,
     ) -> list[OHLCBar]:
         """Give stored bars, oldest first; fewer than asked when there are fewer.
@@ -253,8 +252,8 @@ class OHLCStore:
         timeframe: str,
         *,
         lookback: int | None = None,
-        since: float | datetime | None = None,
-        until: float | datetime | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         provisional: bool = False,
     ) -> pa.Table:
         """Give the same as `get_bars` as a `pyarrow.Table`.
@@ -307,8 +306,8 @@ class OHLCStore:
         self,
         pair: str,
         timeframe: str,
-        since: float | datetime | None = None,
-        until: float | datetime | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
         *,
         provisional: bool = False,
     ) -> list[Gap]:
@@ -537,9 +536,7 @@ class OHLCStore:
         )
 
 
-def _bounds(
-    since: float | datetime | None, until: float | datetime | None
-) -> tuple[int | None, int | None]:
+def _bounds(since: Time | None, until: Time | None) -> tuple[int | None, int | None]:
     return (
         None if since is None else unix_seconds(since, "since"),
         None if until is None else unix_seconds(until, "until"),

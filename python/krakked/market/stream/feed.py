@@ -25,8 +25,9 @@ from krakked.market.changes import (
     MarketStatus,
     Reconnected,
     Resubscribed,
+    change_kinds,
 )
-from krakked.market.pairs import PairTable
+from krakked.market.pairs import PairTable, one_or_many
 from krakked.market.stream.connection import Endpoint
 from krakked.market.stream.crosscheck import Crosscheck, Silent
 from krakked.market.stream.desk import CandleDesk, MarketSource, OnClosed
@@ -39,6 +40,7 @@ from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.reasons import Disconnect, DisconnectReason
 from krakked.market.stream.report import pair_streams, silent_ones
 from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
+from krakked.market.stream.sleep import Finding, Instant, SleepWatch
 from krakked.market.stream.symbols import (
     DELISTED,
     SymbolNames,
@@ -46,7 +48,7 @@ from krakked.market.stream.symbols import (
     decode_instrument,
 )
 from krakked.market.stream.waiting import wait_live
-from krakked.market.stream.watchdogs import FRAME_S, ResumeWatch
+from krakked.market.stream.watchdogs import FRAME_S
 from krakked.market.timeframes import parse_timeframe
 from krakked.network import Clock, Network
 
@@ -125,8 +127,8 @@ class Feed:
         )
         self._watcher = self.cache.add_watcher()
         self._maintenance = ""
-        self._resumed_ns = 0
-        self._resume_watch: ResumeWatch | None = None
+        self._sleep: SleepWatch | None = None
+        self._timer: trio.abc.Clock | None = None
         self._resumes = 0
         self._changed = trio.Event()
         self.add_pairs(pairs)
@@ -137,7 +139,8 @@ class Feed:
         """Stream until cancelled; leaves no task, socket or thread behind."""
         try:
             async with trio.open_nursery() as nursery:
-                self._resume_watch = ResumeWatch(self._now_s(), trio.current_time())
+                self._timer = trio.lowlevel.current_clock()
+                self._sleep = SleepWatch(self._instant(self._timer))
                 nursery.start_soon(self._desk.run)
                 if self._crosscheck is not None:
                     nursery.start_soon(self._crosscheck.run)
@@ -153,7 +156,7 @@ class Feed:
     async def _tick_forever(self) -> None:
         while True:
             await trio.sleep(TICK_S)
-            self._check_resume()
+            self._check_sleep()
             symbols, series = self.cache.take_changed(self._watcher)
             for line in self._fleet:
                 line.candles_changed(series)
@@ -195,17 +198,17 @@ class Feed:
 
     def add_pairs(self, pairs: Iterable[str]) -> None:
         """Stream more pairs; raises `UnknownPairError` before anything is changed."""
-        self._fleet.add_pairs(pairs)
+        self._fleet.add_pairs(one_or_many(pairs))
         self.state_changed()
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten."""
-        self._fleet.remove_pairs(pairs)
+        self._fleet.remove_pairs(one_or_many(pairs))
         self.state_changed()
 
     def set_pairs(self, pairs: Iterable[str]) -> None:
         """Follow a refreshed universe: exactly these pairs are streamed."""
-        self._fleet.set_pairs(pairs)
+        self._fleet.set_pairs(one_or_many(pairs))
         self.state_changed()
 
     def add_timeframe(self, timeframe: str) -> None:
@@ -247,9 +250,13 @@ class Feed:
         return line is not None and line.connected and self._now_s() - line.last_frame_s <= FRAME_S
 
     def resumed_ns(self) -> int:
-        """Elapsed time of the newest resume from suspend; 0 when there was none."""
-        self._check_resume()
-        return self._resumed_ns
+        """Elapsed time from which on data is trusted: the newest resume from suspend; 0 = always.
+
+        Only looks, and from any thread: what follows from a resume is the stream's own task's.
+        """
+        if self._sleep is None or self._timer is None:
+            return 0
+        return self._sleep.trusted_from_ns(self._instant(self._timer))
 
     # --- for the user ---
 
@@ -264,8 +271,8 @@ class Feed:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: Which kinds; None for all.
         """
-        only = None if pairs is None else [self.resolve(pair) for pair in pairs]
-        chosen = list(ChangeKind) if kinds is None else [ChangeKind(kind) for kind in kinds]
+        only = None if pairs is None else [self.resolve(pair) for pair in one_or_many(pairs)]
+        chosen = list(ChangeKind) if kinds is None else change_kinds(kinds)
         return self.hub.consumer(only, chosen)
 
     async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:
@@ -281,7 +288,7 @@ class Feed:
             NoDataYetError: Not live in time.
             ExceptionGroup: More than one pair failed: one of the above for each.
         """
-        await wait_live(self, self.pairs if pairs is None else list(pairs), timeout_s)
+        await wait_live(self, self.pairs if pairs is None else one_or_many(pairs), timeout_s)
 
     async def wait_state(self) -> None:
         """Wait until a subscription or a connection may have changed its state."""
@@ -381,20 +388,24 @@ class Feed:
                 line.mark_mute(key)
         self.state_changed()
 
-    def _check_resume(self) -> None:
-        if self._resume_watch is None:
+    def _check_sleep(self) -> None:
+        if self._sleep is None or self._timer is None:
             return
-        try:
-            timer_s = trio.current_time()
-        except RuntimeError:  # a read from another thread
-            return
-        slept_s = self._resume_watch.check(self._now_s(), timer_s)
-        if slept_s > 0.0:
-            self._resumes += 1
-            self._resumed_ns = self.clock.elapsed_ns()
-            log.warning("the machine slept for %.0f s: connecting anew", slept_s)
-            for line in self._fleet:
-                line.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
+        heard = [int(line.last_frame_s * 1e9) for line in self._fleet if line.connected]
+        match self._sleep.check(self._instant(self._timer), min(heard, default=None)):
+            case Finding.DOUBT:
+                log.warning("the wall clock leapt: did the machine sleep, or was the clock set?")
+            case Finding.STEP:
+                log.info("the clock was set: the connections are alive")
+            case Finding.SLEPT:
+                slept_s = self._sleep.slept_s
+                self._resumes += 1
+                log.warning("the machine slept for %.0f s: connecting anew", slept_s)
+                for line in self._fleet:
+                    line.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
+
+    def _instant(self, timer: trio.abc.Clock) -> Instant:
+        return Instant(self.clock.elapsed_ns(), timer.current_time(), self.clock.wall_ns())
 
     def _now_s(self) -> float:
         return self.clock.elapsed_ns() / 1e9

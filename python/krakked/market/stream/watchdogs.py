@@ -76,17 +76,3 @@ class ConnectionWatch:
             self._since_s = now_s
         silent_s = now_s - max(self._since_s, last_frame_s)
         return Verdict.DEAD if silent_s >= FRAME_S else Verdict.FINE
-
-
-class ResumeWatch:
-    """A machine that slept: real time passed that our timers did not see."""
-
-    def __init__(self, elapsed_s: float, timer_s: float) -> None:
-        self._ahead_s = elapsed_s - timer_s
-
-    def check(self, elapsed_s: float, timer_s: float) -> float:
-        """Give the seconds slept since the last check (0.0 when none)."""
-        ahead_s = elapsed_s - timer_s
-        slept_s = ahead_s - self._ahead_s
-        self._ahead_s = ahead_s
-        return slept_s if slept_s >= 1.0 else 0.0
