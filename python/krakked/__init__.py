@@ -96,6 +96,8 @@ from krakked.market.status import DataStatus as DataStatus
 from krakked.market.status import Freshness as Freshness
 from krakked.market.status import Verdict as Verdict
 from krakked.market.store.ohlc_store import OHLCStore as OHLCStore
+from krakked.market.stream.notices import Emergency as Emergency
+from krakked.market.stream.notices import Maintenance as Maintenance
 from krakked.market.universe import Universe as Universe
 from krakked.market.universe import build_universe as build_universe
 from krakked.network import Clock as Clock

@@ -12,6 +12,7 @@ from krakked.market.stream.facts import (
     FeedStatistics,
     PairStream,
 )
+from krakked.market.stream.notices import Notices
 from krakked.market.stream.requests import SubscriptionState
 from krakked.rest.health import LimiterStatus, RestStatus
 
@@ -47,7 +48,7 @@ FEED = FeedStatistics(
     connections=(LINE,),
     pairs={"XBTUSD": LIVE},
     system="online",
-    maintenance="",
+    notices=Notices(),
     reconnects=0,
     connect_attempts=1,
     frames=10,

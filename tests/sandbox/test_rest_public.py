@@ -26,7 +26,19 @@ async def test_time_and_status(autojump_clock: MockClock, open_rest: Callable[..
         await trio.sleep(5)
         assert (await rest.result("Time"))["unixtime"] == 1_794_916_835
         status = await rest.result("SystemStatus")
-        assert status == {"status": "online", "timestamp": "2026-11-17T12:00:35Z"}
+        assert status == {
+            "status": "online",
+            "timestamp": "2026-11-17T12:00:35Z",
+            "upcoming_maintenance": [],
+            "emergency": [],
+        }
+        notice = {"event_id": 1, "affected_services": ["spot_ws"]}
+        exchange.faults.announce_maintenance(notice)
+        exchange.faults.announce_emergency({"title": "x"})
+        status = await rest.result("SystemStatus")
+        assert (status["upcoming_maintenance"], status["emergency"]) == ([notice], [{"title": "x"}])
+        schedule = await rest.result("MaintenanceSchedule")
+        assert schedule == {"upcoming_maintenance": [notice]}
 
 
 async def test_rows_have_the_fields_of_recorded_ones(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -271,7 +272,7 @@ async def test_idle_connections_are_closed_and_requests_keep_them(
         assert exchange.connections == []
 
 
-async def test_instrument_is_an_object_with_exponents(
+async def test_instrument_is_an_object_with_numbers_as_recorded(
     autojump_clock: MockClock, open_ws: Callable[..., Any], open_rest: Callable[..., Any]
 ) -> None:
     async with open_sandbox(memory=True) as exchange, open_ws(exchange) as ws:
@@ -279,8 +280,18 @@ async def test_instrument_is_an_object_with_exponents(
         snapshot = ""
         while '"instrument","type"' not in snapshot:
             snapshot = await ws.websocket.get_message()
-        assert "e-" in snapshot
-        data = json.loads(snapshot)["data"]
+        assert not re.search(r"\d[eE][-+]?\d", snapshot)  # no exponents
+        data = json.loads(snapshot, parse_float=str)["data"]
+        bitcoin = next(row for row in data["assets"] if row["id"] == "BTC")
+        assert bitcoin["class"] == "currency"
+        assert "multiplier" not in bitcoin
+        row = next(row for row in data["pairs"] if row["symbol"] == "BTC/USD")
+        assert row["qty_increment"] == "0.00000001"
+        assert (row["qty_min"], row["cost_min"]) == ("0.00005000", "0.50000")
+        assert row["ws_display_price_precision"] == row["price_precision"] == 1
+        rates = {row["margin_rate"] for row in data["assets"] if "margin_rate" in row}
+        assert rates
+        assert all(re.fullmatch(r"0\.\d{6}", rate) for rate in rates)
         assert len(data["pairs"]) == 1434
         symbols = {row["symbol"] for row in data["pairs"]}
         assert {"BTC/USD", "DOGE/USD", "ETH/BTC"} <= symbols

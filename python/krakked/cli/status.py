@@ -84,7 +84,11 @@ def status_table(status: krakked.DataStatus) -> Table:
         f"{status.reconnects} reconnects",
     )
     table.add_row("exchange", escape(status.system or "not heard yet"))
-    table.add_row("maintenance", escape(status.maintenance or "none announced"))
+    for emergency in status.emergencies:
+        table.add_row("emergency", escape(emergency.sentence()))
+    announced = [each.sentence() for each in status.maintenance] or ["none announced"]
+    for sentence in announced:
+        table.add_row("maintenance", escape(sentence))
     copy = " (a copy: Kraken could not be asked)" if status.universe_from_copy else ""
     table.add_row("universe", f"{status.universe_pairs} pairs{copy}")
     table.add_row("limiter", limiter_words(status))

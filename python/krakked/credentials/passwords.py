@@ -214,13 +214,17 @@ def password_from_file(path: str | Path) -> MasterPassword:
                 _log.warning(
                     "the password file %s may be read by others; chmod 600 is better", path
                 )
-        return password_from_fd(descriptor)
+        return password_from_fd(descriptor, named=str(path))
     finally:
         os.close(descriptor)
 
 
-def password_from_fd(descriptor: int) -> MasterPassword:
+def password_from_fd(descriptor: int, *, named: str = "") -> MasterPassword:
     """Read a password from the first line of an open file descriptor; the caller closes it.
+
+    Args:
+        descriptor: The descriptor.
+        named: What it is, for the error.
 
     Raises:
         NoPasswordError: The descriptor cannot be read.
@@ -236,7 +240,10 @@ def password_from_fd(descriptor: int) -> MasterPassword:
             del chunk
     except OSError as error:
         wipe(buffer)
-        raise NoPasswordError(f"The password cannot be read: {error.strerror}.") from error
+        source = named or f"file descriptor {descriptor}"
+        raise NoPasswordError(
+            f"The password cannot be read from {source}: {error.strerror}."
+        ) from error
     password = _decoded(buffer)
     wipe(buffer)
     return _or_raise(password)

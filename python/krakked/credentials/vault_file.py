@@ -340,6 +340,7 @@ class VaultFile:
 
     def _fail(self, error: OSError, doing: str) -> NoReturn:
         raise VaultError(
-            f"The secrets file cannot be {doing}: {error.strerror or type(error).__name__}.",
+            f"The secrets file {self.path} cannot be {doing}: "
+            f"{error.strerror or type(error).__name__}.",
             path=str(self.path),
         ) from error

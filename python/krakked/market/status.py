@@ -13,6 +13,7 @@ from krakked.market.stream.facts import (
     FeedStatistics,
     PairStream,
 )
+from krakked.market.stream.notices import Emergency, Maintenance
 from krakked.market.stream.requests import SubscriptionState
 from krakked.rest.health import LimiterStatus, NonceStatus, RestStatus
 
@@ -100,8 +101,10 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last closed candles could not be written, or None."""
     system: str | None
     """Exchange system status: ``online``, ``maintenance``, ``cancel_only``, ``post_only``, ..."""
-    maintenance: str
-    """Coming maintenance as the exchange sent it (raw JSON of an undocumented shape), or empty."""
+    maintenance: tuple[Maintenance, ...]
+    """Coming maintenance that concerns spot markets, as announced on the stream."""
+    emergencies: tuple[Emergency, ...]
+    """Trouble on spot markets that the exchange reports of itself."""
     limiter: LimiterStatus
     """How REST calls are held back: spacing, the private counter, lock-out, who waits."""
     nonce: NonceStatus | None
@@ -171,7 +174,8 @@ def assemble_status(
         unfilled_holes=feed.unfilled_holes if feed is not None else 0,
         journal_error=feed.last_journal_error if feed is not None else None,
         system=feed.system if feed is not None else None,
-        maintenance=feed.maintenance if feed is not None else "",
+        maintenance=feed.notices.maintenance if feed is not None else (),
+        emergencies=feed.notices.emergencies if feed is not None else (),
         limiter=rest.limiter,
         nonce=rest.nonce,
         clock_ahead_s=rest.clock_ahead_s,
@@ -242,18 +246,18 @@ def _findings(
 
 def _notes(feed: FeedStatistics | None) -> list[tuple[str, str]]:
     """Give what one should know although nothing is wrong."""
-    if feed is None or not feed.maintenance:
-        return []
+    announced = feed.notices.maintenance if feed is not None else ()
     return [
-        (
-            f"Kraken announces maintenance: {feed.maintenance}",
-            "See status.kraken.com; krakked reconnects by itself afterwards.",
-        )
+        (each.sentence(), "See status.kraken.com; krakked reconnects by itself afterwards.")
+        for each in announced
     ]
 
 
 def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    found = [
+        (each.sentence(), "See status.kraken.com; prices may be wrong or stand still.")
+        for each in feed.notices.emergencies
+    ]
     down = [c for c in feed.connections if c.state is not ConnectionState.CONNECTED]
     if down:
         what = ", ".join(f"{c.name} ({c.last_disconnect or c.state})" for c in down)

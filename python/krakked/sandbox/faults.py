@@ -291,8 +291,7 @@ class Faults:
         """Change and announce the system status like `system`, without waiting."""
         self._venue.system = status
         self._server.pump.paused = status == "maintenance"
-        for connection in self._chosen(None):
-            connection.send_status()
+        self._announce()
 
     async def maintenance(self, *, drop: bool = False) -> None:
         """Begin maintenance; end it with `system("online")`."""
@@ -303,8 +302,22 @@ class Faults:
         await self.system("cancel_only")
 
     def announce_maintenance(self, element: object) -> None:
-        """Put something into `upcoming_maintenance` (its real shape is unknown) and announce it."""
+        """Put something into `upcoming_maintenance` and announce it."""
         self._venue.upcoming_maintenance.append(element)
+        self._announce()
+
+    def announce_emergency(self, element: object) -> None:
+        """Put something into `emergency` and announce it."""
+        self._venue.emergency.append(element)
+        self._announce()
+
+    def withdraw_notices(self) -> None:
+        """Take all maintenance and emergencies back and say so."""
+        self._venue.upcoming_maintenance.clear()
+        self._venue.emergency.clear()
+        self._announce()
+
+    def _announce(self) -> None:
         for connection in self._chosen(None):
             connection.send_status()
 

@@ -1,4 +1,8 @@
-"""The `instrument` channel: assets and pairs under their new names; `data` is an object here."""
+"""The `instrument` channel: assets and pairs under their new names; `data` is an object here.
+
+As recorded in September 2026, where it differs from the documentation: assets have a class and no
+multiplier, numbers are written out with the digits of their kind, never with an exponent.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +31,25 @@ def instrument_update(venue: Venue, pair: Pair) -> str:
 
 
 def _step(decimals: int) -> str:
-    """Write 10**-decimals the way the channel does: with an exponent when small."""
-    return repr(10.0**-decimals)
+    """Write 10**-decimals the way the channel does: with all its digits."""
+    return f"{10.0**-decimals:.{decimals}f}"
+
+
+def _digits(value: str | float, decimals: int) -> str:
+    """Write a number with so many digits behind the point."""
+    return f"{float(value):.{decimals}f}"
 
 
 def _asset_row(asset: Asset) -> str:
     text = (
-        f'{{"id":"{asset.symbol}","status":"{_ASSET_STATUS.get(asset.status, asset.status)}",'
+        f'{{"id":"{asset.symbol}","class":"currency",'
+        f'"status":"{_ASSET_STATUS.get(asset.status, asset.status)}",'
         f'"precision":{asset.decimals},"precision_display":{asset.display_decimals},'
         f'"borrowable":{"true" if asset.margin_rate else "false"},'
         f'"collateral_value":{asset.collateral_value or 0.0}'
     )
-    rate = f',"margin_rate":{asset.margin_rate}' if asset.margin_rate else ""
-    return f'{text}{rate},"multiplier":1}}'
+    rate = f',"margin_rate":{_digits(asset.margin_rate, 6)}' if asset.margin_rate else ""
+    return f"{text}{rate}}}"
 
 
 def pair_row(venue: Venue, pair: Pair) -> str:
@@ -50,8 +60,10 @@ def pair_row(venue: Venue, pair: Pair) -> str:
         f'{{"symbol":"{pair.symbol}","base":"{base}","quote":"{quote}",'
         f'"status":"{venue.status(pair)}","qty_precision":{pair.lot_decimals},'
         f'"qty_increment":{_step(pair.lot_decimals)},"price_precision":{pair.pair_decimals},'
+        f'"ws_display_price_precision":{pair.pair_decimals},'
         f'"price_increment":{_step(pair.pair_decimals)},"cost_precision":{pair.cost_decimals},'
-        f'"cost_min":{pair.costmin},"qty_min":{pair.ordermin},'
+        f'"cost_min":{_digits(pair.costmin, pair.cost_decimals)},'
+        f'"qty_min":{_digits(pair.ordermin, pair.lot_decimals)},'
         f'"marginable":{"true" if eligible else "false"},"has_index":true'
     )
     if eligible:

@@ -20,7 +20,7 @@ from krakked.sandbox.rest_public import PER_PAIR, PUBLIC
 from krakked.sandbox.venue import Venue
 
 _FORM = "application/x-www-form-urlencoded"
-_NEVER_KEPT = frozenset({"Time", "SystemStatus"})
+_NEVER_KEPT = frozenset({"Time", "SystemStatus", "MaintenanceSchedule"})
 
 
 class RestApp:

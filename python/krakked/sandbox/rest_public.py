@@ -37,9 +37,22 @@ def server_time(venue: Venue, params: Params, now_ns: int) -> object:
 
 
 def system_status(venue: Venue, params: Params, now_ns: int) -> object:
-    """SystemStatus."""
+    """SystemStatus: with both arrays of notices since autumn 2026."""
     del params, now_ns
-    return {"status": venue.system, "timestamp": stamp(venue.clock.shown_ns(), 0)}
+    status: dict[str, object] = {
+        "status": venue.system,
+        "timestamp": stamp(venue.clock.shown_ns(), 0),
+    }
+    if not venue.settings.lean_frames:
+        status["upcoming_maintenance"] = list(venue.upcoming_maintenance)
+        status["emergency"] = list(venue.emergency)
+    return status
+
+
+def maintenance_schedule(venue: Venue, params: Params, now_ns: int) -> object:
+    """MaintenanceSchedule: seven days of notices. The name of the array is not verified."""
+    del params, now_ns
+    return {"upcoming_maintenance": list(venue.upcoming_maintenance)}
 
 
 def assets(venue: Venue, params: Params, now_ns: int) -> object:
@@ -365,6 +378,7 @@ def _since_ns(params: Params, now_ns: int) -> int:
 PUBLIC: dict[str, Endpoint] = {
     "Time": server_time,
     "SystemStatus": system_status,
+    "MaintenanceSchedule": maintenance_schedule,
     "Assets": assets,
     "AssetPairs": asset_pairs,
     "Ticker": ticker,

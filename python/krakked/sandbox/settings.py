@@ -88,5 +88,5 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     plain_duplicates: bool = True
     """Whether asking for the same ohlc interval again is told from asking for another one."""
     lean_frames: bool = False
-    """WebSocket frames without what came only in 2026: stamp and trades of tickers, maintenance
-    fields and connection_id of status, the outer stamp of ohlc."""
+    """Without what came only in 2026: stamp and trades of tickers, maintenance fields and
+    connection_id of status (REST's SystemStatus alike), the outer stamp of ohlc."""

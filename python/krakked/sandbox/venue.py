@@ -25,6 +25,7 @@ class Venue:
     system: str = "online"
     """online, maintenance, cancel_only or post_only."""
     upcoming_maintenance: list[object] = field(default_factory=list)
+    emergency: list[object] = field(default_factory=list)
     statuses: dict[str, str] = field(default_factory=dict)
     """Pair states that differ from the listing, by altname; `delisted` removes a pair."""
     revision: int = 0

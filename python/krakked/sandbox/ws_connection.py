@@ -108,9 +108,12 @@ class Connection:
 
     def send_status(self) -> None:
         """Queue a status frame."""
-        maintenance = json.dumps(self._venue.upcoming_maintenance, separators=(",", ":"))
-        system = self._venue.system
-        text = frames.status(self.connection_id, system, maintenance, self.variant)
+        venue = self._venue
+        maintenance, emergency = (
+            json.dumps(notices, separators=(",", ":"))
+            for notices in (venue.upcoming_maintenance, venue.emergency)
+        )
+        text = frames.status(self.connection_id, venue.system, maintenance, emergency, self.variant)
         self.push(frames.lean("status", text) if self._venue.settings.lean_frames else text)
 
     # --- requests -------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def head(channel: str, kind: str, variant: int) -> str:
 def lean(channel: str, text: str) -> str:
     """Take out of a frame what only came in 2026."""
     if channel == "status":
-        text = re.sub(r',"connection_id":[0-9]+,"upcoming_.*,"emergency":\[\]', "", text)
+        text = re.sub(r',"connection_id":[0-9]+,"upcoming_.*,"emergency":.*(?=}\]}$)', "", text)
     if channel == "ticker":
         text = re.sub(r',"trades":[0-9]+,"timestamp":"[^"]*"', "", text)
     if channel == "ohlc":
@@ -41,12 +41,12 @@ def heartbeat() -> str:
     return '{"channel":"heartbeat"}'
 
 
-def status(connection_id: int, system: str, maintenance: str, variant: int) -> str:
-    """Give a status frame; `upcoming_maintenance` is raw JSON."""
+def status(connection_id: int, system: str, maintenance: str, emergency: str, variant: int) -> str:
+    """Give a status frame; `upcoming_maintenance` and `emergency` are raw JSON."""
     return (
         f'{head("status", "update", variant)}"data":[{{"version":"2.0.10","system":"{system}",'
         f'"api_version":"v2","connection_id":{connection_id},'
-        f'"upcoming_maintenance":{maintenance},"emergency":[]}}]}}'
+        f'"upcoming_maintenance":{maintenance},"emergency":{emergency}}}]}}'
     )
 
 

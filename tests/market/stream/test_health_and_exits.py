@@ -77,13 +77,42 @@ async def test_nonce_limiter_and_announced_maintenance_are_in_the_report(
             stepped = kraken.get_data_status().nonce
             assert stepped is not None
             assert stepped.ahead_s == pytest.approx(3600.0, abs=2.0)
-            exchange.faults.announce_maintenance({"id": 1})
-            await exchange.faults.system("online")
+            notice = {
+                "event_id": 7,
+                "title": "Engine upgrade",
+                "affected_services": ["spot_ws", "spot_trading"],
+                "recommended_action": "stop_new_orders",
+                "expected_start_utc": "2026-11-17T14:00:00Z",
+                "expected_end_utc": "2026-11-17T14:10:00Z",
+            }
+            exchange.faults.announce_maintenance(notice)
+            exchange.faults.announce_maintenance({"affected_services": ["futures_trading"]})
             await trio.sleep(1)
             status = kraken.get_data_status()
-            assert status.maintenance == '[{"id":1}]'
-            assert any('maintenance: [{"id":1}]' in reason for reason in status.reasons)
+            (announced,) = status.maintenance
+            assert (announced.event_id, announced.starts_s) == (7, 1_794_924_000)
+            assert status.reasons == (
+                'Kraken announces maintenance "Engine upgrade" of spot_ws, spot_trading from '
+                "2026-11-17 14:00 to 2026-11-17 14:10 UTC; it advises to place no new orders.",
+            )
             assert status.verdict is Verdict.OK  # announced, not here yet
+            exchange.faults.announce_emergency(
+                {"title": "Futures", "affected_services": ["futures_ws"]}
+            )
+            await trio.sleep(1)
+            assert kraken.get_data_status().verdict is Verdict.OK
+            exchange.faults.announce_emergency(
+                {"title": "Delayed prices", "impact": "partial", "affected_services": ["spot_ws"]}
+            )
+            await trio.sleep(1)
+            status = kraken.get_data_status()
+            assert status.verdict is Verdict.DEGRADED
+            assert status.reasons[0] == 'Kraken reports an emergency "Delayed prices" (partial).'
+            assert "status.kraken.com" in status.next_action
+            exchange.faults.withdraw_notices()
+            await trio.sleep(1)
+            status = kraken.get_data_status()
+            assert (status.verdict, status.maintenance, status.emergencies) == (Verdict.OK, (), ())
             assert exchange.key not in repr(status)
 
 

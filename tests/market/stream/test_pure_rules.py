@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from random import Random
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from krakked.market.stream.lanes import Lanes
 from krakked.market.stream.ledger import CandleLedger, Hole, SeriesCandle
 from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.requests import SubscriptionKey
-from krakked.market.stream.symbols import SymbolNames, coming_maintenance, decode_instrument
+from krakked.market.stream.symbols import SymbolNames, decode_instrument
 from krakked.market.stream.watchdogs import ConnectionWatch, TransportWatch, Verdict
 
 # --- backoff ---------------------------------------------------------------------------------
@@ -282,15 +281,6 @@ def test_the_instrument_list_wins_over_the_derived_symbol() -> None:
 @pytest.mark.parametrize("raw", [b"", b"[]", b'{"pairs":[{"status":1}]}', b"\xff"])
 def test_reference_data_that_makes_no_sense_is_ignored(raw: bytes) -> None:
     assert decode_instrument(raw) == {}
-
-
-def test_coming_maintenance_is_handed_on_as_it_is() -> None:
-    assert coming_maintenance('{"system":"online"}') == ""
-    assert coming_maintenance('{"upcoming_maintenance":[]}') == ""
-    assert msgspec.json.decode(coming_maintenance('{"upcoming_maintenance":[{"x":1}]}')) == [
-        {"x": 1}
-    ]
-    assert coming_maintenance("nonsense") == ""
 
 
 # --- time ------------------------------------------------------------------------------------

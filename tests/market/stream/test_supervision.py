@@ -349,11 +349,12 @@ async def test_maintenance_is_told_and_reconnects_keep_their_distance(
     async with stage(timeframes=("1m",)) as s:
         events: list = []
         s.nursery.start_soon(events_of, s, events)
-        s.exchange.faults.announce_maintenance({"id": 1})
+        s.exchange.faults.announce_maintenance({"title": "Upgrade"})
         await s.exchange.faults.maintenance()
         await trio.sleep(1)
         assert s.feed.statistics().system == "maintenance"
-        assert s.feed.statistics().maintenance == '[{"id":1}]'
+        (announced,) = s.feed.statistics().notices.maintenance
+        assert announced.title == "Upgrade"
         attempts = []
         s.exchange.faults.refuse_connects()
         await s.exchange.faults.cut()

@@ -215,8 +215,9 @@ class History(OHLCReader):
             timeframe: Label such as ``1h``. ``1w`` has only OHLC.
             since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
                 None = from the oldest hole after the first stored bar that was not asked for in
-                vain, else from the last stored bar, else the newest 720. With None old holes alone never take more
-                than 2,000 calls: those that would are left, and named in the report.
+                vain, else from the last stored bar, else the newest 720. With None old holes alone
+                never take more than 2,000 calls: those that would are left, and named in the
+                report.
             allow_long: Whether more than 2,000 calls are all right.
             force: Whether to ask again for what is confirmed already, because Kraken may have
                 revised it; without `since`, for the newest 720.

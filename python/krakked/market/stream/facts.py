@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from krakked.market.stream.notices import Notices
 from krakked.market.stream.requests import SubscriptionState
 
 
@@ -74,8 +75,8 @@ class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """By canonical name."""
     system: str | None
     """Exchange system status (``online``, ``maintenance``, ...); None before the first frame."""
-    maintenance: str
-    """Coming maintenance as the exchange sent it (raw JSON; the shape is undocumented), or ""."""
+    notices: Notices
+    """Maintenance and emergencies that the exchange has announced."""
     reconnects: int
     """Connections after the first, all lines together."""
     connect_attempts: int

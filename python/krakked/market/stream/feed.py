@@ -37,16 +37,12 @@ from krakked.market.stream.gate import ConnectGate, budget_for
 from krakked.market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes
 from krakked.market.stream.line import Line
 from krakked.market.stream.loglimit import LogLimiter
+from krakked.market.stream.notices import Notices, read_notices
 from krakked.market.stream.reasons import Disconnect, DisconnectReason
 from krakked.market.stream.report import pair_streams, silent_ones
 from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked.market.stream.sleep import Finding, Instant, SleepWatch
-from krakked.market.stream.symbols import (
-    DELISTED,
-    SymbolNames,
-    coming_maintenance,
-    decode_instrument,
-)
+from krakked.market.stream.symbols import DELISTED, SymbolNames, decode_instrument
 from krakked.market.stream.waiting import wait_live
 from krakked.market.stream.watchdogs import FRAME_S
 from krakked.market.timeframes import parse_timeframe
@@ -126,7 +122,7 @@ class Feed:
             else None
         )
         self._watcher = self.cache.add_watcher()
-        self._maintenance = ""
+        self._notices = Notices()
         self._sleep: SleepWatch | None = None
         self._timer: trio.abc.Clock | None = None
         self._resumes = 0
@@ -302,7 +298,7 @@ class Feed:
             connections=connections,
             pairs=pair_streams(self),
             system=self.system,
-            maintenance=self._maintenance,
+            notices=self._notices.at(self.clock.wall_ns() / 1e9),
             reconnects=sum(max(0, c.connects - 1) for c in connections),
             connect_attempts=self._gate.attempts(),
             frames=sum(c.frames for c in connections),
@@ -325,7 +321,7 @@ class Feed:
             line.down_since_s = None
             self.hub.publish(Reconnected(connection=line.name, gap_s=gap_s))
         if system is not None:
-            self._maintenance = coming_maintenance(raw_json)
+            self._notices = read_notices(raw_json)
         if system not in {None, self.system}:
             self.system = system
             self.hub.publish(MarketStatus(system=system))

@@ -25,10 +25,6 @@ class _Data(msgspec.Struct):
     pairs: list[_Pair] = []
 
 
-class _Status(msgspec.Struct):
-    upcoming_maintenance: msgspec.Raw = msgspec.Raw(b"[]")
-
-
 _decoder = msgspec.json.Decoder(_Data)
 
 
@@ -41,19 +37,6 @@ def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
         return {pair.symbol: pair.status for pair in _decoder.decode(raw_json).pairs}
     except msgspec.DecodeError:
         return {}
-
-
-def coming_maintenance(raw_json: str | bytes) -> str:
-    """Give ``upcoming_maintenance`` of a status object as raw JSON, or "" when there is none.
-
-    The shape of its elements is not documented, so they are handed on as they are.
-    """
-    try:
-        status = msgspec.json.decode(raw_json, type=_Status)
-    except msgspec.DecodeError:
-        return ""
-    raw = bytes(status.upcoming_maintenance).decode()
-    return "" if raw in {"[]", "null"} else raw
 
 
 def find_symbol(pair: PairMetadata, listed: Iterable[str]) -> str | None:
