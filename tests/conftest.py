@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +23,28 @@ hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("steady")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let a run of the whole suite use up to four cores; `-n0` for one process.
+
+    A run of named files stays in one process, which starts at once and can be debugged.
+    """
+    if hasattr(config, "workerinput") or "PYTEST_XDIST_WORKER" in os.environ:
+        return  # a worker, which comes here as well, starts no workers of its own
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if whole and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+        can_tell = hasattr(os, "sched_getaffinity")  # the cores of a container, not of its machine
+        cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+        config.option.numprocesses = 0 if cores == 1 or config.option.usepdb else min(cores, 4)
+        config.option.dist = "worksteal"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the tests' own garbage collections the hundred modules that were loaded before."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def captures() -> Path:
     """Directory of recorded Kraken replies and frames; they are not part of the project."""
@@ -29,6 +53,18 @@ def captures() -> Path:
     if not path.is_dir():
         pytest.skip(f"no recorded material at {path}; name it with KRAKKED_CAPTURES")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disk_that_answers_at_once() -> Iterator[None]:
+    """Forcing bytes to the disk waits for the machine's disk, and proves nothing without a crash.
+
+    What must be forced, and in which order, is the affair of `make torture`, and of tests that put
+    a watch in the place of `os.fsync`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: os.fstat(fd) and None)
+        yield
 
 
 @pytest.fixture(autouse=True)
