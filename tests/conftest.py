@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+ROOT = Path(__file__).parent.parent
 
 # The same examples on every machine: whoever changes something sees what it broke, not the luck of
 # the draw. `pytest --hypothesis-profile=random` looks for new ones.
@@ -45,14 +47,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session")
-def captures() -> Path:
-    """Directory of recorded Kraken replies and frames; they are not part of the project."""
-    named = os.environ.get("KRAKKED_CAPTURES")
-    path = Path(named) if named else Path(__file__).parent.parent.parent / "shared" / "captures"
-    if not path.is_dir():
-        pytest.skip(f"no recorded material at {path}; name it with KRAKKED_CAPTURES")
-    return path
+RECORDINGS = Path(os.environ.get("KRAKKED_CAPTURES") or ROOT.parent / "shared" / "captures")
+"""What the exchange really sent; no part of the project, and not everybody has it."""
+MATERIAL = [ROOT / "tests" / "vectors" / "exchange", *([RECORDINGS] if RECORDINGS.is_dir() else [])]
+
+
+@pytest.fixture(params=MATERIAL, ids=["vectors", "recordings"][: len(MATERIAL)])
+def recorded(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Find a reply or some frames of the exchange by how the name begins: ours, then real ones."""
+
+    def find(name: str) -> Path:
+        (path,) = request.param.glob(f"{name}*")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session", autouse=True)
