@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+ROOT = Path(__file__).parent.parent
 
 # The same examples on every machine: whoever changes something sees what it broke, not the luck of
 # the draw. `pytest --hypothesis-profile=random` looks for new ones.
@@ -21,14 +25,54 @@ hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("steady")
 
 
-@pytest.fixture(scope="session")
-def captures() -> Path:
-    """Directory of recorded Kraken replies and frames; they are not part of the project."""
-    named = os.environ.get("KRAKKED_CAPTURES")
-    path = Path(named) if named else Path(__file__).parent.parent.parent / "shared" / "captures"
-    if not path.is_dir():
-        pytest.skip(f"no recorded material at {path}; name it with KRAKKED_CAPTURES")
-    return path
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let a run of the whole suite use up to four cores; `-n0` for one process.
+
+    A run of named files stays in one process, which starts at once and can be debugged.
+    """
+    if hasattr(config, "workerinput") or "PYTEST_XDIST_WORKER" in os.environ:
+        return  # a worker, which comes here as well, starts no workers of its own
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    if whole and config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None:
+        can_tell = hasattr(os, "sched_getaffinity")  # the cores of a container, not of its machine
+        cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+        config.option.numprocesses = 0 if cores == 1 or config.option.usepdb else min(cores, 4)
+        config.option.dist = "worksteal"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the tests' own garbage collections the hundred modules that were loaded before."""
+    gc.collect()
+    gc.freeze()
+
+
+RECORDINGS = Path(os.environ.get("KRAKKED_CAPTURES") or ROOT.parent / "shared" / "captures")
+"""What the exchange really sent; no part of the project, and not everybody has it."""
+MATERIAL = [ROOT / "tests" / "vectors" / "exchange", *([RECORDINGS] if RECORDINGS.is_dir() else [])]
+
+
+@pytest.fixture(params=MATERIAL, ids=["vectors", "recordings"][: len(MATERIAL)])
+def recorded(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Find a reply or some frames of the exchange by how the name begins: ours, then real ones."""
+
+    def find(name: str) -> Path:
+        (path,) = request.param.glob(f"{name}*")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disk_that_answers_at_once() -> Iterator[None]:
+    """Forcing bytes to the disk waits for the machine's disk, and proves nothing without a crash.
+
+    What must be forced, and in which order, is the affair of `make torture`, and of tests that put
+    a watch in the place of `os.fsync`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: os.fstat(fd) and None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ PYTHON = sorted(PACKAGE.rglob("*.py"))
 RUST = sorted((ROOT / "rust").rglob("*.rs"))
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "service"}
 MAX_LINES = 600
+
+
+@cache
+def syntax(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(syntax(path)))
 
 
 def test_there_is_something_to_check() -> None:
@@ -42,7 +53,7 @@ def test_room_init_files_hold_one_docstring() -> None:
         room = path.parent.relative_to(PACKAGE).as_posix()
         if room in {".", "sandbox"}:  # the public names, and the sandbox's one function
             continue
-        body = ast.parse(path.read_text(encoding="utf-8")).body
+        body = syntax(path).body
         assert len(body) == 1, path
         assert isinstance(body[0], ast.Expr), path
 
@@ -60,10 +71,9 @@ def test_the_library_never_prints() -> None:
     for path in PYTHON:
         if path.relative_to(PACKAGE).parts[0] == "cli":
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = [
             node.lineno
-            for node in ast.walk(tree)
+            for node in nodes(path)
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
             and node.func.id == "print"
@@ -72,8 +82,7 @@ def test_the_library_never_prints() -> None:
 
 
 def test_every_error_class_ends_in_error() -> None:
-    tree = ast.parse((PACKAGE / "errors.py").read_text(encoding="utf-8"))
-    names = [n.name for n in tree.body if isinstance(n, ast.ClassDef)]
+    names = [n.name for n in syntax(PACKAGE / "errors.py").body if isinstance(n, ast.ClassDef)]
     assert [n for n in names if not n.endswith("Error")] == ["Action", "StaleReason"]
 
 
@@ -100,7 +109,7 @@ CORE_READERS = {
 def imported_from_package(path: Path) -> set[str]:
     """Give what a file imports as `import krakked`, `from krakked import x` or krakked._core."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

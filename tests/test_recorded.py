@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from krakked._core import FrameTap, MarketCache
 from krakked.errors import ApiError, RateLimitError, RequestError
@@ -18,9 +17,9 @@ REST_CLASSES: dict[str, type[ApiError]] = {
 }
 
 
-def test_every_recorded_rest_refusal_has_its_class(captures: Path) -> None:
-    recorded = json.loads((captures / "observed_errors.json").read_text("utf-8"))
-    bodies = [entry["body"] for entry in recorded if entry["kind"] == "REST"]
+def test_every_recorded_rest_refusal_has_its_class(recorded: Callable[[str], Path]) -> None:
+    refusals = json.loads(recorded("observed_errors").read_text("utf-8"))
+    bodies = [entry["body"] for entry in refusals if entry["kind"] == "REST"]
     assert len(bodies) == 3
     for body in bodies:
         (text,) = json.loads(body)["error"]
@@ -31,9 +30,11 @@ def test_every_recorded_rest_refusal_has_its_class(captures: Path) -> None:
         assert error.code == text
 
 
-def test_every_recorded_websocket_refusal_is_told_as_one(captures: Path) -> None:
-    recorded = json.loads((captures / "observed_errors.json").read_text("utf-8"))
-    bodies = [entry["body"] for entry in recorded if entry["kind"] == "WSv2"]
+def test_every_recorded_websocket_refusal_is_told_as_one(
+    recorded: Callable[[str], Path],
+) -> None:
+    refusals = json.loads(recorded("observed_errors").read_text("utf-8"))
+    bodies = [entry["body"] for entry in refusals if entry["kind"] == "WSv2"]
     assert len(bodies) == 4
     for body in bodies:
         plain = json.loads(body)
@@ -44,9 +45,8 @@ def test_every_recorded_websocket_refusal_is_told_as_one(captures: Path) -> None
         assert event == ("refused", *(plain.get(name) for name in names))
 
 
-@pytest.mark.parametrize("name", ["rest_assets_5_2026-09-25.json"])
-def test_untyped_replies_are_what_json_says(captures: Path, name: str) -> None:
-    body = (captures / name).read_bytes()
+def test_untyped_replies_are_what_json_says(recorded: Callable[[str], Path]) -> None:
+    body = recorded("rest_assets").read_bytes()
     envelope = read_envelope(body, "Assets")
     assert not envelope.errors
     assert json.loads(bytes(envelope.result)) == json.loads(body)["result"]

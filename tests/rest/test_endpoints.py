@@ -144,21 +144,21 @@ def test_api_key_info_in_both_spellings(fields) -> None:
 
 
 async def test_recorded_replies_decode_to_their_values(
-    autojump_clock, server, open_client, captures
+    autojump_clock, server, open_client, recorded
 ) -> None:
-    def recorded(name: str) -> tuple[httpx.Response, dict]:
-        text = next(captures.glob(name)).read_bytes()
+    def material(name: str) -> tuple[httpx.Response, dict]:
+        text = recorded(name).read_bytes()
         return body(text), json.loads(text)["result"]
 
     async with open_client() as client:
-        reply, plain = recorded("rest_ohlc_1m*.json")
+        reply, plain = material("rest_ohlc_1m")
         server.script = [reply]
         ohlc = await client.ohlc("XBTUSDT", 1)
         rows = [
             [r.time, r.open, r.high, r.low, r.close, r.vwap, r.volume, r.count] for r in ohlc.rows
         ]
         assert {"XBTUSDT": rows, "last": ohlc.last} == plain
-        reply, plain = recorded("rest_trades*.json")
+        reply, plain = material("rest_trades")
         server.script = [reply]
         trades = await client.trades("XBTUSDT", 0)
         assert [
@@ -166,22 +166,22 @@ async def test_recorded_replies_decode_to_their_values(
             for r in trades.rows
         ] == plain["XBTUSDT"]
         assert str(trades.last_ns) == plain["last"]
-        reply, plain = recorded("rest_ticker*.json")
+        reply, plain = material("rest_ticker")
         server.script = [reply]
         for key, info in (await client.ticker(["XBTUSDT"])).items():
             assert list(info.a) == plain[key]["a"]
             assert list(info.t) == plain[key]["t"]
             assert info.o == plain[key]["o"]
-        reply, plain = recorded("rest_asset_pairs*.json")
+        reply, plain = material("rest_asset_pairs")
         server.script = [reply]
         for key, pair in (await client.asset_pairs()).items():
             for field in pair.__struct_fields__:
                 told = plain[key].get(field)
                 value = getattr(pair, field)
                 assert told is None or told == (list(value) if isinstance(value, tuple) else value)
-        reply, plain = recorded("rest_time*.json")
+        reply, plain = material("rest_time")
         server.script = [reply]
         assert (await client.time()).unixtime == plain["unixtime"]
-        reply, plain = recorded("rest_system_status*.json")
+        reply, plain = material("rest_system_status")
         server.script = [reply]
         assert (await client.system_status()).status == plain["status"]

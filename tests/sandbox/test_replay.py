@@ -27,9 +27,12 @@ def write(path: Path, entries: list[tuple[int, int, str]]) -> Path:
 
 
 async def test_frames_come_back_byte_for_byte_and_in_time(
-    autojump_clock: MockClock, open_ws: Callable[..., Any], tmp_path: Path, captures: Path
+    autojump_clock: MockClock,
+    open_ws: Callable[..., Any],
+    tmp_path: Path,
+    recorded: Callable[[str], Path],
 ) -> None:
-    frames = (captures / "ws_v2_mixed_2026-09-25.ndjson").read_text().splitlines()
+    frames = recorded("ws_v2_mixed").read_text().splitlines()
     entries = [(5 * NS * n, 1, frame) for n, frame in enumerate(frames)]
     path = write(tmp_path / "recorded.ndjson", [*entries, (7, 2, '{"channel":"heartbeat"}')])
     async with open_sandbox(memory=True, replay=Recording.load(path)) as exchange:

@@ -42,15 +42,16 @@ async def test_time_and_status(autojump_clock: MockClock, open_rest: Callable[..
 
 
 async def test_rows_have_the_fields_of_recorded_ones(
-    autojump_clock: MockClock, open_rest: Callable[..., Any], captures: Path
+    autojump_clock: MockClock, open_rest: Callable[..., Any], recorded: Callable[[str], Path]
 ) -> None:
-    recorded = json.loads((captures / "rest_asset_pairs_5_2026-09-25.json").read_text())["result"]
-    assets = json.loads((captures / "rest_assets_5_2026-09-25.json").read_text())["result"]
-    ticker = json.loads((captures / "rest_ticker_1_2025-11-11.json").read_text())["result"]
+    told, assets, ticker = (
+        json.loads(recorded(name).read_text())["result"]
+        for name in ("rest_asset_pairs", "rest_assets", "rest_ticker")
+    )
     async with open_sandbox(memory=True) as exchange, open_rest(exchange) as rest:
         pairs = await rest.result("AssetPairs")
         for key in ("XXBTZUSD", "XDGUSD", "XETHXXBT", "SOLUSD"):
-            ours, theirs = pairs[key], recorded[key]
+            ours, theirs = pairs[key], told[key]
             assert list(ours) == list(theirs)
             for name in ("altname", "wsname", "base", "quote", "pair_decimals", "lot_decimals"):
                 assert ours[name] == theirs[name], name

@@ -53,12 +53,11 @@ async def test_status_first_then_pong(
 
 
 async def test_one_ack_per_symbol_and_all_refusal_shapes(
-    autojump_clock: MockClock, open_ws: Callable[..., Any], captures: Path
+    autojump_clock: MockClock, open_ws: Callable[..., Any], recorded: Callable[[str], Path]
 ) -> None:
-    names = ("ws_v2_mixed_2026-09-25.ndjson", "ws_v2_ohlc_btcusdt_2026-09-10.ndjson")
-    texts = [(captures / name).read_text() for name in names]
-    recorded = [json.loads(line) for text in texts for line in text.splitlines()]
-    shapes = {frozenset(frame) for frame in recorded if is_ack(frame)}
+    texts = [recorded(name).read_text() for name in ("ws_v2_mixed", "ws_v2_ohlc_btcusdt")]
+    frames = [json.loads(line) for text in texts for line in text.splitlines()]
+    shapes = {frozenset(frame) for frame in frames if is_ack(frame)}
     async with open_sandbox(memory=True) as exchange, open_ws(exchange) as ws:
         asked = {"channel": "ticker", "symbol": ["BTC/USD", "XBT/USD", "BTCUSD", "btc/usd"]}
         await ws.send({"method": "subscribe", "params": asked})
@@ -115,17 +114,17 @@ async def test_req_id_is_on_every_answer_and_duplicates_are_refused(
 
 
 async def test_frames_look_like_recorded_ones(
-    autojump_clock: MockClock, open_ws: Callable[..., Any], captures: Path
+    autojump_clock: MockClock, open_ws: Callable[..., Any], recorded: Callable[[str], Path]
 ) -> None:
-    lines = (captures / "ws_v2_mixed_2026-09-25.ndjson").read_text().splitlines()
-    recorded = {f["channel"]: f for f in map(json.loads, lines) if "channel" in f}
+    lines = recorded("ws_v2_mixed").read_text().splitlines()
+    told = {f["channel"]: f for f in map(json.loads, lines) if "channel" in f}
     async with open_sandbox(memory=True) as exchange, open_ws(exchange) as ws:
         for channel in ("ticker", "ohlc", "trade"):
             await ws.subscribe(channel, ["BTC/USD"])
         for channel in ("ticker", "ohlc", "trade"):
             ours = await ws.until(is_data(channel, "update"))
-            assert set(ours) == set(recorded[channel])
-            for mine, theirs in zip(ours["data"], recorded[channel]["data"], strict=False):
+            assert set(ours) == set(told[channel])
+            for mine, theirs in zip(ours["data"], told[channel]["data"], strict=False):
                 assert list(mine) == list(theirs)
                 for name, value in theirs.items():
                     assert type(mine[name]) is type(value), name

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -335,12 +335,12 @@ def test_a_malformed_trade_is_told_with_its_line(store: Any, tmp_path: Path) -> 
     assert store.get_bars("XBTUSD", "1m", provisional=True) == []
 
 
-def test_the_recorded_daily_file(store: Any, captures: Path, tmp_path: Path) -> None:
-    source = captures / "XMRUSD_1440.csv"
+def test_the_recorded_daily_file(store: Any, recorded: Callable[[str], Path]) -> None:
+    source = recorded("XMRUSD_1440")
     report = import_archive(store, [source])
-    assert report.files[0].rows == 1549
     with source.open(newline="") as text:
         rows = list(csv.reader(text))
+    assert report.files[0].rows == len(rows) > 400
     traded = [bar for bar in store.get_bars("XMRUSD", "1d", provisional=True) if bar.count]
     assert [
         (b.time, b.open, b.high, b.low, b.close, b.volume, b.count, b.vwap) for b in traded

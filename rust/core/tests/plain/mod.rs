@@ -49,14 +49,10 @@ pub(crate) fn split(stream: &[u8], max_message_bytes: usize) -> Split {
     };
     let (head, mut rest) = stream.split_at(end + 1);
     out.forward.extend(head);
-    let reply = String::from_utf8_lossy(head);
-    let mut words = reply.split_ascii_whitespace();
-    let version = words.next().unwrap_or_default();
-    if !(version.starts_with("HTTP/1.")
-        && version.len() == 8
-        && head[8] == b' '
-        && head.get(9..12) == Some(b"101")
-        && head[12].is_ascii_whitespace())
+    if !(head.starts_with(b"HTTP/1.")
+        && head[7].is_ascii_digit()
+        && head[8..].starts_with(b" 101")
+        && b" \r\n".contains(&head[12]))
     {
         out.forward.extend(rest);
         return out;
