@@ -120,6 +120,35 @@ def test_who_may_read_a_password_file_is_only_warned_about(tmp_path, caplog, mod
     assert ("may be read by others" in caplog.text) is bool(mode & 0o044)
 
 
+def test_two_entries_are_compared() -> None:
+    first = MasterPassword("päss")
+    assert first.matches(MasterPassword("päss")) is True
+    assert first.matches(MasterPassword("pa\u0308ss")) is True  # the same in another form
+    assert first.matches(MasterPassword("pass")) is False
+    assert first.matches(MasterPassword("päss ")) is False
+
+
+def test_what_cannot_be_opened_is_told_with_its_reason(tmp_path) -> None:
+    with pytest.raises(NoPasswordError, match="No such file or directory"):
+        password_from_file(tmp_path / "nowhere")
+    with pytest.raises(NoPasswordError, match="embedded null"):
+        password_from_file(tmp_path / "a\0b")
+
+
+def test_a_password_file_is_only_read(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"x")
+    file.chmod(0o600)
+    opened: list[int] = []
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, flags: (opened.append(flags), real(path, flags))[1]
+    )
+    password_from_file(file)
+    access = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+    assert [flags & access for flags in opened] == [os.O_RDONLY]
+
+
 def test_how_long_a_password_is() -> None:
     for text, characters in (
         ("abc", 3),

@@ -177,6 +177,65 @@ def test_planted_temporary_names_and_locks_are_not_followed(file: VaultFile, tmp
     assert file.read() == NEW
 
 
+@pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "file"])
+def test_a_name_planted_at_the_last_moment_is_not_written_to(
+    file: VaultFile, tmp_path, monkeypatch, kind
+) -> None:
+    """Somebody who guesses the temporary name after the sweep gets nothing: O_EXCL."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    planted = file.path.parent / ".secrets.enc.0011223344556677.tmp"
+
+    def guessed(_size: int) -> str:
+        if kind == "file":
+            planted.write_bytes(b"readable by all")
+        else:
+            planted.symlink_to(victim if kind == "symlink" else tmp_path / "made by us")
+        return "0011223344556677"
+
+    monkeypatch.setattr("secrets.token_hex", guessed)
+    with pytest.raises(VaultError, match="the old file is untouched"):
+        file.write(NEW)
+    assert file.path.read_bytes() == OLD
+    assert victim.read_bytes() == b"precious"
+    assert not (tmp_path / "made by us").exists()
+    assert planted.is_symlink() or planted.read_bytes() == b"readable by all"
+
+
+def test_every_step_is_forced_to_disk_in_order(file: VaultFile, monkeypatch) -> None:
+    steps: list[str] = []
+    fsync, replace, unlink = os.fsync, Path.replace, Path.unlink
+
+    def forced(fd: int) -> None:
+        kind = stat.S_ISDIR(os.fstat(fd).st_mode)
+        steps.append("force directory" if kind else "force file")
+        fsync(fd)
+
+    def renamed(self: Path, target: Path) -> Path:
+        steps.append(f"rename to {target.name}")
+        return replace(self, target)
+
+    def deleted(self: Path, **more: bool) -> None:
+        unlink(self, **more)
+        steps.append(f"delete {self.name}")
+
+    monkeypatch.setattr(os, "fsync", forced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(Path, "unlink", deleted)
+    file.write(NEW, keep_backup=True)
+    assert steps == [
+        "force file",
+        "rename to secrets.enc.bak",
+        "force directory",
+        "force file",
+        "rename to secrets.enc",
+        "force directory",
+    ]
+    steps.clear()
+    assert file.remove()
+    assert steps == ["delete secrets.enc", "delete secrets.enc.bak", "force directory"]
+
+
 def test_a_directory_that_others_can_change_is_refused(file: VaultFile) -> None:
     file.path.parent.chmod(0o770)
     with pytest.raises(VaultUnsafeError, match="chmod go-w"):

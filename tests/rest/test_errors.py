@@ -18,8 +18,19 @@ from krakked.errors import (
     RequestError,
     ServiceError,
 )
+from krakked.rest.endpoints import Answer
 from krakked.rest.error_table import LOCKOUT_S, ROWS, find_row
-from krakked.rest.reply import classify, classify_http, clean_text, read_envelope
+from krakked.rest.reply import (
+    MAX_CODE_CHARS,
+    MAX_WAIT_S,
+    Envelope,
+    Received,
+    classify,
+    classify_http,
+    clean_text,
+    judge,
+    read_envelope,
+)
 
 AUTH = (AuthError, False, Action.FIX_CREDENTIALS)
 REQUEST = (RequestError, False, Action.FIX_REQUEST)
@@ -204,6 +215,20 @@ def test_the_first_error_decides_and_warnings_stand_beside_it() -> None:
     assert error.code == "EQuery:Unknown asset"
 
 
+def test_the_bounds_of_texts_and_waits() -> None:
+    assert MAX_CODE_CHARS == 200
+    assert MAX_WAIT_S == 900.0
+    assert clean_text("x " * 300) == ("x " * 300)[:200]
+    assert clean_text("a" * 39) == "a" * 39
+    assert clean_text("a" * 40) == "[cut]"
+    assert clean_text(f"E:{'b' * 41}!") == "E:[cut]!"
+    assert clean_text(" EService: Throttled:   [5] ") == "EService:Throttled:[5]"
+    assert clean_text("a\tb\x00c\u200bd") == "a b c d"
+    long = classify(["EQuery:Unknown asset" + " x" * 200, *["W:" + " y" * 150] * 3], "Ticker")
+    told = str(long).removeprefix("Kraken refused Ticker: ").removesuffix(". No such asset.")
+    assert len(told) == 400
+
+
 def test_texts_are_cut_and_cleaned_of_tokens() -> None:
     key = "Ab1/" * 14
     error = classify([f"EAPI:Invalid key:{key}\n\x00" + "x " * 300], "Balance")
@@ -299,6 +324,76 @@ def test_every_http_class(status, kind, retryable) -> None:
     assert type(error) is kind
     assert error.code == f"HTTP {status}"
     assert error.retryable is retryable
+
+
+def test_every_status_there_is() -> None:
+    malformed = {400, 404, 405, 411, 413, 414, 415, 431}
+    for status in range(100, 600):
+        if status == 200:
+            continue
+        error = classify_http("Time", status, "")
+        retryable = status >= 500 or status in {408, 425, 429}
+        kind = {True: RequestError, False: ServiceError}[status in malformed]
+        assert type(error) is (RateLimitError if status == 429 else kind), status
+        assert error.retryable is retryable, status
+        action = Action.RETRY if retryable else Action.CHECK_SYSTEM_STATUS
+        if status in malformed:
+            action = Action.FIX_REQUEST
+        assert error.action is (Action.WAIT if status == 429 else action), status
+        assert ("a redirect, which is never followed" in str(error)) is (300 <= status < 400)
+        assert ("address is blocked" in str(error)) is (status in {401, 403})
+        assert f"HTTP {status}" in str(error)
+
+
+def test_a_content_type_is_named_and_cut() -> None:
+    for given, told in (
+        ("text/html; charset=UTF-8", "content type text/html."),
+        ("", "content type absent."),
+        (" ;x", "content type absent."),
+        ("x/" + "y z" * 40, "content type x/" + ("y z" * 40)[:58] + "."),
+    ):
+        assert str(classify_http("Time", 200, given)).endswith(told)
+    for fine in ("application/json", "text/json;a;b", " APPLICATION/JSON ; charset=x"):
+        assert classify_http("Time", 200, fine) is None
+
+
+def test_what_answers_show_of_themselves() -> None:
+    reply = Received(status=200, content_type="", retry_after=None, body=b"MARKER")
+    assert repr(reply) == "Received(200, 6 bytes)"
+    assert list(reply.__rich_repr__()) == [("status", 200)]
+    envelope = read_envelope(b'{"error":["Ea:b","Wc:d"],"result":"MARKER"}', "X")
+    assert repr(envelope) == "Envelope(8 bytes, ('Ea:b',), ('Wc:d',))"
+    assert list(envelope.__rich_repr__()) == [("errors", ("Ea:b",)), ("warnings", ("Wc:d",))]
+    answer = Answer(envelope=envelope, body=b"MARKER", sent_ns=1, received_ns=2)
+    assert repr(answer) == "Answer(6 bytes)"
+    assert list(answer.__rich_repr__()) == []
+
+
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize("read", [True, False])
+def test_a_zip_is_an_answer_where_a_file_is_wanted(read, file) -> None:
+    for status, body in ((200, b"PK\x03\x04..."), (200, b"PK\x05\x06"), (502, b"PK\x03\x04")):
+        reply = Received(status=status, content_type="application/zip", retry_after=None, body=body)
+        found = judge(reply, "RetrieveExport", read=read, file=file)
+        if status == 200 and file:
+            assert isinstance(found, Envelope)
+            assert (found.result, found.errors, found.warnings) == (b"", (), ())
+            assert found.read is read
+        else:
+            assert type(found) is ServiceError
+            assert ("private_bytes" in str(found)) is (status == 200)
+    plain = Received(status=200, content_type="application/zip", retry_after=None, body=b"{}")
+    assert type(judge(plain, "X", read=read, file=file)) is ServiceError
+    assert type(judge(reply, "X", read=True)) is ServiceError, "no file unless it is wanted"
+
+
+def test_warnings_stand_beside_the_errors_in_the_message() -> None:
+    body = b'{"error":["Wa:first","EQuery:Unknown asset","Wb:last"]}'
+    reply = Received(status=200, content_type="text/json", retry_after=None, body=body)
+    found = judge(reply, "Ticker", read=True)
+    assert type(found) is RequestError
+    assert found.code == "EQuery:Unknown asset"
+    assert "Wa:first; Wb:last" in str(found)
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=UTF-8", "", "text/plain", "application/xml"])

@@ -7,7 +7,8 @@ import logging
 import pytest
 import trio
 
-from krakked.rest.skew import measure_skew, server_wall_ns, skew_s
+from krakked.rest.server_clock import ServerClock
+from krakked.rest.skew import WARN_S, measure_skew, server_wall_ns, skew_s
 
 S = 10**9
 
@@ -25,6 +26,31 @@ def test_a_wrong_or_stepped_wall_clock_is_overruled() -> None:
     assert server_wall_ns(measure, 4600 * S, 7 * S) == 1007 * S + S // 2
     assert skew_s(measure, 4600 * S, 0) == pytest.approx(3599.5)
     assert server_wall_ns(None, 5, 0) == 5
+
+
+def test_the_error_is_half_a_second_and_half_the_round_trip() -> None:
+    assert WARN_S == 2.0
+    measure = measure_skew(1000, 10 * S, 14 * S)
+    assert measure.elapsed_ns == 12 * S
+    assert measure.server_ns == 1000 * S + S // 2
+    assert measure.error_ns == S // 2 + 2 * S
+    assert measure.server_now_ns(15 * S) == 1003 * S + S // 2
+    for sign in (1, -1):
+        edge = measure.server_ns + sign * measure.error_ns
+        assert skew_s(measure, edge, 12 * S) == 0
+        assert skew_s(measure, edge + sign, 12 * S) == pytest.approx(sign * 2.5)
+        assert server_wall_ns(measure, edge, 12 * S) == edge
+        assert server_wall_ns(measure, edge + sign, 12 * S) == measure.server_ns
+
+
+@pytest.mark.parametrize(("ahead_s", "warned"), [(1.9, False), (2.6, True), (-1.9, False)])
+async def test_from_two_seconds_on_the_user_is_told(
+    autojump_clock, clock, caplog, ahead_s, warned
+) -> None:
+    server_clock = ServerClock(clock)
+    unixtime = (clock.wall_ns() - int(ahead_s * S)) // S
+    server_clock.learn(unixtime, clock.elapsed_ns(), clock.elapsed_ns())
+    assert ("Set the clock (NTP)" in caplog.text) is warned
 
 
 async def test_the_client_learns_the_skew_and_says_so_once(

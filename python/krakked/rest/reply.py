@@ -54,7 +54,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     result: bytes
     """JSON text of ``result``; empty when it was absent."""
-    read: bool = True
+    read: bool
     """Whether the call that it answers only reads."""
     errors: tuple[str, ...]
     """Cleaned ``E...`` texts; empty on success."""
