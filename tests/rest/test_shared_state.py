@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import trio
 
+from krakked._files import locks
 from krakked._files.record import RecordFile
 from krakked.errors import ConfigError, LockTimeoutError
 from krakked.network import SystemClock
@@ -154,6 +155,29 @@ def test_a_deleted_file_is_noticed(file) -> None:
     file._path.unlink()
     assert get(file) is None  # a new file; the old lock is of no consequence
     holder.unlock()
+    put(file, b"new")
+    assert get(RecordFile(file._path)) == b"new"
+
+
+def test_a_file_deleted_while_its_lock_is_taken_is_noticed(file, monkeypatch) -> None:
+    """Between opening a file and locking it another process may remove it and make a new one."""
+    put(file, b"x")
+    locked, steps = locks._lock, []
+
+    def swap_then_lock(fd: int) -> bool:
+        if not steps:
+            file._path.unlink()
+            steps.append("removed")
+        return locked(fd)
+
+    monkeypatch.setattr(locks, "_lock", swap_then_lock)
+    other = RecordFile(file._path)
+    assert not file.try_lock()  # that lock excludes nobody
+    assert other.try_lock()
+    assert not file.try_lock()
+    other.write(b"theirs", durable=False)
+    other.unlock()
+    assert get(file) == b"theirs"
 
 
 def test_start_times_are_compared_loosely() -> None:

@@ -20,6 +20,8 @@ from krakked.errors import (
     UnknownPairError,
     UnknownTimeframeError,
 )
+from krakked.market.changes import Disconnected
+from krakked.market.stream.reasons import DisconnectReason
 from krakked.sandbox import SandboxSettings
 
 QUIET = SandboxSettings(pair_count=60, activity=0.0, quote_activity=0.0)
@@ -176,6 +178,16 @@ async def test_a_machine_that_slept_trusts_nothing_from_before(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
     async with stage(stale_s=86_400.0) as s:
+        events: list = []
+
+        async def watch() -> None:
+            async for change in s.feed.changes(kinds=["feed"]):
+                events.append(change)
+
+        s.nursery.start_soon(watch)
+        await trio.sleep(3)
+        before, lines = s.exchange.ws_connects, len(s.exchange.connections)
+        assert not events
         s.exchange.clock.suspend(30.0)
         with pytest.raises(DataStaleError) as error:
             s.reads.get_latest_price("XBTUSD")
@@ -183,6 +195,10 @@ async def test_a_machine_that_slept_trusts_nothing_from_before(
         await trio.sleep(5)
         s.reads.get_latest_price("XBTUSD")
         assert s.feed.statistics().resumes == 1
+        # No old connection is trusted: its peer may have given us up long ago.
+        gone = [it for it in events if isinstance(it, Disconnected)]
+        assert [it.reason for it in gone] == [DisconnectReason.RESUMED] * lines
+        assert s.exchange.ws_connects == before + lines
 
 
 async def test_no_read_ever_waits(stage: OpenStage, autojump_clock: MockClock) -> None:

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.stream.backoff import AFTER_MAINTENANCE_S, CAP_S, Backoff, ConnectBudget
+from krakked.market.stream.backoff import (
+    AFTER_MAINTENANCE_S,
+    CAP_S,
+    MARGIN_S,
+    Backoff,
+    ConnectBudget,
+)
 from krakked.market.stream.exchange_time import ExchangeTime
 from krakked.market.stream.lanes import Lanes
 from krakked.market.stream.ledger import CandleLedger, Hole, SeriesCandle
@@ -49,17 +55,29 @@ def test_maintenance_waits_at_least_five_seconds() -> None:
     assert min(waits) >= AFTER_MAINTENANCE_S == 5.0
 
 
-@given(st.lists(st.floats(0, 50), min_size=1, max_size=300))
-def test_never_more_than_sixty_attempts_in_any_ten_minutes(pauses: list[float]) -> None:
-    budget = ConnectBudget()
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 3.0, 9.0, 12.0, 40.0]))
+def test_never_more_than_sixty_attempts_in_any_ten_minutes(seed: int, longest_s: float) -> None:
+    draw, budget = Random(seed), ConnectBudget()
     now, attempts = 0.0, []
-    for pause in pauses:
-        now += pause
+    for _ in range(200):
+        now += draw.choice([0.0, draw.uniform(0.0, longest_s)])
         now += budget.wait_s(now)
         budget.spend(now)
         attempts.append(now)
-    for i in range(len(attempts) - 60):
-        assert attempts[i + 60] - attempts[i] >= 600.0
+    gaps = [b - a for a, b in zip(attempts, attempts[60:], strict=False)]
+    assert min(gaps) >= 600.0 + MARGIN_S - 1e-6  # what adding up floats may cost
+
+
+def test_sixty_attempts_may_come_at_once_and_the_next_waits_for_the_first_to_leave() -> None:
+    budget = ConnectBudget()
+    for number in range(60):
+        assert budget.spent(100.0) == number
+        assert budget.wait_s(100.0) == 0.0
+        budget.spend(100.0)
+    assert budget.wait_s(100.0) == 600.0 + MARGIN_S == 602.0
+    assert budget.wait_s(699.0) == 3.0
+    assert budget.wait_s(702.0) == 0.0
+    assert (budget.spent(699.9), budget.spent(700.0)) == (60, 0)
 
 
 # --- watchdogs -------------------------------------------------------------------------------

@@ -187,14 +187,27 @@ async def test_a_stepped_wall_clock_changes_nothing(
         assert s.reads.get_latest_price("XBTUSD").last_update_ts == pytest.approx(now, abs=5)
 
 
+@pytest.mark.parametrize("with_rest", [True, False])
 @pytest.mark.parametrize("wrong_s", [3600.0, -3600.0])
 async def test_a_wall_clock_that_is_wrong_from_the_start_closes_no_candle_early(
-    stage: OpenStage, autojump_clock: MockClock, true_candles: Check, wrong_s: float
+    stage: OpenStage,
+    autojump_clock: MockClock,
+    true_candles: Check,
+    wrong_s: float,
+    with_rest: bool,
 ) -> None:
+    """Without REST only the stream tells the time, and it says little in its first seconds."""
+
     def before(exchange) -> None:
         exchange.clock.step_wall(wrong_s)
 
-    async with stage(timeframes=("1m",), pairs=["XBTUSD", "ETHUSD"], before=before) as s:
+    async with stage(
+        timeframes=("1m",),
+        pairs=["XBTUSD", "ETHUSD"],
+        before=before,
+        with_rest=with_rest,
+        settings=SandboxSettings(pair_count=60, activity=0.5, quote_activity=0.01),
+    ) as s:
         await trio.sleep(300)
         for pair in s.feed.pairs:
             assert true_candles(s, pair, "1m") >= 4
