@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from krakked._files.owner import OwnerProcess
 from krakked.config.directories import Files, files_of
 from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig, RegionProfile
@@ -81,6 +82,7 @@ class Kraken:
         self._reads = None if feed is None else LiveReads(feed)
         self._follows_universe = follows_universe
         self._closed = False
+        self._owner = OwnerProcess("This Kraken object")
         history = History(rest, store, clock, self._table)
         # The history room's own methods, so that signatures and docstrings exist once.
         self.plan_backfill = history.plan_backfill
@@ -101,6 +103,7 @@ class Kraken:
         self._closed = True
 
     def _check_open(self) -> None:
+        self._owner.check()
         if self._closed:
             raise ClosedError
 
