@@ -96,7 +96,7 @@ CORE_READERS = {
     "__init__",
     "credentials.sources",
     "market.changes",
-    "market.history.archive_import",
+    "market.history.archive_series",
     "market.history.deep",
     "market.live",
     "market.stream",

@@ -22,12 +22,8 @@ from krakked.cli import terminal
 from krakked.cli.universe import saved_names
 from krakked.config.directories import state_of, store_root
 from krakked.config.loader import load_config
-from krakked.market.history.archive_import import (
-    BadLines,
-    ImportProgress,
-    ImportReport,
-    import_archive,
-)
+from krakked.market.history.archive_import import import_archive
+from krakked.market.history.import_report import BadLines, ImportProgress, ImportReport
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import MINUTES
 

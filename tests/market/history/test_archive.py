@@ -16,9 +16,10 @@ import pytest
 
 from krakked.errors import ImportFormatError, UnknownTimeframeError
 from krakked.market.bars import OHLCBar, Source
-from krakked.market.history import archive_import
+from krakked.market.history import archive_import, archive_series
 from krakked.market.history.archive import Zips, find_files
-from krakked.market.history.archive_import import ImportProgress, import_archive
+from krakked.market.history.archive_import import import_archive
+from krakked.market.history.import_report import ImportProgress
 from krakked.market.store.coverage import GapKind
 
 DAY = 86_400
@@ -138,7 +139,7 @@ def test_large_files_arrive_whole_in_many_pieces(
     store: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(archive_import, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(archive_import, "BATCH_ROWS", 500)
+    monkeypatch.setattr(archive_series, "BATCH_ROWS", 500)
     first = 1_700_000_040
     path = tmp_path / "ETHUSD_1.csv"
     path.write_bytes(candles(first, 3 * 43_200, every=40))

@@ -13,7 +13,7 @@ import pytest
 
 from krakked.errors import ImportFormatError
 from krakked.market.bars import OHLCBar, Source
-from krakked.market.history import archive_import
+from krakked.market.history import archive_import, archive_series
 from krakked.market.history.archive import Zips, find_files
 from krakked.market.history.archive_import import import_archive
 from krakked.market.store.coverage import GapKind
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_candles_is_passed_over_with_a_reason(store: Any, tmp_
 def test_a_file_that_goes_back_in_time_is_read_and_nothing_claimed(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_import, "BATCH_ROWS", 8)
+    monkeypatch.setattr(archive_series, "BATCH_ROWS", 8)
     monkeypatch.setattr(archive_import, "PIECE_BYTES", 300)
     path = tmp_path / "XBTUSD_1.csv"
     path.write_bytes(b"\n".join([*lines()[20:40:2], *lines()[:20:2]]))
@@ -351,7 +351,7 @@ def test_a_bad_trade_makes_the_candles_around_it_provisional(store: Any, tmp_pat
 def test_many_batches_of_trades_claim_no_edge_and_no_doubt(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_import, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(archive_series, "BATCH_ROWS", 1000)
     monkeypatch.setattr(archive_import, "PIECE_BYTES", 5000)
     path = tmp_path / "XBTUSD.csv"
     rows = [b"%d,5,1" % (FIRST_S + 7 + 60 * n) for n in range(50_000)]

@@ -7,19 +7,17 @@ still answers for the range it names; losing the record costs a second import, n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from krakked._files.durable import make_directories, sync_file
 from krakked.market.history.archive import ArchiveFile
+from krakked.market.history.import_report import ImportedFile
 from krakked.market.history.plan import confirmed_ranges
 from krakked.market.store.coverage import subtract
 from krakked.market.store.durable import typed_errors
 from krakked.market.store.ohlc_store import OHLCStore
-
-if TYPE_CHECKING:
-    from krakked.market.history.archive_import import ImportedFile
 
 _NAME: Final = "imports.jsonl"
 
