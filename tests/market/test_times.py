@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -48,6 +48,13 @@ def test_seconds_and_aware_datetimes_are_times(given: Any, seconds: int) -> None
     assert type(found) is int
 
 
+class Nowhere(tzinfo):
+    """A time zone that does not know where it is."""
+
+    def utcoffset(self, _when: datetime | None) -> None:
+        return None
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -60,6 +67,7 @@ def test_seconds_and_aware_datetimes_are_times(given: Any, seconds: int) -> None
         (1j, "expected unix seconds"),
         ([NOW], "expected unix seconds"),
         (datetime(2026, 1, 1), "no time zone"),
+        (datetime(2026, 1, 1, tzinfo=Nowhere()), "no time zone"),
         (math.nan, "no point in time"),
         (math.inf, "no point in time"),
         (-math.inf, "no point in time"),
@@ -86,6 +94,7 @@ def test_what_is_no_time_is_refused_by_its_unit(given: Any, why: str) -> None:
 
 
 def test_the_next_candle_may_lie_ahead_and_nothing_else() -> None:
+    assert datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp() == FAR_S - 1
     assert SOON_S == 7 * 86_400 + 86_400
     assert unix_seconds(NOW + SOON_S, "since", now_s=NOW) == NOW + SOON_S
     for given in (NOW + SOON_S + 1, datetime.fromtimestamp(NOW + SOON_S + 1, UTC)):

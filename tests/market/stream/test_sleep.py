@@ -44,6 +44,7 @@ class Machine:
 
 def test_a_day_without_sleep_raises_no_doubt() -> None:
     machine = Machine()
+    assert machine.watch.slept_s == 0.0
     for second in range(2_000):
         machine.live()
         machine.wall_s += 0.0005 if second % 2 else -0.08  # slewed clocks
