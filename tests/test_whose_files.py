@@ -58,6 +58,13 @@ async def test_with_the_default_settings_a_sandbox_leaves_no_byte_in_the_home(
         await use(kraken)
         root = kraken.store.root
         assert kraken.store.get_bars("XBTUSD", "1h", lookback=1)
+        verdict = await krakked.validate_credentials(
+            krakked.Candidate(exchange.key, exchange.secret),
+            config=config,
+            network=exchange.network,
+            clock=exchange.clock,
+        )
+        assert verdict.outcome is krakked.Outcome.VALID
     assert files_below(home) == []
     assert not root.exists()
 

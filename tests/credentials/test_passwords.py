@@ -286,3 +286,16 @@ def test_candidates_take_text_or_bytes_and_trim() -> None:
     one, two = Candidate("A" * 56, "B" * 88), Candidate("A" * 56, "C" * 88)
     assert one.fingerprint == two.fingerprint
     assert one.tag != two.tag
+
+
+def test_typed_bytes_that_are_no_text_are_refused_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def typed(prompt: str) -> str:
+        raise UnicodeDecodeError("ascii", b"geheim\xc3\xa9", 6, 7, "ordinal not in range(128)")
+
+    monkeypatch.setattr("getpass.getpass", typed)
+    with pytest.raises(NoPasswordError, match="encoding") as caught:
+        prompt_password()
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None  # it would hold what was typed

@@ -6,12 +6,15 @@ error that names what it is about. Nothing ends in a traceback and nothing hangs
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -159,6 +162,42 @@ def test_the_input_ends_before_the_answer(
     assert done.returncode in {Exit.NOT_DONE, Exit.CREDENTIALS}
     assert len(done.stderr.splitlines()) == 1
     assert b"Traceback" not in done.stderr
+    assert not list(home.rglob("secrets.enc*"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "status"), [(b"\x04", Exit.CREDENTIALS), (b"\x03", Exit.INTERRUPTED)]
+)
+def test_a_terminal_that_gives_up_at_the_prompt(
+    typed: bytes, status: Exit, environment: dict[str, str], home: Path
+) -> None:
+    """Ctrl-D and Ctrl-C where a key is asked for."""
+    ours, theirs = pty.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [*START, "setup"],
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        preexec_fn=take_terminal,  # noqa: PLW1509 - no threads here
+    )
+    os.close(theirs)
+    assert process.stderr is not None
+    with process:
+        shown = b""
+        while b"not shown" not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, typed)
+        assert process.wait(30) == status
+        told = process.stderr.read()
+    os.close(ours)
+    assert len(told.splitlines()) == 1
+    assert b"Traceback" not in told
     assert not list(home.rglob("secrets.enc*"))
 
 

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             replay=replay,
         ) as exchange:
             lines = [
+                ("Market", exchange.name),
                 ("REST", exchange.rest_url),
                 ("WebSocket", exchange.ws_url),
                 ("WebSocket (private)", exchange.ws_auth_url),

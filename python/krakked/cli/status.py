@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     status = trio.run(look, arguments.pairs or None, arguments.wait)
     console = terminal.console()
     if arguments.json:
-        console.print_json(msgspec.json.encode(status).decode())
+        console.print_json(msgspec.json.encode(status).decode(), ensure_ascii=True)
     else:
         console.print(status_table(status))
     return 0 if status.verdict is Verdict.OK else 1

@@ -22,7 +22,7 @@ from krakked.market.pairs import PairMetadata
 from krakked.market.universe import Universe, build_universe
 from krakked.market.universe_report import count_rules, describe_universe, report_margin
 from krakked.market.universe_source import COPY_NAME, UniverseSource
-from krakked.network import Clock, Network, SystemClock, SystemNetwork
+from krakked.network import Clock, Network, SystemClock, SystemNetwork, exchange_reached
 from krakked.rest.client import RestClient
 
 ROWS_SHOWN = 20
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def load_universe(config: KrakkedConfig, network: Network, clock: Clock) -> UniverseSource:
     """Give a started universe source; the client it used is closed."""
-    states = state_of(config)
+    states = state_of(config, exchange_reached(network))
     async with RestClient(config.rest, network=network, clock=clock, state_dir=states) as rest:
         source = UniverseSource(rest, config.universe, config.region, clock, states)
         await source.start()

@@ -59,9 +59,21 @@ def exchange_of(config: KrakkedConfig) -> str:
     return exchange_identity(*urls, told=config.exchange)
 
 
-def state_of(config: KrakkedConfig) -> Path | None:
-    """Give the directory for shared state that settings lead to; None when they name none."""
-    return _state_below(_shared_state(config), exchange_of(config))
+def state_of(config: KrakkedConfig, reached: str = "") -> Path | None:
+    """Give the directory for shared state; None when there is none that fits.
+
+    Args:
+        config: Settings.
+        reached: As for `files_of`.
+
+    Raises:
+        ConfigError: A home directory cannot be found.
+    """
+    shared, meant = _shared_state(config), exchange_of(config)
+    if reached in {"", meant}:
+        return _state_below(shared, meant)
+    named = shared is not None and shared != config_dir() / STATE_DIR_NAME
+    return _state_below(shared, reached) if named else None
 
 
 def _shared_state(config: KrakkedConfig) -> Path | None:
@@ -123,11 +135,9 @@ def files_of(config: KrakkedConfig, reached: str = "") -> Files:
     if reached in {"", meant}:
         return Files(exchange=meant, state_dir=state_of(config), store_root=store_root(config))
     root = config.market_data.ohlc_store.root_dir
-    shared = _shared_state(config)
-    named_state = shared is not None and shared != config_dir() / STATE_DIR_NAME
     return Files(
         exchange=reached,
-        state_dir=_state_below(shared, reached) if named_state else None,
+        state_dir=state_of(config, reached),
         store_root=expand(root, key=_ROOT_KEY) if _names_a_root(config) else None,
     )
 

@@ -182,6 +182,8 @@ def hidden_line(prompt: str) -> str:
             return getpass.getpass(prompt)
         except (getpass.GetPassWarning, EOFError, OSError):
             reason = "There is no terminal to ask on without showing what is typed"
+        except UnicodeError:  # it holds what was typed: dropped here
+            reason = "What was typed is no text in the encoding of this terminal's locale"
     raise NoPasswordError(
         f"{reason}. Name a file with {PASSWORD_FILE_VARIABLE}, or use --password-fd."
     )

@@ -17,7 +17,7 @@ from krakked.credentials.candidate import Candidate
 from krakked.credentials.outcomes import Outcome, Validation, classify_failure
 from krakked.credentials.sources import candidate_credentials
 from krakked.errors import KrakkedError, RequestError
-from krakked.network import Clock, Network, SystemClock, SystemNetwork
+from krakked.network import Clock, Network, SystemClock, SystemNetwork, exchange_reached
 from krakked.rest.client import RestClient
 from krakked.rest.otp import OTP_CODE, OneTimePassword, Otp, one_time
 from krakked.rest.signing import Credentials
@@ -95,7 +95,8 @@ async def ask_kraken(
             network=network,
             clock=clock,
             credentials=credentials,
-            state_dir=state_of(config),  # a key's lockout and brakes hold for validations, too
+            # A key's lockout and brakes hold for validations, too.
+            state_dir=state_of(config, exchange_reached(network)),
         ) as client:
             await client.balance(otp=otp)  # decodes: an answer without balances is no success
             info, problem = await _key_info(client, otp)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 from krakked.errors import (
+    ConfigError,
     DataStaleError,
     NoDataYetError,
     StaleReason,
@@ -209,3 +210,12 @@ async def test_no_read_ever_waits(stage: OpenStage, autojump_clock: MockClock) -
             s.reads.get_best_bid_ask("XBTUSD")
             s.reads.get_live_ohlc("XBTUSD", "1m")
         assert not scope.cancelled_caught
+
+
+@pytest.mark.parametrize("timeout_s", [-1, -0.001, float("nan")])
+async def test_a_wait_that_is_no_time_is_refused(
+    timeout_s: float, stage: OpenStage, autojump_clock: MockClock
+) -> None:
+    async with stage() as s:
+        with pytest.raises(ConfigError, match="timeout_s"):
+            await s.feed.wait_live(["XBTUSD"], timeout_s)

@@ -7,7 +7,12 @@ from typing import Protocol
 
 import trio
 
-from krakked.errors import MarketDataError, NoDataYetError, SubscriptionRefusedError
+from krakked.errors import (
+    ConfigError,
+    MarketDataError,
+    NoDataYetError,
+    SubscriptionRefusedError,
+)
 from krakked.market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked.market.timeframes import parse_timeframe
 
@@ -66,6 +71,10 @@ def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
 
 async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -> None:
     """Wait; see `krakked.market.stream.feed.Feed.wait_live`."""
+    if not timeout_s >= 0:  # NaN neither
+        raise ConfigError(
+            f"timeout_s: {timeout_s} is no number of seconds from 0.", key="timeout_s"
+        )
     left = list(pairs)
     errors: list[MarketDataError] = []
     with trio.move_on_after(timeout_s):
