@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 
 import pytest
@@ -143,3 +144,17 @@ def test_a_secret_that_was_cut_is_told(known) -> None:
     stray = known.secret[:-3] + chr(ord(known.secret[-3]) + 1) + "=="
     if base64.b64decode(stray) == base64.b64decode(known.secret):
         assert "not complete base64" in str(refused(known.key, stray))
+
+
+def test_what_a_candidate_tells_of_itself(known) -> None:
+    candidate = Candidate(known.key, known.secret)
+    assert repr(candidate) == "<Candidate>"
+    assert candidate.fingerprint == hashlib.sha256(known.key.encode()).hexdigest()[:16]
+    assert candidate.tag == Candidate(f" {known.key}", known.secret).tag
+    assert len(candidate.tag) == 64
+    others = {
+        Candidate(known.key, secret_of(64)).tag,
+        Candidate(key_of(56), known.secret).tag,
+        candidate.tag,
+    }
+    assert len(others) == 3

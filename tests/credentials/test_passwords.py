@@ -111,7 +111,9 @@ def test_a_password_file_in_the_home_directory(tmp_path, monkeypatch) -> None:
             password_from_file(nowhere)
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o500, 0o640, 0o604, 0o644, 0o444])
+@pytest.mark.parametrize(
+    "mode", [0o600, 0o400, 0o700, 0o711, 0o601, 0o610, 0o640, 0o604, 0o644, 0o444]
+)
 def test_who_may_read_a_password_file_is_only_warned_about(tmp_path, caplog, mode) -> None:
     file = tmp_path / "password"
     file.write_bytes(b"x")
@@ -133,6 +135,51 @@ def test_what_cannot_be_opened_is_told_with_its_reason(tmp_path) -> None:
         password_from_file(tmp_path / "nowhere")
     with pytest.raises(NoPasswordError, match="embedded null"):
         password_from_file(tmp_path / "a\0b")
+
+
+def test_a_pipe_of_any_mode_is_read(tmp_path) -> None:
+    """That is how a shell hands over `<(command)`; nobody can change what is in it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o666)
+    keep = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(keep, b"through a pipe\n")
+        assert text_of(password_from_file(pipe)) == "through a pipe"
+    finally:
+        os.close(keep)
+
+
+@pytest.mark.parametrize("size", [4095, 4096])
+def test_the_longest_password_of_a_descriptor(size) -> None:
+    for content in (b"x" * size, b"x" * size + b"\nmore"):
+        read, write = os.pipe()
+        os.write(write, content)
+        os.close(write)
+        assert password_from_fd(read).size == size
+        os.close(read)
+
+
+@pytest.mark.parametrize("content", [b"x" * 4097, b"x" * 5000])
+def test_a_descriptor_without_an_end_is_given_up(content) -> None:
+    read, write = os.pipe()
+    try:
+        os.write(write, content)  # and it stays open: waiting for its end would hang
+        with pytest.raises(CredentialsFormatError, match="longer than 4096"):
+            password_from_fd(read)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_reading_stops_at_the_end_of_the_line() -> None:
+    read, write = os.pipe()
+    try:
+        os.write(write, b"first\n")
+        assert text_of(password_from_fd(read)) == "first"
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_a_password_file_is_only_read(tmp_path, monkeypatch) -> None:

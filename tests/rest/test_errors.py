@@ -326,6 +326,11 @@ def test_every_http_class(status, kind, retryable) -> None:
     assert error.retryable is retryable
 
 
+def test_an_answer_counts_as_one_to_a_read_unless_told() -> None:
+    assert read_envelope(b"{}", "X").read is True
+    assert read_envelope(b"{}", "X", read=False).read is False
+
+
 def test_every_status_there_is() -> None:
     malformed = {400, 404, 405, 411, 413, 414, 415, 431}
     for status in range(100, 600):
@@ -409,6 +414,7 @@ def test_retry_after_is_read_when_it_is_a_number() -> None:
     for status in (429, 503, 502, 408):
         assert classify_http("Time", status, "", " 12 ").retry_after_s == 12
         assert classify_http("Time", status, "").retry_after_s is None
+    assert classify_http("Time", 429, "", "000000012").retry_after_s == 12
     for odd in ("", "soon", "-1", "1.5", "1234567890", "٣", "1e3"):
         assert classify_http("Time", 503, "", odd, server_s=0.0).retry_after_s is None
 

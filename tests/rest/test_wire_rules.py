@@ -140,6 +140,21 @@ def test_a_body_of_exactly_the_limit_is_taken(packed) -> None:
         assert reader.feed(b"more") is False or fits
 
 
+def test_a_body_of_exactly_the_limit_byte_by_byte() -> None:
+    for size, fits in ((1000, True), (1001, False)):
+        reader = BodyReader("gzip", 1000)
+        taken = [reader.feed(bytes([byte])) for byte in gzip.compress(bytes(size))]
+        assert all(taken) is fits
+        assert (reader.body() == bytes(size)) is fits
+
+
+def test_broken_packing_is_told_at_once() -> None:
+    reader = BodyReader("gzip", 1000)
+    assert reader.feed(b"no gzip") is False
+    assert reader.problem == "its compression is broken"
+    assert reader.body() == b""
+
+
 def test_packed_bytes_count_as_well() -> None:
     noise = zlib.compressobj(0, zlib.DEFLATED, 31)  # stored: larger than what it holds
     packed = noise.compress(bytes(995)) + noise.flush()
