@@ -59,8 +59,12 @@ def type_in(monkeypatch):
     return prepare
 
 
-def kraken(monkeypatch, outcome: Outcome) -> None:
+def kraken(monkeypatch, outcome: Outcome) -> list[str | None]:
+    """Give the outcome whatever is asked; tell the one-time passwords that came along."""
+    codes: list[str | None] = []
+
     async def validate(candidate, *, config, otp=None):
+        codes.append(otp and otp.fresh("Balance"))
         at = 1_790_000_000 if outcome is Outcome.VALID else None
         return Validation(outcome=outcome, tag=candidate.tag, validated_at_s=at)
 
@@ -69,6 +73,7 @@ def kraken(monkeypatch, outcome: Outcome) -> None:
 
     monkeypatch.setattr(setup_command, "validate_credentials", validate)
     monkeypatch.setattr(setup_command, "_universe_in_words", words)
+    return codes
 
 
 def password_fd(text: str) -> str:
@@ -215,6 +220,16 @@ def test_setup_refuses_a_rejected_key_and_writes_nothing(
     assert main(["setup"]) == 1
     assert "Nothing was saved" in capfd.readouterr().out
     assert not VaultFile(directory).exists()
+
+
+def test_setup_asks_for_a_one_time_password_when_told(
+    directory, type_in, monkeypatch, known, capfd
+) -> None:
+    codes = kraken(monkeypatch, Outcome.VALID)
+    type_in(hidden=(known.key, known.secret, " 012345 ", PASSWORD, PASSWORD))
+    assert main(["setup", "--otp"]) == 0
+    assert codes == ["012345"]
+    assert "012345" not in "".join(capfd.readouterr())
 
 
 def test_setup_takes_the_password_from_a_file_without_asking(
