@@ -71,7 +71,7 @@ def test_the_first_write_says_whose_store_it_is(tmp_path: Path, backend: str) ->
     assert not (tmp_path / ".krakked").exists()
     store.append_bars("XBTUSD", "1m", [bar()])
     assert record_of(tmp_path) == {
-        "version": FORMAT_VERSION,
+        "version": 2,
         "backend": backend,
         "exchange": "sandbox-7",
     }
