@@ -277,8 +277,9 @@ async def test_many_pairs_one_call_each_and_failures_apart(
     assert len(rest.calls) == 5
 
 
+@pytest.mark.parametrize("spelling", ["XBTUSD", "XXBTZUSD", "BTC-USD"])
 async def test_an_archive_serves_what_it_holds(
-    old: Any, history: Any, store: Any, tmp_path: Path
+    old: Any, history: Any, store: Any, tmp_path: Path, spelling: str
 ) -> None:
     rows = old.candles(HOUR, LISTED_S, LISTED_S + 300 * HOUR)
     lines = [
@@ -286,7 +287,7 @@ async def test_an_archive_serves_what_it_holds(
         for r in rows
         if r.count
     ]
-    path = tmp_path / "XBTUSD_60.csv"
+    path = tmp_path / f"{spelling}_60.csv"
     path.write_text("".join(lines))
     before = len(old.calls)
     report = await history(old).backfill_ohlc("XBTUSD", "1h", since=LISTED_S, archive=path)
