@@ -139,7 +139,7 @@ async def validate_stored_credentials(
         opened.credentials.fingerprint,
         otp=otp,
         config=config,
-        network=network or SystemNetwork(),
+        network=network or SystemNetwork(config.network.proxy),
         clock=clock,
     )
     if validation.outcome is Outcome.VALID and validation.validated_at_s is not None:

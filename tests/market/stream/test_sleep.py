@@ -145,7 +145,9 @@ def test_a_second_leap_begins_the_doubt_anew() -> None:
     machine = Machine()
     machine.wall_s += 60
     machine.check()
-    machine.live(7)
+    machine.live(6)
+    assert machine.check() is Finding.AWAKE
+    machine.live(1)
     machine.wall_s += 600
     assert machine.check() is Finding.DOUBT
     machine.live(7)
@@ -153,6 +155,25 @@ def test_a_second_leap_begins_the_doubt_anew() -> None:
     machine.live(1)
     assert machine.check() is Finding.SLEPT
     assert machine.watch.slept_s == pytest.approx(600)
+
+
+def test_a_clock_in_fast_motion_is_no_sleep() -> None:
+    machine = Machine()
+    machine.live()
+    machine.wall_s += 59
+    assert machine.check() is Finding.DOUBT
+    found = []
+    for _ in range(20):
+        machine.live()
+        machine.wall_s += 59
+        assert machine.trusts(0.0) is bool(found)
+        found.append(machine.check())
+    assert found == [Finding.STEP] + [Finding.AWAKE] * 19
+    machine.live()  # back at its usual pace, and then a real leap
+    assert machine.check() is Finding.AWAKE
+    machine.wall_s += 59
+    assert not machine.trusts(machine.elapsed_s)
+    assert machine.check() is Finding.DOUBT
 
 
 # --- the stream ----------------------------------------------------------------------------------

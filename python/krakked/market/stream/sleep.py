@@ -53,13 +53,15 @@ class SleepWatch:
         self._before = now
         self._doubt_ns: int | None = None
         self._doubted_leap_s = 0.0
+        self._leapt = False
         self._trusted_ns = 0
         self.slept_s = 0.0
         """Length of the newest sleep, in seconds."""
 
     def trusted_from_ns(self, now: Instant) -> int:
         """Give the elapsed time from which on data can be trusted; 0 for ever. Only looks."""
-        if self._slept_s(now) >= SLEPT_S or self._leap_s(now) >= LEAP_S:
+        leapt = self._leap_s(now) >= LEAP_S and not self._leapt
+        if leapt or self._slept_s(now) >= SLEPT_S:
             return now.elapsed_ns + 1
         return self._trusted_ns if self._doubt_ns is None else self._doubt_ns + 1
 
@@ -72,15 +74,18 @@ class SleepWatch:
                 None without a connection.
         """
         slept_s, leap_s = self._slept_s(now), self._leap_s(now)
+        # A clock that leaps at every check runs fast (a market in fast motion): no sleep does that.
+        runs_fast, self._leapt = self._leapt, leap_s >= LEAP_S
         self._before = now
         if slept_s >= SLEPT_S or leap_s >= SURELY_S:
             return self._sleep(now, max(slept_s, leap_s))
-        if leap_s >= LEAP_S:
+        if self._leapt and not runs_fast:
             self._doubt_ns, self._doubted_leap_s = now.elapsed_ns, leap_s
             return Finding.DOUBT
         if self._doubt_ns is None:
             return Finding.AWAKE
-        if heard_ns is not None and heard_ns - self._doubt_ns >= HEARD_S * 1e9:
+        heard = heard_ns is not None and heard_ns - self._doubt_ns >= HEARD_S * 1e9
+        if heard or self._leapt:
             self._doubt_ns = None
             return Finding.STEP
         if now.elapsed_ns - self._doubt_ns >= PATIENCE_S * 1e9:
