@@ -10,9 +10,11 @@ import pytest
 
 from krakked._core import Signer
 from krakked.config.settings import KrakkedConfig
-from krakked.credentials.saving import change_password, save_credentials
+from krakked.credentials.passwords import MasterPassword
+from krakked.credentials.payload import encode_payload
+from krakked.credentials.saving import change_password, save_credentials, sealed
 from krakked.credentials.sources import load_credentials, open_vault
-from krakked.credentials.vault import BODY_OFFSET
+from krakked.credentials.vault import BODY_OFFSET, DEFAULT_COST
 from krakked.errors import (
     CredentialsFormatError,
     NoCredentialsError,
@@ -215,3 +217,26 @@ def test_changing_the_master_password_keeps_the_credentials(known, stored, cheap
     assert signs_like(credentials, known.secret)
     with pytest.raises(NoCredentialsError, match="There is no"):
         change_password("a", "b", config=KrakkedConfig(config_dir=stored.config_dir + "/x"))
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_only_what_never_was_validated_is_warned_about(
+    known, config, cheap, vault, caplog, validated
+) -> None:
+    content = encode_payload(known.candidate(), validated_at_s=7 if validated else None)
+    vault.write(sealed(content, MasterPassword(known.password), DEFAULT_COST, cheap))
+    load_credentials(config, password=known.password, environ={}, derive=cheap)
+    assert ("saved without a validation that succeeded" in caplog.text) is not validated
+
+
+def test_the_directory_of_the_vault(known, config, cheap, tmp_path, monkeypatch) -> None:
+    """From the settings given, else from config.yaml's place, else the usual one."""
+    save_credentials(
+        known.candidate(), known.password, allow_unvalidated=True, config=config, derive=cheap
+    )
+    monkeypatch.setenv("KRAKKED_CONFIG_DIR", config.config_dir)
+    load_credentials(password=known.password, environ={}, derive=cheap)
+    load_credentials(KrakkedConfig(), password=known.password, environ={}, derive=cheap)
+    elsewhere = KrakkedConfig(config_dir=str(tmp_path / "elsewhere"))
+    with pytest.raises(NoCredentialsError):
+        load_credentials(elsewhere, password=known.password, environ={}, derive=cheap)

@@ -249,6 +249,10 @@ def test_commitment_refuses_a_file_that_a_second_key_could_open(known, cheap) ->
         b"[]",
         b'{"schema":1}',
         b'{"schema":1,"api_key":5,"api_secret":"AAAA","validated_at":null}',
+        b'{"schema":1,"api_key":12345678,"api_secret":"AAAA","validated_at":null}',
+        b'{"schema":1,"api_key":"AAAA","api_secret":12345678,"validated_at":null}',
+        b'{"schema":1,"api_key":"AAAA","api_secret":false,"validated_at":null}',
+        b'{"schema":1,"api_key":"","api_secret":"AAAA","validated_at":null}',
         b'{"schema":1,"api_key":"AAAA","api_secret":null,"validated_at":null}',
         b'{"schema":1,"api_key":"AAAA","api_secret":"","validated_at":null}',
         b'{"schema":1,"api_key":"AAAA","api_secret":"A\\u0041","validated_at":null}',
@@ -265,6 +269,20 @@ def test_a_payload_of_another_shape_is_damage_and_is_wiped(content: bytes, refus
         decode_payload(buffer, refuse)
     assert not any(buffer)
     assert caught.value.__context__ is None
+
+
+def test_the_time_of_validation_is_read_and_the_content_left_alone() -> None:
+    for stamp, expected in ((b"null", None), (b"7", 7)):
+        content = b'{"schema":1,"api_key":"A","api_secret":"BB","validated_at":' + stamp + b"}   "
+        buffer = bytearray(content)
+        assert read_validated_at(buffer) == expected
+        assert bytes(buffer) == content
+        seen: list[tuple[str, bytes]] = []
+        given = decode_payload(buffer, lambda key, secret: seen.append((key, bytes(secret))))  # noqa: B023
+        assert given == (None, expected)
+        assert seen == [("A", b"BB")], "one character is as good as any here"
+    with pytest.raises(VaultDamagedError, match=SENTENCE):
+        read_validated_at(bytearray(b"{}"))
 
 
 def test_a_newer_schema_asks_for_an_upgrade(refuse) -> None:
