@@ -86,3 +86,12 @@ def test_an_impossible_bar_is_refused(tmp_path: Path, other: dict[str, object]) 
     with pytest.raises(krakked.StoreError):
         store.append_bars("XBTUSD", "1m", [bar(0, **other)])
     assert store.series() == []
+
+
+def test_repair_says_what_it_gave_up_with_damaged_coverage(tmp_path: Path) -> None:
+    store = krakked.OHLCStore(tmp_path)
+    store.append_bars("XBTUSD", "1m", [bar(0)], covered=(START, START + 60))
+    path = tmp_path / ".krakked" / "coverage" / "1m~XBTUSD.json"
+    path.write_bytes(b"torn")
+    assert str(path) in str(store.repair())
+    assert store.get_bars("XBTUSD", "1m") == [bar(0)]
