@@ -147,6 +147,27 @@ def test_a_file_that_goes_back_in_time_is_read_and_nothing_claimed(
     assert FIRST_S + 60 in gaps
 
 
+def test_a_doubt_over_a_border_of_partitions_stays_one(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    december_s = 1_701_388_800
+    monkeypatch.setattr(archive_series, "BATCH_ROWS", 4)
+    monkeypatch.setattr(archive_import, "PIECE_BYTES", 200)
+    at = [december_s + n * 60 for n in range(-30, 30)]
+    # Around midnight a line is rubbish: it may have been any minute from 5 before to 5 after.
+    rows = [line(0, first_s=one) for one in at if abs(one - december_s) > 300]
+    half = sum(one < december_s - 300 for one in at)
+    rows.insert(half, b"rubbish")
+    path = tmp_path / "XBTUSD_1.csv"
+    path.write_bytes(b"\n".join(rows))
+    report = import_archive(store, [path])
+    assert report.files[0].covered == (
+        (at[0], december_s - 300),
+        (december_s + 360, at[-1]),
+    )
+    assert all(one.count for one in store.get_bars("XBTUSD", "1m"))
+
+
 # --- packed and placed otherwise ------------------------------------------------------------------
 
 

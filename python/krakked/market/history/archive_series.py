@@ -100,8 +100,8 @@ class CandleReader(Reader):
             # Whole partitions only: none is written twice.
             cut_s = partition_bounds(partition_of(series.timeframe, last_s))[0]
             if cut_s > series.next_s or not parser.in_order:
-                self._check(parser.rows, is_last=False)
                 columns = parser.take(cut_s)
+                self._check(len(columns["time"]) // 8, is_last=False)
                 series.put(columns, cut_s, parser.take_doubts(), [], parser.in_order)
 
     def _check(self, rows: int, *, is_last: bool) -> None:
@@ -173,6 +173,7 @@ class SeriesWriter:
         self._first_s: int | None = None
         self._last_s = 0
         self._doubtful: list[Range] | None = None
+        self._gaps: list[Range] = []
         self._covered: list[Range] = []
         self.stored = 0
         self.next_s = 0
@@ -218,7 +219,8 @@ class SeriesWriter:
         else:
             start_s = self.next_s
         partial = union([*edges, *(self._doubtful or [])])
-        claims = subtract([(start_s, end_s)], union([*gaps, *partial])) if in_order else []
+        self._gaps += gaps  # one may reach beyond `end_s`
+        claims = subtract([(start_s, end_s)], union([*self._gaps, *partial])) if in_order else []
         firm, loose = _split(columns, times, partial, in_order)
         self._settle()
         self._rows += len(times)
