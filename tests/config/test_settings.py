@@ -68,7 +68,7 @@ WRONG: list[tuple[type[Settings], str, list[Any], str]] = [
      "market_data.ws.stale_tolerance_seconds"),
     (WebSocketSettings, "timeframes", [["7m"], "1m", ["1m", "1m"], [1]],
      "market_data.ws.timeframes"),
-    (OHLCStoreSettings, "backend", ["xlsx", 1, None], "market_data.ohlc_store.backend"),
+    (OHLCStoreSettings, "backend", ["xlsx", 1, None, ["csv"]], "market_data.ohlc_store.backend"),
     (OHLCStoreSettings, "root_dir", ["", " ", "a\n", "s3://bucket/x", "file:///x", 3],
      "market_data.ohlc_store.root_dir"),
     (NetworkSettings, "proxy", ["ftp://h", "", 8080], "network.proxy"),
@@ -118,7 +118,8 @@ def test_the_edges_of_every_bound_are_fine() -> None:
     )
     for seconds in (tiny, 86_400):
         WebSocketSettings(stale_tolerance_seconds=seconds)
-    assert RegionProfile(code="x" * 40).code == "x" * 40
+    for name in ("X", "x" * 40):
+        assert RegionProfile(code=name).code == name
     assert WebSocketSettings(timeframes=rules.TIMEFRAMES).timeframes == rules.TIMEFRAMES
     assert WebSocketSettings(timeframes=()).timeframes == ()
 
@@ -178,6 +179,8 @@ def test_no_message_shows_a_value_that_may_be_a_secret() -> None:
         (7, "the number 7"),
         (2.5, "the number 2.5"),
         (-1e15 + 1, f"the number {-1e15 + 1}"),
+        (1e15, "no number of use here"),
+        (-1e15, "no number of use here"),
         (10**400, "no number of use here"),
         (math.nan, "no number of use here"),
         ([1, 2], "a list of 2"),
