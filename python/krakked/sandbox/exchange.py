@@ -85,7 +85,9 @@ class Exchange:
         """Give the whole settings of a client of this exchange, with its files in a directory.
 
         Everything a client writes (candles, shared state, a vault) then lies below it and bears
-        this exchange's `name`. In memory the client needs `network` and `clock` as well.
+        this exchange's `name`. In memory the client needs `network` and `clock` as well. Candles in
+        the directory belong to one market: a sandbox of another seed, or one on sockets that opens
+        on another day, is another exchange, and the store refuses it.
 
         Args:
             directory: Where the client's files go; made by the first write.
