@@ -116,7 +116,7 @@ def test_what_no_pair_may_be(pair: str, tmp_path: Path) -> None:
 
 def test_the_longest_name_of_a_pair_can_be_stored(tmp_path: Path) -> None:
     store = OHLCStore(tmp_path)
-    for pair in ("\N{GRINNING FACE}" * 18, "x" * 73 + "X"):
+    for pair in ("\N{GRINNING FACE}" * 18, "x" * 73 + "X", "X" * 100):
         store.append_bars(pair, "30m", [changed(time=0)], covered=(0, 1800))
         path = next(p for p in (tmp_path / "bars").rglob("*.parquet"))
         path.write_bytes(b"")

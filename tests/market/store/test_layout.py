@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -248,3 +249,18 @@ def test_only_the_name_that_is_given_reads_back() -> None:
     assert layout.series_of_stem("1m~XBTUSD") == Series("XBTUSD", "1m")
     for stem in ("1m~xbtusd", "1m~X/B", "1m~", "~XBTUSD", "1m", "7m~XBTUSD", "1m~%58BTUSD"):
         assert layout.series_of_stem(stem) is None, stem
+
+
+def test_a_name_whose_kind_cannot_be_read_is_no_stray() -> None:
+    class Unreadable:
+        name = "2026-11.parquet"
+
+        def __init__(self, code: int) -> None:
+            self._code = code
+
+        def is_file(self) -> bool:
+            raise OSError(self._code, os.strerror(self._code))
+
+    assert listing._entry(Unreadable(errno.ELOOP)) == ("2026-11.parquet", False, False)
+    with pytest.raises(OSError, match="Input/output"):
+        listing._entry(Unreadable(errno.EIO))

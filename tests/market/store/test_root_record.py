@@ -295,6 +295,20 @@ def test_compact_gives_a_store_of_version_1_its_record(old_store: Path, make_bar
     assert store.verify() == []
 
 
+def test_a_store_of_version_1_keeps_to_its_files(old_store: Path, make_bars: Make) -> None:
+    with pytest.raises(StoreError, match=r"holds parquet files.*backend to parquet"):
+        OHLCStore(old_store, backend="csv")
+    shutil.rmtree(old_store / ".krakked")
+    with pytest.raises(StoreError, match="holds parquet files"):
+        OHLCStore(old_store, backend="csv")
+    with pytest.raises(StoreExchangeError):
+        OHLCStore(old_store, exchange="sandbox-7")
+    assert OHLCStore(old_store).get_bars("XBTUSD", "1m") == make_bars(40)
+    shutil.rmtree(old_store / "bars" / "timeframe=1m")
+    next((old_store / "bars").rglob("*.parquet")).unlink()
+    OHLCStore(old_store, backend="csv", exchange="sandbox-7")  # an empty directory is no store
+
+
 @pytest.mark.parametrize("kept", ["journal", "coverage"])
 def test_a_store_of_version_1_without_partitions_is_none_the_less_one(
     old_store: Path, kept: str
