@@ -144,8 +144,8 @@ def missing_ranges(
     Works whatever the alignment of the candles is: a rest shorter than an interval holds no closed
     bar.
     """
-    whole = [(since_s, int(now_s))] if since_s < int(now_s) else []
-    return [(a, b) for a, b in subtract(whole, covered) if b - a >= step_s]
+    missing = subtract([(since_s, int(now_s))], covered)
+    return [(a, b) for a, b in missing if b - a >= step_s]
 
 
 def reach_start(now_s: float, step_s: int) -> int:
