@@ -143,7 +143,7 @@ async def test_repair_fetches_what_is_missing(
         store.append_bars("GONEUSD", "1m", [old, new], source=Source.ARCHIVE)
         assert await trio.to_thread.run_sync(krakked_store, "repair") == 1
         out = capsys.readouterr().out
-        assert "GONEUSD 1m: Unknown pair" in out
+        assert "is lost: Kraken lists GONEUSD no more." in out
         assert await trio.to_thread.run_sync(krakked_store, "check", "--pair", "XBTUSD") == 0
         times = [bar.time for bar in store.get_bars("XBTUSD", "1m")]
         assert times[: len(truth)] == truth
