@@ -9,7 +9,7 @@ CORE := $(VENV)/.built
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    field-clone soak peers-check fmt clean
+    mutants field-clone soak peers-check fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -87,6 +87,26 @@ torture: build ## kills, failing calls, power cuts, bit flips; RFC 6455 (about 1
 	$(BIN)/python tests/torture/rfc6455.py
 	$(BIN)/python tests/torture/stream_torture.py
 	cargo test --locked --release -q -p krakked-core --test mutated_million
+
+# cargo-mutants builds and tests the core anew for every mutant: about 8 s each.
+CARGO_TOOLS := target/tools
+$(CARGO_TOOLS)/bin/cargo-mutants:
+	cargo install -q --locked --root $(CARGO_TOOLS) cargo-mutants
+
+ifneq ($(SINCE)$(ALL)$(ONLY),)
+MUTANTS_NEED := build $(CARGO_TOOLS)/bin/cargo-mutants
+endif
+mutants: $(MUTANTS_NEED) ## small mutants of the pure rules: SINCE=ref, ALL=1 or ONLY="rest.limits"
+	@test -n "$(SINCE)$(ALL)$(ONLY)" || { echo 'make mutants SINCE=main | ALL=1 | ONLY="rest.limits"'; exit 2; }
+	$(BIN)/python tests/torture/mutants.py $(if $(SINCE),--since $(SINCE)) --only "$(ONLY)"
+ifdef SINCE
+	mkdir -p target && git diff $(SINCE) -- rust/core > target/since.diff
+	test ! -s target/since.diff || PATH="$(CURDIR)/$(CARGO_TOOLS)/bin:$$PATH" nice cargo mutants \
+	    -p krakked-core -o target --in-diff target/since.diff --colors never
+endif
+ifdef ALL
+	PATH="$(CURDIR)/$(CARGO_TOOLS)/bin:$$PATH" nice cargo mutants -p krakked-core -o target --colors never
+endif
 
 field-clone: build ## make test as another user, in "a dir/krakked", LANG=C, offline (about 20 min, root)
 	$(BIN)/python tests/torture/field_clone.py --offline
