@@ -83,16 +83,26 @@ class MarketCache:
     """Latest ticker and live candles of every symbol; shared by all connections of one feed.
 
     Keeps up to 16,384 symbols of at most 64 bytes, 16 intervals each; more is ignored and counted.
+    Once `want` was called, only symbols that are wanted have a place.
 
-    Rules of a candle: a row older than the newest candle, or of one already closed, is late and
-    ignored. Within a candle trades only rise; with the same number of trades the later event wins
-    and the same event again is late. Rows of a snapshot that were missed are closed in order. When
-    a connection ends (`FrameTap.end`), its running candles are unconfirmed: neither the clock nor a
-    newer candle closes them until a row of a new connection tells their state; one that no row ever
-    confirms is dropped and left to the back-fill.
+    Rules of a candle: a row older than the newest candle never moves it back. Within a candle
+    trades only rise; with the same number of trades the later event wins and the same event again
+    is late.
+    A candle is closed on evidence alone: a newer one of its series ("next"), an ohlc update of any
+    symbol on its connection whose engine stamp is at least the grace after its end ("watermark"),
+    or, on a connection without updates for 5 s, the pong to a ping that the gateway received after
+    end and grace ("quiet"). The grace is 1 s, or three times the worst lag of ten minutes, at most
+    15 s. While the symbol's ticker shows a trade that the candle lacks, it waits for its row, after
+    20 s it is given out as "doubtful". A row for a candle given out before comes as "late". Rows of
+    a snapshot that were missed are closed in order ("snapshot"). When a connection ends
+    (`FrameTap.end`), or after `doubt`, what was not given out is unconfirmed until a row tells its
+    state; what no row ever confirms is dropped and left to the back-fill.
 
     Rules of a ticker: an update with an exchange time before the known one is late and ignored; a
     snapshot always counts.
+
+    Rows whose time lies more than a minute ahead of Kraken's clock, as its own answers tell it, or
+    off the grid of their interval are refused and counted.
     """
 
     def __new__(cls) -> MarketCache: ...
@@ -112,23 +122,53 @@ class MarketCache:
         """Elapsed time of the newest ticker, or None."""
     def count_updated_since(self, since_ns: int) -> int:
         """How many symbols had a ticker at or after `since_ns`."""
-    def close_due(self, wall_s: float, grace_s: float, now_ns: int | None = None) -> int:
-        """Mark candles closed whose end plus grace has passed; give how many were closed now.
+    def want(self, symbol: str) -> None:
+        """Give a symbol a place; from the first call on all others are ignored."""
+    def close_due(self, now_ns: int, *, held_up: bool = False) -> list[int]:
+        """Close the candles for which there is evidence; queue them for `take_closed`.
 
-        The closed ones are queued for `take_closed`, once each. With `now_ns`, the elapsed time
-        that belongs to `wall_s`, a candle is closed only when its connection was heard (any
-        message) since its end plus grace: bytes come in order, so nothing of it can be missing. A
-        connection that hangs then closes nothing. Pass it always, except in tests.
+        Args:
+            now_ns: Elapsed time.
+            held_up: This program was not reading for a while: rows look later than they were.
+
+        Returns:
+            Connections (`FrameTap.connection`) on which only the answer to a ping could tell.
         """
     def take_closed(
         self,
-    ) -> list[tuple[str, int, int, float, float, float, float, float | None, float, int]]:
+    ) -> list[tuple[str, int, int, float, float, float, float, float | None, float, int, str]]:
         """Take the queue of closed candles, oldest first; of one series always in order.
 
-        Each is (symbol, interval_minutes, open_s, open, high, low, close, vwap, volume, trades).
-        Closed by a newer candle, by a snapshot that has what was missed, or by `close_due`; never
-        twice, never dropped. The first snapshot of a series closes its older rows, too.
+        Each is (symbol, interval_minutes, open_s, open, high, low, close, vwap, volume, trades,
+        evidence), evidence being one of the words above. Never dropped, and never twice but as
+        "late". The first snapshot of a series closes its older rows, too.
         """
+    def expect_ticker(self, symbol: str, since_ns: int | None) -> None:
+        """Note that a ticker is acknowledged since then, or promised no more (None)."""
+    def expect_candles(self, symbol: str, interval_minutes: int, since_ns: int | None) -> None:
+        """Note that a candle series is acknowledged since then, or promised no more (None)."""
+    def take_mute(self, now_ns: int) -> tuple[list[str], list[tuple[str, int]]]:
+        """Take what was promised and is mute while the other channel of its symbol flows.
+
+        Symbols of tickers that show nothing of a trade that a candle row told 15 s ago, and
+        (symbol, interval) of candles that bring nothing of a trade that the ticker showed 15 s ago
+        (21 s when no row of another symbol tells that the candle maker is past it). Each is told
+        once, until it is expected anew.
+        """
+    def traded(self, symbol: str, interval_minutes: int) -> int | None:
+        """Give how many trades the rows of a series have told of; only differences count."""
+    def take_passed_over(self, now_ns: int) -> list[tuple[str, int, int]]:
+        """Take the intervals (symbol, interval, open_s) that were passed over.
+
+        The ticker showed a trade in them 20 s ago or earlier, no row came, and a newer candle has
+        begun. Each is told once.
+        """
+    def doubt(self, symbol: str, interval_minutes: int) -> None:
+        """Leave what was not given out of a series unconfirmed until a row tells its state."""
+    def take_doubt(self, symbol: str, interval_minutes: int) -> int | None:
+        """Take the open time of the oldest candle that fell into doubt since the last call."""
+    def server_ns(self, now_ns: int) -> int | None:
+        """Give Kraken's time at an elapsed time, unix nanoseconds; None before its first answer."""
     def take_changed(self, watcher: int) -> tuple[list[str], list[tuple[str, int]]]:
         """Take what changed since this watcher's last call.
 
@@ -143,7 +183,7 @@ class MarketCache:
     def remove_watcher(self, watcher: int) -> None:
         """Forget a consumer."""
     def forget(self, symbol: str) -> None:
-        """Drop what is known of a symbol (it was delisted or unsubscribed).
+        """Drop what is known of a symbol (it was delisted or unsubscribed); it is wanted no more.
 
         Which of its candles were given out as closed stays remembered.
         """
@@ -186,10 +226,10 @@ class FrameTap:
         ("unsubscribed", channel | None, symbol | None, interval | None, req_id | None)
         ("refused", method, channel | None, symbol | None, interval | None, req_id | None, error)
                                              method: "" when the answer does not say
-        ("ticker_snapshot", symbol)          a snapshot, or the first ticker data of a symbol on
-                                             this connection
-        ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s)
-                                             a snapshot of candles came, the range of its rows
+        ("ticker_snapshot", symbol)
+        ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s, gateway_ns | None)
+                                             a snapshot of candles came, the range of its rows and
+                                             the gateway's time of it
         ("instrument", type, raw_json)       type: "snapshot" or "update"; raw_json: `data` as sent
         ("malformed", reason, sample)        sample: at most 200 characters, printable ASCII
         ("other", channel | method)          of no use here; each name is told once
@@ -197,6 +237,15 @@ class FrameTap:
         At most 65,536 events wait (32 MiB of raw JSON, 32 malformed ones); more are dropped and
         counted. The order is the order of the messages.
         """
+    @property
+    def connection(self) -> int:
+        """The number of this connection in `MarketCache.close_due`."""
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame has begun and is not complete."""
+    @property
+    def lag_ns(self) -> tuple[int, int] | None:
+        """Worst lag of candle rows in ten minutes, and the grace that follows; None after `end`."""
     @property
     def events_pending(self) -> bool:
         """Whether `take_events` would give anything (cheap)."""
@@ -213,7 +262,7 @@ class FrameTap:
         """Count what this connection has seen.
 
         frames, messages, bytes, tapped, forwarded, tickers, candles, heartbeats, malformed,
-        ignored, late, events_dropped.
+        refused, ignored, late, events_dropped.
         """
 
 @final

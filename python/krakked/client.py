@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -16,7 +17,7 @@ from krakked.config.loader import load_config
 from krakked.config.settings import KrakkedConfig, RegionProfile
 from krakked.errors import ClosedError, KrakkedError, MarketDataError
 from krakked.market.bars import OHLCBar
-from krakked.market.changes import CandleClosed, ChangeKind, Changes
+from krakked.market.changes import CandleEvent, ChangeKind, Changes
 from krakked.market.history.backfill import History
 from krakked.market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
 from krakked.market.pairs import PairMetadata, PairTable, one_or_many
@@ -348,7 +349,8 @@ async def _running(feed: Feed | None, store: OHLCStore, clock: Clock) -> AsyncIt
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(feed.run)
-            nursery.start_soon(_fold_hourly, store, clock)
+            fold = partial(_fold_hourly, store, clock)
+            nursery.start_soon(feed.background.keep, "folding the journal", fold)
             try:
                 yield
             except BaseException as error:
@@ -364,13 +366,16 @@ async def _running(feed: Feed | None, store: OHLCStore, clock: Clock) -> AsyncIt
 
 
 class _Journal:
-    """Takes closed live candles from the stream into the store's journal, as provisional bars."""
+    """Takes closed live candles from the stream into the store's journal, as provisional bars.
+
+    A correction is written like a candle: of two entries for one time the later one counts.
+    """
 
     def __init__(self, store: OHLCStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
-    async def __call__(self, closed: list[CandleClosed]) -> None:
+    async def __call__(self, closed: list[CandleEvent]) -> None:
         by_timeframe: dict[str, list[tuple[str, OHLCBar]]] = defaultdict(list)
         for candle in closed:
             by_timeframe[candle.timeframe].append((candle.pair, candle.bar))

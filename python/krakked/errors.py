@@ -318,16 +318,24 @@ class SubscriptionRefusedError(MarketDataError):
     Attributes:
         pair: Canonical name.
         reason: Kraken's text.
+        retry_after_s: Seconds until krakked asks again; None when the reason lasts.
     """
 
-    def __init__(self, message: str, *, pair: str, reason: str) -> None:
+    def __init__(
+        self, message: str, *, pair: str, reason: str, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.pair = pair
         self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class ChangesLaggedError(MarketDataError):
     """A consumer of `changes()` fell so far behind that closed candles could no longer be kept."""
+
+
+class ChangesInUseError(MarketDataError):
+    """Two tasks read one iterator of `changes()`: each would miss what the other one got."""
 
 
 class BackfillTooLargeError(MarketDataError):

@@ -64,7 +64,8 @@ def check_frame(line, how):
         plain = message["data"][0]
         assert floats[:11] == tuple(plain[name] for name in wire.TICKER_VALUES)
         assert floats[11] == plain["trades"]
-        assert events == [("ticker_snapshot", element["symbol"])]
+        snapshot = message["type"] == "snapshot"
+        assert events == ([("ticker_snapshot", element["symbol"])] if snapshot else [])
     elif message.get("channel") == "ohlc":
         rows = exact["data"]
         last = rows[-1]
@@ -76,10 +77,13 @@ def check_frame(line, how):
             assert ours[3:] == (
                 *tuple(element[name] for name in wire.CANDLE_VALUES),
                 element["trades"],
+                "snapshot",
             )
         span = (closed[0][2] if closed else row[0], row[0])
         kinds = (
-            [("ohlc_snapshot", last["symbol"], 1, *span)] if message["type"] == "snapshot" else []
+            [("ohlc_snapshot", last["symbol"], 1, *span, wire.unix_ns(message["timestamp"]))]
+            if message["type"] == "snapshot"
+            else []
         )
         assert events == kinds
     elif (expected := expected_event(message)) is None:

@@ -101,6 +101,7 @@ def test_unread_events_and_counters():
         "candles": 0,
         "heartbeats": 2,
         "malformed": 3,
+        "refused": 0,
         "ignored": 2,
         "late": 0,
         "events_dropped": 0,
@@ -174,25 +175,49 @@ def test_watchers():
         cache.take_changed(watcher)
 
 
-def test_a_lost_tap_leaves_its_candles_unconfirmed():
+def candle(symbol, minute, stamp):
     row = (
-        '{"symbol":"A","open":1,"high":1,"low":1,"close":1,"trades":1,"volume":1,'
-        '"interval_begin":"2026-09-25T18:00:00Z","interval":1}'
+        f'{{"symbol":"{symbol}","open":1,"high":1,"low":1,"close":1,"trades":1,"volume":1,'
+        f'"interval_begin":"2026-09-25T18:{minute:02}:00Z","interval":1}}'
     )
-    message = f'{{"channel":"ohlc","type":"update","data":[{row}]}}'
-    end_s = wire.unix_ns("2026-09-25T18:01:00Z") / 1e9
+    stamp = f"2026-09-25T18:{stamp}Z"
+    return f'{{"channel":"ohlc","type":"update","timestamp":"{stamp}","data":[{row}]}}'
+
+
+def test_a_lost_tap_leaves_its_candles_unconfirmed():
+    open_s = wire.unix_ns("2026-09-25T18:00:00Z") / 1e9
     for lose in (FrameTap.end, lambda tap: None):
         cache, tap = open_tap()
-        tap.apply_message(message, 1)
+        tap.apply_message(candle("A", 0, "00:10"), 1)
         lose(tap)
         del tap
-        assert cache.close_due(end_s + 100, 5.0) == 0
         again = FrameTap(cache)
-        again.apply_message(message, 2)
-        assert cache.close_due(end_s + 4.9, 5.0) == 0
-        assert cache.close_due(end_s + 5.0, 5.0) == 1
-        assert cache.take_closed() == [("A", 1, end_s - 60, 1, 1, 1, 1, None, 1, 1)]
+        again.apply_message(candle("B", 5, "05:10"), 2)
+        assert cache.close_due(2) == []
+        assert cache.take_closed() == []
+        again.apply_message(candle("A", 0, "00:10"), 3)
+        assert cache.close_due(3) == []
+        assert cache.take_closed() == [("A", 1, open_s, 1, 1, 1, 1, None, 1, 1, "watermark")]
         assert cache.candle("A", 1)[8] is True
+        assert again.lag_ns == (0, 10**9)
+
+
+def test_what_is_promised_and_mute():
+    cache, tap = open_tap()
+    cache.want("BTC/USD")
+    tap.apply_message(wire.ticker("OTHER"), 1)
+    assert cache.ticker("OTHER") is None
+    cache.expect_candles("BTC/USD", 1, 1)
+    trade = wire.ticker("BTC/USD")
+    tap.apply_message(trade, 2)
+    tap.apply_message(trade.replace('"last":83744.3', '"last":83744.2'), 3)
+    assert cache.take_mute(4) == ([], [])
+    assert cache.take_mute(30 * 10**9) == ([], [("BTC/USD", 1)])
+    cache.expect_candles("BTC/USD", 1, None)
+    cache.expect_ticker("BTC/USD", None)
+    assert cache.take_mute(60 * 10**9) == ([], [])
+    assert cache.take_doubt("BTC/USD", 1) is None
+    assert cache.server_ns(1) is None
 
 
 NUMBERS = st.one_of(
@@ -245,13 +270,14 @@ def any_ticker(draw):
 
 @st.composite
 def any_candle(draw):
-    begin = draw(st.integers(0, 10**8)) * 60
+    interval = draw(st.sampled_from([1, 5, 15, 30, 60, 240, 1440, 10080, 21600]))
+    begin = draw(st.integers(0, 10**8 // interval)) * 60 * interval
     stamp = datetime.datetime.fromtimestamp(begin, datetime.UTC)
     fields = {name: draw(NUMBERS) for name in wire.CANDLE_VALUES}
     fields |= {
         "symbol": '"BTC/USD"',
         "trades": str(draw(st.integers(1, 10**9))),
-        "interval": str(draw(st.sampled_from([1, 5, 15, 30, 60, 240, 1440, 10080, 21600]))),
+        "interval": str(interval),
         "interval_begin": f'"{stamp:%Y-%m-%dT%H:%M:%S}.000000000Z"',
         "timestamp": '"whatever"',
     }
@@ -386,7 +412,7 @@ def hammer(rounds):
                 cache.ticker("S1")
                 cache.take_changed(watcher)
                 shared.take_events()
-                cache.close_due(1e10, 0.0)
+                cache.close_due(step)
                 signer.sign("/0/private/Balance", step, b"nonce=1")
             own.end()
         except BaseException as error:

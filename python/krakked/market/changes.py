@@ -18,9 +18,10 @@ import msgspec
 import trio
 
 from krakked._core import MarketCache
-from krakked.errors import ChangesLaggedError, ConfigError
+from krakked.errors import ChangesInUseError, ChangesLaggedError, ConfigError
 from krakked.market.bars import OHLCBar, Source
 from krakked.market.pairs import one_or_many
+from krakked.market.stream.evidence import Evidence
 from krakked.market.stream.reasons import DisconnectReason
 from krakked.market.timeframes import LABELS
 from krakked.network import Clock
@@ -35,8 +36,9 @@ class ChangeKind(StrEnum):
     TICKER = "ticker"
     CANDLE = "candle"
     CANDLE_CLOSED = "candle_closed"
+    """CandleClosed, and CandleCorrected where one turns out wrong: the two come together."""
     FEED = "feed"
-    """Disconnected, Reconnected, Resubscribed, MarketStatus."""
+    """Connections, subscriptions, the exchange and its pairs: every `FeedEvent`."""
 
 
 def change_kinds(kinds: Iterable[ChangeKind | str]) -> list[ChangeKind]:
@@ -87,6 +89,24 @@ class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
     bar: OHLCBar
     source: Source
     """WEBSOCKET, or REST where an outage was filled."""
+    evidence: Evidence = Evidence.NEXT
+    """Why it counts as closed; ``quiet`` is the weakest, and is compared with REST afterwards."""
+
+
+class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
+    """A candle given out before was wrong, or one was left out: `bar` is what it is.
+
+    It replaces the bar in the journal. May come at any time after the `CandleClosed`.
+    """
+
+    pair: str
+    timeframe: str
+    bar: OHLCBar
+    """The candle as it is known now."""
+    previous: OHLCBar | None
+    """What was given out before; None when the interval had been passed over as empty."""
+    source: Source
+    """WEBSOCKET for a row that came late, or REST."""
 
 
 class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,8 +141,56 @@ class MarketStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``online``, ``maintenance``, ``cancel_only``, ``post_only``, or whatever comes next."""
 
 
-FeedEvent = Disconnected | Reconnected | Resubscribed | MarketStatus
-Change = TickerChange | CandleChange | CandleClosed | FeedEvent
+class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange refused a subscription, or ended it."""
+
+    pair: str
+    channel: str
+    """``ticker`` or ``ohlc``."""
+    timeframe: str | None
+    """For ``ohlc``."""
+    reason: str
+    """The exchange's text."""
+    retry_after_s: float | None
+    """Seconds until it is asked for again; None when the reason lasts."""
+
+
+class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription is acknowledged and brings nothing although the pair trades."""
+
+    pair: str
+    channel: str
+    timeframe: str | None
+
+
+class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
+    """A mute subscription brings data again."""
+
+    pair: str
+    channel: str
+    timeframe: str | None
+
+
+class PairStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange changed the state of a pair."""
+
+    pair: str
+    status: str
+    """``online``, ``post_only``, ``cancel_only``, ``delisted``, ... ; an open set."""
+
+
+FeedEvent = (
+    Disconnected
+    | Reconnected
+    | Resubscribed
+    | MarketStatus
+    | SubscriptionRefused
+    | SubscriptionMute
+    | SubscriptionRecovered
+    | PairStatus
+)
+CandleEvent = CandleClosed | CandleCorrected
+Change = TickerChange | CandleChange | CandleEvent | FeedEvent
 
 
 class ChangeHub:
@@ -141,13 +209,13 @@ class ChangeHub:
         self.clock = clock
         self.canonical = canonical
         self.closed = False
-        self._log: deque[CandleClosed | FeedEvent] = deque()
+        self._log: deque[CandleEvent | FeedEvent] = deque()
         self._first = 0  # number of the oldest entry in the log
         self._consumers: weakref.WeakSet[Changes] = weakref.WeakSet()
         self._waiting = 0
         self._wake = trio.Event()
 
-    def publish(self, event: CandleClosed | FeedEvent) -> None:
+    def publish(self, event: CandleEvent | FeedEvent) -> None:
         """Put a closed candle or an event into the log; nobody listening, it is gone."""
         if not self._consumers:
             return
@@ -178,7 +246,7 @@ class ChangeHub:
         self._consumers.add(changes)
         return changes
 
-    def entry(self, number: int) -> CandleClosed | FeedEvent | None:
+    def entry(self, number: int) -> CandleEvent | FeedEvent | None:
         """Give an entry of the log, or None when it has not happened yet.
 
         Raises:
@@ -219,7 +287,12 @@ class ChangeHub:
 
 
 class Changes:
-    """An asynchronous iterator over `Change`; for one task. Leaving the loop is enough."""
+    """An asynchronous iterator over `Change`; for one task. Leaving the loop is enough.
+
+    Raises:
+        ChangesInUseError: A second task reads while the first one waits.
+        ChangesLaggedError: The reader fell too far behind.
+    """
 
     def __init__(
         self,
@@ -235,6 +308,7 @@ class Changes:
         self._kinds = frozenset(kinds)
         self._tickers: dict[str, None] = {}
         self._candles: dict[tuple[str, int], None] = {}
+        self._reading = False
         cache = hub.cache
         self._watcher = cache.add_watcher()
         self._finalizer = weakref.finalize(self, cache.remove_watcher, self._watcher)
@@ -243,14 +317,23 @@ class Changes:
         return self
 
     async def __anext__(self) -> Change:
-        await trio.lowlevel.checkpoint()
-        while True:
-            change = self._next_logged() or self._next_conflated()
-            if change is not None:
-                return change
-            if self._hub.closed or not self._finalizer.alive:
-                raise StopAsyncIteration
-            await self._hub.wait()
+        if self._reading:
+            raise ChangesInUseError(
+                "Another task waits for this iterator of changes(): each would miss what the other "
+                "one gets. Call changes() once for each task."
+            )
+        self._reading = True
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                change = self._next_logged() or self._next_conflated()
+                if change is not None:
+                    return change
+                if self._hub.closed or not self._finalizer.alive:
+                    raise StopAsyncIteration
+                await self._hub.wait()
+        finally:
+            self._reading = False
 
     def close(self) -> None:
         """Stop listening; the iterator ends."""
@@ -259,14 +342,14 @@ class Changes:
             self._hub.forget(self)
             self._hub.touch()
 
-    def _next_logged(self) -> CandleClosed | FeedEvent | None:
+    def _next_logged(self) -> CandleEvent | FeedEvent | None:
         while self._finalizer.alive:
             event = self._hub.entry(self.position)
             if event is None:
                 return None
             self.position += 1
             self._hub.read()
-            if isinstance(event, CandleClosed):
+            if isinstance(event, CandleClosed | CandleCorrected):
                 if ChangeKind.CANDLE_CLOSED in self._kinds and self._wants(event.pair):
                     return event
             elif ChangeKind.FEED in self._kinds:

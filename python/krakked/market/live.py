@@ -12,13 +12,9 @@ from typing import Protocol
 import msgspec
 
 from krakked._core import MarketCache
-from krakked.errors import (
-    DataStaleError,
-    NoDataYetError,
-    StaleReason,
-    SubscriptionRefusedError,
-)
+from krakked.errors import DataStaleError, NoDataYetError, StaleReason
 from krakked.market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked.market.stream.waiting import refusal
 from krakked.market.timeframes import parse_timeframe
 from krakked.network import Clock
 
@@ -117,6 +113,10 @@ class LiveFeed(Protocol):
 
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether the connection that carries a subscription is up and not silent."""
+        ...
+
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again; None = never."""
         ...
 
     def resumed_ns(self) -> int:
@@ -248,11 +248,7 @@ class LiveReads:
     def _not_refused(self, canonical: str, key: SubscriptionKey) -> None:
         state, reason = self._feed.subscription(key)
         if state is SubscriptionState.REFUSED:
-            raise SubscriptionRefusedError(
-                f"Kraken refused {key.channel} of {canonical}: {reason}.",
-                pair=canonical,
-                reason=reason or "",
-            )
+            raise refusal(key, canonical, reason, self._feed.retry_after_s(key))
         if state is SubscriptionState.ENDED:
             raise NoDataYetError(
                 f"{key.channel} of {canonical} is not subscribed"
@@ -285,7 +281,7 @@ class LiveReads:
         state, _ = self._feed.subscription(key)
         if not self._feed.line_is_up(key) or state is SubscriptionState.WANTED:
             return StaleReason.FEED_DOWN
-        if state is SubscriptionState.MUTE:
+        if state in {SubscriptionState.MUTE, SubscriptionState.ACKNOWLEDGED}:
             return StaleReason.SUBSCRIPTION_MUTE
         return StaleReason.MARKET_QUIET
 

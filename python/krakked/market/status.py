@@ -61,6 +61,8 @@ class PairFreshness(msgspec.Struct, frozen=True, kw_only=True):
     """Timeframes whose candles were refused."""
     mute_timeframes: tuple[str, ...] = ()
     """Timeframes whose candles do not come although acknowledged."""
+    retry_after_s: float | None = None
+    """Seconds until what was refused is asked for again; None when the reason lasts."""
 
 
 class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,10 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Connection attempts in the last 10 minutes (krakked allows itself 60)."""
     closed_candles: int
     """Closed live candles given out."""
+    corrected_candles: int
+    """Closed live candles that were corrected afterwards."""
+    candle_lag_s: float | None
+    """Worst delay of candle rows in the last ten minutes, of any connection; None = not known."""
     unfilled_holes: int
     """Outages whose candles could not be fetched over REST."""
     journal_error: str | None
@@ -171,6 +177,8 @@ def assemble_status(
         last_frame_age_s=feed.last_frame_age_s if feed is not None else None,
         connect_attempts=feed.connect_attempts if feed is not None else 0,
         closed_candles=feed.closed_candles if feed is not None else 0,
+        corrected_candles=feed.corrected_candles if feed is not None else 0,
+        candle_lag_s=max((c.lag_s for c in connections if c.lag_s is not None), default=None),
         unfilled_holes=feed.unfilled_holes if feed is not None else 0,
         journal_error=feed.last_journal_error if feed is not None else None,
         system=feed.system if feed is not None else None,
@@ -205,6 +213,7 @@ def judge_pair(stream: PairStream, stale_after_s: float) -> PairFreshness:
         reason=stream.reason,
         refused_timeframes=stream.refused_timeframes,
         mute_timeframes=stream.mute_timeframes,
+        retry_after_s=stream.retry_after_s,
     )
 
 
@@ -266,8 +275,17 @@ def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> lis
         found.append(
             (f"Kraken says: {feed.system}.", "See status.kraken.com; prices may stand still.")
         )
+    again = "Wait: krakked asks again in a while."
+    for lasting, action in ((True, "Take them off the list of pairs."), (False, again)):
+        refused = [
+            name
+            for name, pair in pairs.items()
+            if pair.freshness is Freshness.REFUSED and (pair.retry_after_s is None) is lasting
+        ]
+        if refused:
+            word = "refused" if lasting else "refused for now"
+            found.append((f"{_listed(refused)} {word} by Kraken.", action))
     words = {
-        Freshness.REFUSED: ("refused by Kraken", "Take them off the list of pairs."),
         Freshness.MUTE: (
             "acknowledged but silent",
             "Wait: krakked subscribes again; compare with REST when it lasts.",
@@ -282,11 +300,24 @@ def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> lis
     silent = [name for name, pair in pairs.items() if pair.mute_timeframes]
     if silent:
         found.append(
-            (f"{_listed(silent)}: candles do not come.", "Wait: krakked subscribes again.")
+            (
+                f"{_listed(silent)}: candles do not come.",
+                "Wait: krakked subscribes again and takes them from REST meanwhile.",
+            )
         )
     refused = [name for name, pair in pairs.items() if pair.refused_timeframes]
     if refused:
-        found.append((f"{_listed(refused)}: candles refused by Kraken.", "Take them off the list."))
+        lasts = all(pairs[name].retry_after_s is None for name in refused)
+        found.append(
+            (
+                f"{_listed(refused)}: candles refused by Kraken.",
+                "Take them off the list." if lasts else again,
+            )
+        )
+    for task, error in feed.task_errors.items():
+        found.append(
+            (f"{task.capitalize()} failed and began again: {error}", "Report it with the log.")
+        )
     if feed.last_journal_error is not None:
         found.append(
             (

@@ -18,13 +18,15 @@ class MarketClock:
 
     def __init__(self, start_ns: int, factor: float = 1.0) -> None:
         self._start_ns = start_ns
-        self._start = trio.current_time()
+        self._timer = trio.lowlevel.current_clock()  # asked from other threads, too
+        self._start = self._timer.current_time()
         self._factor = factor
         self.shown_offset_ns = 0
 
     def now_ns(self) -> int:
         """Give the market's time."""
-        return self._start_ns + int((trio.current_time() - self._start) * self._factor * NS)
+        passed = self._timer.current_time() - self._start
+        return self._start_ns + int(passed * self._factor * NS)
 
     def shown_ns(self) -> int:
         """Give the time the exchange writes into replies."""
@@ -42,7 +44,8 @@ class VirtualClock:
 
     def __init__(self, market: MarketClock) -> None:
         self._market = market
-        self._start = trio.current_time()
+        self._timer = trio.lowlevel.current_clock()  # asked from other threads, too
+        self._start = self._timer.current_time()
         self._step_ns = 0
         self._suspended_ns = 0
 
@@ -52,7 +55,7 @@ class VirtualClock:
 
     def elapsed_ns(self) -> int:
         """Nanoseconds since the sandbox opened, suspends included."""
-        return int((trio.current_time() - self._start) * NS) + self._suspended_ns
+        return int((self._timer.current_time() - self._start) * NS) + self._suspended_ns
 
     def step_wall(self, seconds: float) -> None:
         """Step the client's wall clock, as an NTP correction or a user would."""

@@ -53,6 +53,12 @@ class Faults:
         stream.refused_channels = stream.muted_channels = None
         stream.duplicate_chance = stream.late_chance = stream.malformed_chance = 0.0
         stream.oversized_times = stream.rate_errors = stream.lost_acks = 0
+        stream.refusal_text = stream.refusals_left = None
+        stream.lag_s = stream.lag_jitter_s = stream.late_rows_chance = stream.hold_all_s = 0.0
+        stream.lagging = None
+        stream.held.clear()
+        stream.pongs_overtake = False
+        self._server.link.bytes_per_s = None
         self._server.reject_next.clear()
         self._server.reject_always = None
         self._refused_connects, self._refusing = 0, False
@@ -134,6 +140,10 @@ class Faults:
         self._slices, self._slice_pause_s = longest, pause_s
         for connection in self._chosen(None):
             connection.stream.slices, connection.stream.slice_pause_s = longest, pause_s
+
+    def link_rate(self, bytes_per_s: float | None) -> None:
+        """Let all connections together carry so many bytes a second to the client; None ends it."""
+        self._server.link.bytes_per_s = bytes_per_s
 
     def coalesce(self, on: bool = True) -> None:
         """Put all frames that wait into one piece of bytes (they are when several wait, anyway)."""
@@ -244,10 +254,37 @@ class Faults:
         self._server.faults.muted.clear()
         self._server.faults.muted_channels = None
 
-    def refuse_symbols(self, symbols: Iterable[str], channels: Iterable[str] | None = None) -> None:
-        """Refuse subscriptions for some symbols ("Currency pair not supported ...")."""
-        self._server.faults.refused |= set(symbols)
-        self._server.faults.refused_channels = None if channels is None else frozenset(channels)
+    def refuse_symbols(
+        self,
+        symbols: Iterable[str],
+        channels: Iterable[str] | None = None,
+        *,
+        error: str | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Refuse subscriptions for some symbols.
+
+        Args:
+            symbols: Which.
+            channels: Of which channels; all by default.
+            error: The exchange's text; "Currency pair not supported ..." by default, which lasts.
+                "EService:Unavailable" passes.
+            times: So many refusals in all, then none; None: until `accept_symbols`.
+        """
+        faults = self._server.faults
+        faults.refused |= set(symbols)
+        faults.refused_channels = None if channels is None else frozenset(channels)
+        faults.refusal_text, faults.refusals_left = error, times
+
+    def end_subscriptions(self, symbols: Iterable[str], channels: Iterable[str]) -> int:
+        """Let the exchange end subscriptions on its own, and say so; gives how many."""
+        wanted, ended = (set(symbols), set(channels)), 0
+        for connection in self._chosen(None):
+            for held in list(connection.subscriptions.values()):
+                if held.symbol in wanted[0] and held.channel in wanted[1]:
+                    connection.end(held)
+                    ended += 1
+        return ended
 
     def refuse_all_symbols(self) -> None:
         """Refuse every subscription for a symbol."""
@@ -258,6 +295,7 @@ class Faults:
         self._server.faults.refuse_all = False
         self._server.faults.refused.clear()
         self._server.faults.refused_channels = None
+        self._server.faults.refusal_text = self._server.faults.refusals_left = None
 
     def message_rate_error(self, times: int = 1) -> None:
         """Answer the next requests with "Exceeded msg rate"."""
@@ -266,6 +304,40 @@ class Faults:
     def lose_acks(self, times: int) -> None:
         """Subscribe, but send no acknowledgement for the next so many symbols."""
         self._server.faults.lost_acks = times
+
+    def lag_candles(
+        self, seconds: float, *, jitter_s: float = 0.0, symbols: Iterable[str] | None = None
+    ) -> None:
+        """Let the candle maker be late behind ticker and gateway, its snapshots likewise.
+
+        Args:
+            seconds: How late each row of ohlc is.
+            jitter_s: At most so much later, anew for each row; rows of a pair stay in order.
+            symbols: Only these; all by default.
+        """
+        faults = self._server.faults
+        faults.lag_s, faults.lag_jitter_s = seconds, jitter_s
+        faults.lagging = None if symbols is None else set(symbols)
+
+    def late_rows(self, chance: float, seconds: float) -> None:
+        """Send some ohlc rows up to so much later, behind newer rows and newer candles."""
+        self._server.faults.late_rows_chance = chance
+        self._server.faults.late_rows_s = seconds
+
+    def hold_data(self, seconds: float, connections: Iterable[int] | None = None) -> None:
+        """Keep data back in the gateway for so long, answers to pings too; 0 ends it.
+
+        With `connections` only there, so that others overtake them.
+        """
+        if connections is None:
+            self._server.faults.hold_all_s = seconds
+            self._server.faults.held.clear()
+        else:
+            self._server.faults.held |= dict.fromkeys(connections, seconds)
+
+    def pongs_overtake(self, on: bool = True) -> None:
+        """Answer application pings at once, ahead of data that waits."""
+        self._server.faults.pongs_overtake = on
 
     def duplicate_candles(self, chance: float) -> None:
         """Send some ohlc updates twice."""
@@ -339,5 +411,8 @@ class Faults:
         self.pair_status(pair, "delisted")
 
     def skew_server_clock(self, seconds: float) -> None:
-        """Let the exchange say a wrong time (Time, SystemStatus, acks); the market is not moved."""
+        """Let the gateway's clock be wrong (Time, SystemStatus, acks, pongs, stamps of snapshots).
+
+        The market and the engine's stamps are not moved.
+        """
         self._venue.clock.shown_offset_ns = int(seconds * NS)

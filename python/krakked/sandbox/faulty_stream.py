@@ -6,8 +6,34 @@ It lies under the WebSocket server, whatever the transport below is.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import trio
+
+
+class Link:
+    """The way to the client, shared by all connections: so many bytes a second go over it."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s: float | None = None
+        self._free_at = 0.0
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Cut into what goes over it at once."""
+        size = len(data) if self.bytes_per_s is None else _PACKET_BYTES
+        for at in range(0, len(data), max(1, size)):
+            yield data[at : at + size]
+
+    async def carry(self, count: int) -> None:
+        """Take the time that so many bytes need, behind those of the others."""
+        if self.bytes_per_s is None:
+            return
+        now = trio.current_time()
+        self._free_at = max(now, self._free_at) + count / self.bytes_per_s
+        await trio.sleep_until(self._free_at)
+
+
+_PACKET_BYTES = 1460
 
 
 class FaultyStream(trio.abc.Stream):
@@ -26,9 +52,13 @@ class FaultyStream(trio.abc.Stream):
         peer_gone: Whether the peer has closed its side.
     """
 
-    def __init__(self, inner: trio.abc.Stream, rng: random.Random) -> None:
+    def __init__(
+        self, inner: trio.abc.Stream, rng: random.Random, link: Link | None = None
+    ) -> None:
         self._inner = inner
         self._random = rng
+        self._link = link or Link()
+        self._turn = trio.Lock()
         self._collected = bytearray()
         self._resume = trio.Event()
         self._resume.set()
@@ -55,10 +85,15 @@ class FaultyStream(trio.abc.Stream):
             self._collected += data
             await trio.lowlevel.checkpoint()
             return
-        await self._resume.wait()
-        if self.silent:
-            await trio.lowlevel.checkpoint()
-            return
+        # What waits here or is cut into pieces keeps its place: a pong may come from another task.
+        async with self._turn:
+            await self._resume.wait()
+            if self.silent:
+                await trio.lowlevel.checkpoint()
+                return
+            await self._send_in_turn(data)
+
+    async def _send_in_turn(self, data: bytes) -> None:
         if self.garbage and self.sent_bytes:
             data = self._random.randbytes(len(data))
         if self.silent_after is not None and len(data) > self.silent_after:
@@ -79,12 +114,15 @@ class FaultyStream(trio.abc.Stream):
     async def _send(self, data: bytes) -> None:
         self.sent_bytes += len(data)
         if not self.slices:
-            if data:
-                await self._inner.send_all(data)
+            for piece in self._link.pieces(data):
+                await self._link.carry(len(piece))
+                await self._resume.wait()
+                await self._inner.send_all(piece)
             return
         at = 0
         while at < len(data):
             size = self._random.randint(1, self.slices)
+            await self._resume.wait()
             await self._inner.send_all(data[at : at + size])
             at += size
             if self.slice_pause_s:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -46,6 +47,12 @@ class Feed:
         self.trades: set[Subscriber] = set()
         self.due_ns = -1
         self.due_at = -1.0
+        self.under_way: deque[int] = deque()
+        """Trades whose candle rows the maker has not sent yet, unix nanoseconds."""
+
+    def maker_ns(self, now_ns: int) -> int:
+        """How far the candle maker is with this pair."""
+        return self.under_way[0] - 1 if self.under_way else now_ns
 
     @property
     def idle(self) -> bool:
@@ -64,12 +71,15 @@ class Pump:
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
         self._feeds: dict[str, Feed] = {}
-        self._heap: list[tuple[float, int, Feed | Subscriber]] = []
+        self._heap: list[tuple[float, int, Feed | Subscriber | Callable[[], None]]] = []
         self._order = itertools.count()
         self._wake = trio.Event()
         self._beating: set[Subscriber] = set()
         self.paused = False
         """While true no market data is sent (maintenance)."""
+        self.lag_of: Callable[[str], tuple[float, bool]] = lambda _symbol: (0.0, True)
+        """How late the candle maker is with a row, and whether later rows wait for it."""
+        self._maker_at: dict[tuple[str, int], float] = {}
 
     # --- subscriptions --------------------------------------------------------------------------
 
@@ -101,7 +111,8 @@ class Pump:
         feed.candles.setdefault(step_s, set()).add(to)
         feed.live.watch(step_s, now_ns)
         self._arm(feed)
-        return feed.live.candle_snapshot(step_s, now_ns)
+        # What the maker has not made yet, its snapshot does not know; the rows still come.
+        return feed.live.candle_snapshot(step_s, feed.maker_ns(now_ns))
 
     def add_trades(self, to: Subscriber, pair: Pair, now_ns: int) -> str:
         """Subscribe to trades; gives the data objects of the last 50."""
@@ -148,6 +159,8 @@ class Pump:
                 at, _, what = heapq.heappop(self._heap)
                 if isinstance(what, Feed):
                     self._market_event(at, what)
+                elif callable(what):
+                    what()
                 elif what in self._beating:
                     self._heartbeat(at, what)
             else:
@@ -158,7 +171,11 @@ class Pump:
             with trio.move_on_at(deadline):
                 await self._wake.wait()
 
-    def _schedule(self, at: float, what: Feed | Subscriber) -> None:
+    def later(self, at: float, action: Callable[[], None]) -> None:
+        """Do something at a time of trio's clock, in its place among the market's events."""
+        self._schedule(at, action)
+
+    def _schedule(self, at: float, what: Feed | Subscriber | Callable[[], None]) -> None:
         heapq.heappush(self._heap, (at, next(self._order), what))
         self._wake.set()
 
@@ -180,8 +197,8 @@ class Pump:
         if feed.idle:
             feed.due_ns = -1
             return
-        now_ns = max(self._venue.clock.now_ns(), feed.due_ns)
-        self._catch_up(feed, now_ns)
+        # Only what is due here: after a hold-up, the events of all pairs still come in order.
+        self._catch_up(feed, feed.due_ns)
         self._arm(feed)
 
     def _catch_up(self, feed: Feed, now_ns: int) -> None:
@@ -204,10 +221,29 @@ class Pump:
         if feed.trades:
             text = partial(frames.data_frame, "trade", "update", live.trade_rows(trades))
             self._send(feed.trades, "trade", symbol, text)
-        for step, listeners in feed.candles.items():
+        for step in feed.candles:
             text = partial(frames.candle_frame, "update", live.candle(step), at_ns)
-            self._send(listeners, "ohlc", symbol, text)
+            self._make_candle(feed, step, at_ns, text)
         self._send_ticker(feed, at_ns, None)
+
+    def _make_candle(self, feed: Feed, step: int, at_ns: int, text: frames.FrameByVariant) -> None:
+        """Send a candle row, as late as the candle maker is."""
+        symbol = feed.live.pair.symbol
+        lag_s, in_order = self.lag_of(symbol)
+        if lag_s <= 0.0 and not feed.under_way:
+            self._send(feed.candles.get(step, ()), "ohlc", symbol, text)
+            return
+        at = self._venue.clock.trio_time(at_ns) + lag_s
+        if in_order:
+            at = self._maker_at[symbol, step] = max(at, self._maker_at.get((symbol, step), 0.0))
+            feed.under_way.append(at_ns)
+
+        def send() -> None:
+            if in_order:
+                feed.under_way.popleft()
+            self._send(feed.candles.get(step, ()), "ohlc", symbol, text)
+
+        self.later(at, send)
 
     def _send_ticker(self, feed: Feed, at_ns: int, only: str | None) -> None:
         if feed.tickers:

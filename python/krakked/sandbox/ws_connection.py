@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 import trio_websocket
@@ -72,6 +73,9 @@ class Connection:
         self.on_overrun: Callable[[], object] = int
         """Called when the client reads too slowly."""
         self._outbox: deque[str] = deque()
+        self._held = 0
+        self._held_until = 0.0
+        self._gone = False
         self._wake = trio.Event()
         settings = venue.settings
         self._message_rate = Counter(settings.message_burst, settings.messages_per_s)
@@ -92,7 +96,30 @@ class Connection:
             text = frames.lean(channel, text)
         for frame in self._faults.data_frames(self.number, channel, symbol, text):
             self.last_data = trio.current_time()
-            self.push(frame)
+            self._push_in_order(frame)
+
+    def _push_in_order(self, text: str) -> None:
+        """Queue a frame behind what the gateway keeps back for now."""
+        held_s = self._faults.hold_s(self.number)
+        if held_s <= 0.0 and not self._held:
+            self.push(text)
+            return
+        at = max(trio.current_time() + held_s, self._held_until)
+        self._held_until = at
+        self._held += 1
+        self._pump.later(at, partial(self._let_go, text))
+
+    def _let_go(self, text: str) -> None:
+        self._held -= 1
+        if not self._gone:
+            self.push(text)
+
+    def _pong(self, text: str) -> None:
+        if not self._faults.pongs_overtake:
+            self._push_in_order(text)
+            return
+        self._outbox.appendleft(text)
+        self._wake.set()
 
     async def send_loop(self, websocket: trio_websocket.WebSocketConnection) -> None:
         """Send what is queued, until the connection ends."""
@@ -135,7 +162,7 @@ class Connection:
         if not self._message_rate.add(self.last_request) or self._faults.take_rate_error():
             self._refuse(asked, "Exceeded msg rate")  # exact v2 text unverified
         elif asked.method == "ping":
-            self.push(frames.pong(asked, self._now_ns()))
+            self._pong(frames.pong(asked, self._now_ns()))
         elif asked.method in ("subscribe", "unsubscribe"):
             params = request.get("params")
             await self._subscription_request(asked, params if isinstance(params, dict) else {})
@@ -188,8 +215,11 @@ class Connection:
         held = self.subscriptions.get((wanted.channel, symbol))
         if "/" not in symbol:
             self._refuse(asked, f"Currency pair not in ISO 4217-A3 format {symbol}", symbol)
-        elif pair is None or self._faults.refuses(self.number, wanted.channel, symbol):
+        elif pair is None:
             self._refuse(asked, f"Currency pair not supported {symbol}", symbol)
+        elif self._faults.refuses(self.number, wanted.channel, symbol):
+            text = self._faults.refusal_text or f"Currency pair not supported {symbol}"
+            self._refuse(asked, text, symbol)
         elif held is not None and (
             held.interval != wanted.interval
             or (held.interval is not None and not self._venue.settings.plain_duplicates)
@@ -204,7 +234,7 @@ class Connection:
             rows = self._join(wanted, pair, now_ns)
             self._acknowledge(asked, wanted, snapshot)
             if snapshot and rows:
-                self._push_snapshot(wanted, rows, now_ns)
+                self._push_snapshot(wanted, rows)
 
     def _join(self, wanted: Subscription, pair: Pair, now_ns: int) -> str:
         if wanted.channel == "ticker":
@@ -213,9 +243,9 @@ class Connection:
             return self._pump.add_candles(self, pair, 60 * (wanted.interval or 1), now_ns)
         return self._pump.add_trades(self, pair, now_ns)
 
-    def _push_snapshot(self, wanted: Subscription, rows: str, now_ns: int) -> None:
-        if wanted.channel == "ohlc":
-            text = frames.candle_frame("snapshot", rows, now_ns, self.variant)
+    def _push_snapshot(self, wanted: Subscription, rows: str) -> None:
+        if wanted.channel == "ohlc":  # its stamp is the gateway's, as an acknowledgement's
+            text = frames.candle_frame("snapshot", rows, self._now_ns(), self.variant)
         else:
             text = frames.data_frame(wanted.channel, "snapshot", rows, self.variant)
         self.push_data(wanted.channel, wanted.symbol, text)
@@ -238,6 +268,11 @@ class Connection:
         self.leave(held)
         self._acknowledge(asked, held, False)
 
+    def end(self, held: Subscription) -> None:
+        """End a subscription that nobody gave up, and say so."""
+        self.leave(held)
+        self._acknowledge(Asked("unsubscribe", "", self._now_ns()), held, False)
+
     def leave(self, held: Subscription) -> None:
         """End a subscription."""
         del self.subscriptions[held.channel, held.symbol]
@@ -247,6 +282,7 @@ class Connection:
 
     def close(self) -> None:
         """Forget everything."""
+        self._gone = True
         for held in list(self.subscriptions.values()):
             self.leave(held)
         self._pump.stop_heartbeats(self)

@@ -16,6 +16,16 @@ class StreamFaults:
     refused: set[str] = field(default_factory=set)
     refuse_all: bool = False
     refused_channels: frozenset[str] | None = None
+    refusal_text: str | None = None
+    refusals_left: int | None = None
+    lag_s: float = 0.0
+    lag_jitter_s: float = 0.0
+    lagging: set[str] | None = None
+    late_rows_chance: float = 0.0
+    late_rows_s: float = 0.0
+    pongs_overtake: bool = False
+    held: dict[int, float] = field(default_factory=dict)
+    hold_all_s: float = 0.0
     muted: set[str] = field(default_factory=set)
     mute_all: bool = False
     muted_channels: frozenset[str] | None = None
@@ -32,7 +42,26 @@ class StreamFaults:
         """Whether a subscription is refused."""
         del connection
         refused = self.refuse_all or symbol in self.refused
-        return refused and _covers(self.refused_channels, channel)
+        if not refused or not _covers(self.refused_channels, channel) or self.refusals_left == 0:
+            return False
+        if self.refusals_left is not None:
+            self.refusals_left -= 1
+        return True
+
+    def candle_lag(self, symbol: str) -> tuple[float, bool]:
+        """How late the candle maker is with the next row, and whether later rows wait for it."""
+        if self.lagging is not None and symbol not in self.lagging:
+            return 0.0, True
+        lag_s = self.lag_s
+        if self.lag_jitter_s:
+            lag_s += self.rng.random() * self.lag_jitter_s
+        if self.late_rows_chance and self.rng.random() < self.late_rows_chance:
+            return lag_s + self.rng.random() * self.late_rows_s, False
+        return lag_s, True
+
+    def hold_s(self, connection: int) -> float:
+        """How long the gateway keeps data of a connection before it sends it."""
+        return self.held.get(connection, self.hold_all_s)
 
     def take_rate_error(self) -> bool:
         """Whether the next request is answered with a message-rate error."""

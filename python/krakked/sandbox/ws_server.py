@@ -8,7 +8,7 @@ from collections.abc import Callable
 import trio
 import trio_websocket
 
-from krakked.sandbox.faulty_stream import FaultyStream
+from krakked.sandbox.faulty_stream import FaultyStream, Link
 from krakked.sandbox.hashing import seed_of
 from krakked.sandbox.limits import Window
 from krakked.sandbox.pump import Pump
@@ -29,6 +29,8 @@ class WsServer:
         self.venue = venue
         self.pump = Pump(venue)
         self.faults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
+        self.pump.lag_of = self.faults.candle_lag
+        self.link = Link()
         self.connections: dict[int, Connection] = {}
         self.connects = 0
         """Handshakes that were attempted."""
@@ -52,7 +54,7 @@ class WsServer:
         self.connects += 1
         number = self.connects
         rng = random.Random(f"stream {self._seed} {number}")  # noqa: S311 - not for secrets
-        stream = FaultyStream(inner, rng)
+        stream = FaultyStream(inner, rng, self.link)
         self.on_stream(stream)
         try:
             async with trio.open_nursery() as nursery:

@@ -8,7 +8,10 @@ use foldhash::fast::RandomState;
 
 use crate::decimal::Decimal;
 use crate::rows::{CandleRow, TICKER_VALUES, TickerRow};
-use crate::series::{Candle, Origin, Outcome, Series};
+use crate::series::{Candle, Evidence, Origin, Outcome, Series};
+use crate::server_clock::ServerClock;
+use crate::source::Source;
+use crate::trade_marks::{Mark, TradeMarks, proves_trade};
 
 /// How many symbols are kept. Kraken lists about 1,450; what comes beyond this is ignored.
 pub const MAX_SYMBOLS: usize = 16_384;
@@ -32,15 +35,39 @@ pub struct Ticker {
     pub updated_ns: i64,
 }
 
-/// A candle that is finished.
+/// A ticker is mute when a candle row told of a trade so long ago and no ticker came since.
+const TICKER_MUTE_NS: i64 = 15_000_000_000;
+
+/// Candle rows may come so much later than the ticker of the same trade; where a ticker bears no time
+/// only its arrival can tell whether it showed that trade.
+const TICKER_AHEAD_NS: i64 = 25_000_000_000;
+
+/// Candles that open at multiples of their length, up to a day; longer ones have their own calendar.
+const ALIGNED_MINUTES: u32 = 1_440;
+
+/// A candle that is finished, or a correction of one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedCandle {
     /// Symbol.
     pub symbol: Arc<str>,
     /// Length.
     pub interval_minutes: u32,
-    /// Final state.
+    /// Final state, as far as it is known.
     pub candle: Candle,
+    /// Why it is given out.
+    pub evidence: Evidence,
+}
+
+/// What the ticker of a symbol has shown, and what it owes.
+#[derive(Debug, Default)]
+struct Witness {
+    marks: TradeMarks,
+    /// Elapsed time since which the exchange owes us this ticker; None while it owes nothing.
+    expected_ns: Option<i64>,
+    /// Elapsed time at which a candle row told of a trade that the ticker has not shown.
+    owed_ns: Option<i64>,
+    /// The ticker missed trades: the next row proves none, it only tells how things stand.
+    gap: bool,
 }
 
 /// What changed for a watcher: symbols with a new ticker, and (symbol, minutes) of candles.
@@ -51,7 +78,11 @@ pub type Changes = (Vec<Arc<str>>, Vec<(Arc<str>, u32)>);
 pub struct Cache {
     index: HashMap<Arc<str>, u32, RandomState>,
     names: Vec<Arc<str>>,
+    /// By slot: whether anybody wants the symbol; all are while `choosy` is false.
+    wanted: Vec<bool>,
+    choosy: bool,
     tickers: Vec<Option<Ticker>>,
+    witnesses: Vec<Witness>,
     /// Number of the newest ticker change of each symbol; apart from the tickers, to be searched fast.
     ticker_changed: Vec<u64>,
     series: Vec<Vec<Series>>,
@@ -60,8 +91,9 @@ pub struct Cache {
     changes: u64,
     watchers: BTreeMap<u32, u64>,
     next_watcher: u32,
-    /// Elapsed time of the newest frame of each open connection.
-    heard: BTreeMap<u64, i64>,
+    clock: ServerClock,
+    /// What is known of each open connection.
+    sources: BTreeMap<u64, Source>,
     next_connection: u64,
 }
 
@@ -77,13 +109,13 @@ impl Cache {
     /// Registers a connection; its number tells whose word a candle rests on.
     pub(crate) fn connect(&mut self) -> u64 {
         self.next_connection += 1;
-        self.heard.insert(self.next_connection, i64::MIN);
+        self.sources.insert(self.next_connection, Source::default());
         self.next_connection
     }
 
     /// A connection ended: its running candles are unconfirmed until another one tells their state.
     pub(crate) fn disconnect(&mut self, connection: u64) {
-        if self.heard.remove(&connection).is_some() {
+        if self.sources.remove(&connection).is_some() {
             for series in self.series.iter_mut().flatten() {
                 if series.source == connection {
                     series.doubt();
@@ -92,17 +124,61 @@ impl Cache {
         }
     }
 
-    pub(crate) fn hear(&mut self, connection: u64, now_ns: i64) {
-        if let Some(heard) = self.heard.get_mut(&connection) {
-            *heard = now_ns;
+    /// Takes in the time of an answer of the exchange.
+    pub(crate) fn learn_time(&mut self, told_ns: i64, now_ns: i64) {
+        self.clock.learn(told_ns, now_ns);
+    }
+
+    /// A ping was answered: by then its gateway had this time.
+    pub(crate) fn pong(&mut self, connection: u64, told_ns: i64) {
+        if let Some(source) = self.sources.get_mut(&connection) {
+            source.pong_ns = source.pong_ns.max(told_ns);
         }
     }
 
-    /// The number of a symbol, given on first sight; None when there is no room.
+    /// An ohlc update came, of whatever symbol: how far the candle maker is. False: no such time.
+    #[inline]
+    pub(crate) fn progress(&mut self, connection: u64, event_ns: i64, now_ns: i64) -> bool {
+        if !self.clock.admits(event_ns, now_ns) {
+            return false;
+        }
+        let server_ns = self.clock.at(now_ns);
+        if let Some(source) = self.sources.get_mut(&connection) {
+            source.update(event_ns, server_ns, now_ns);
+        }
+        true
+    }
+
+    /// Kraken's time, unix nanoseconds; None before the first answer that bore one.
+    #[must_use]
+    pub fn server_ns(&self, now_ns: i64) -> Option<i64> {
+        self.clock.at(now_ns)
+    }
+
+    /// Worst lag of a connection's candle rows in ten minutes, and the time a candle waits for them.
+    #[must_use]
+    pub fn lag_ns(&self, connection: u64) -> Option<(i64, i64)> {
+        let source = self.sources.get(&connection)?;
+        Some((source.worst_lag_ns(), source.grace_ns()))
+    }
+
+    /// From the first call on only symbols that were asked for have a place here.
+    pub fn want(&mut self, symbol: &str) {
+        self.choosy = true;
+        let slot = self.index.get(symbol).copied();
+        if let Some(slot) = slot.or_else(|| self.new_slot(symbol)) {
+            self.wanted[slot as usize] = true;
+        }
+    }
+
+    /// The number of a symbol, given on first sight; None when nobody wants it or there is no room.
     #[inline]
     pub(crate) fn slot(&mut self, symbol: &str) -> Option<u32> {
         if let Some(&slot) = self.index.get(symbol) {
-            return Some(slot);
+            return (self.wanted[slot as usize] || !self.choosy).then_some(slot);
+        }
+        if self.choosy {
+            return None;
         }
         self.new_slot(symbol)
     }
@@ -116,7 +192,9 @@ impl Cache {
         let name: Arc<str> = Arc::from(symbol);
         self.index.insert(name.clone(), slot);
         self.names.push(name);
+        self.wanted.push(false);
         self.tickers.push(None);
+        self.witnesses.push(Witness::default());
         self.ticker_changed.push(0);
         self.series.push(Vec::new());
         Some(slot)
@@ -126,7 +204,7 @@ impl Cache {
         self.names[slot as usize].clone()
     }
 
-    /// Applies a ticker row; false when it is older than what is known. A snapshot always counts.
+    /// Applies a ticker row. A snapshot always counts, whatever its time, unless it is no time at all.
     #[inline]
     pub(crate) fn apply_ticker(
         &mut self,
@@ -134,22 +212,33 @@ impl Cache {
         row: &TickerRow,
         snapshot: bool,
         now_ns: i64,
-    ) -> bool {
+    ) -> Outcome {
         let at = slot as usize;
-        let known = &mut self.tickers[at];
-        if !snapshot
-            && let (
-                Some(Ticker {
-                    exchange_ns: Some(known),
-                    ..
-                }),
-                Some(new),
-            ) = (&known, row.exchange_ns)
-            && new < *known
+        if let Some(stamp_ns) = row.exchange_ns
+            && !self.clock.admits(stamp_ns, now_ns)
         {
-            return false;
+            return Outcome::Refused;
         }
-        *known = Some(Ticker {
+        if !snapshot
+            && let Some(known) = &self.tickers[at]
+            && let (Some(known_ns), Some(new_ns)) = (known.exchange_ns, row.exchange_ns)
+        {
+            // What was taken in before Kraken's clock was known may be no time at all.
+            if new_ns < known_ns && !self.clock.is_ahead(known_ns, now_ns) {
+                return Outcome::Late;
+            }
+            let witness = &mut self.witnesses[at];
+            if proves_trade(&known.values, known.trades, row) && !witness.gap {
+                witness.marks.add(Mark {
+                    stamp_ns: new_ns,
+                    arrived_ns: now_ns,
+                });
+            }
+        }
+        let witness = &mut self.witnesses[at];
+        witness.owed_ns = None;
+        witness.gap = false;
+        self.tickers[at] = Some(Ticker {
             values: row.values,
             trades: row.trades,
             exchange_ns: row.exchange_ns,
@@ -157,7 +246,7 @@ impl Cache {
         });
         self.changes += 1;
         self.ticker_changed[at] = self.changes;
-        true
+        Outcome::Applied
     }
 
     /// Applies a candle row; None when there is no room for its series.
@@ -167,81 +256,183 @@ impl Cache {
         row: &CandleRow,
         origin: Origin,
     ) -> Option<Outcome> {
-        let all = &mut self.series[slot as usize];
-        let at = if let Some(at) = all
-            .iter()
-            .position(|it| it.interval_minutes == row.interval_minutes)
-        {
-            at
-        } else if all.len() < MAX_SERIES {
-            all.push(Series::new(row.interval_minutes));
-            all.len() - 1
-        } else {
-            return None;
-        };
-        let series = &mut all[at];
+        let length_s = i64::from(row.interval_minutes) * 60;
+        let off_grid = row.interval_minutes <= ALIGNED_MINUTES && row.open_s % length_s != 0;
+        let open_ns = row.open_s.saturating_mul(1_000_000_000);
+        if off_grid || self.clock.is_ahead(open_ns, origin.now_ns) {
+            return Some(Outcome::Refused);
+        }
+        let at = self.series_at(slot, row.interval_minutes)?;
+        let series = &mut self.series[slot as usize][at];
+        if series.current.is_some_and(|it| {
+            let known_ns = it.open_s.saturating_mul(1_000_000_000);
+            self.clock.is_ahead(known_ns, origin.now_ns)
+        }) {
+            series.clear(); // taken in before Kraken's clock was known
+        }
         let (name, queue) = (&self.names[slot as usize], &mut self.closed);
-        let outcome = series.apply(row, origin, |candle| {
+        let witness = &mut self.witnesses[slot as usize];
+        let outcome = series.apply(row, origin, &witness.marks, |candle, evidence| {
             queue.push(ClosedCandle {
                 symbol: name.clone(),
                 interval_minutes: row.interval_minutes,
                 candle,
+                evidence,
             });
         });
         if outcome == Outcome::Applied {
             self.changes += 1;
             series.changed = self.changes;
+            if !origin.snapshot && witness.owed_ns.is_none() {
+                let shown = self.tickers[slot as usize].as_ref().is_some_and(|ticker| {
+                    match (ticker.exchange_ns, origin.event_ns) {
+                        (Some(shown_ns), Some(event_ns)) => shown_ns / 1_000 >= event_ns / 1_000,
+                        _ => origin.now_ns - ticker.updated_ns < TICKER_AHEAD_NS,
+                    }
+                });
+                if !shown {
+                    witness.owed_ns = Some(origin.now_ns);
+                }
+            }
         }
         Some(outcome)
     }
 
+    fn series_at(&mut self, slot: u32, interval_minutes: u32) -> Option<usize> {
+        let all = &mut self.series[slot as usize];
+        let known = all
+            .iter()
+            .position(|it| it.interval_minutes == interval_minutes);
+        if known.is_none() && all.len() < MAX_SERIES {
+            all.push(Series::new(interval_minutes));
+            return Some(all.len() - 1);
+        }
+        known
+    }
+
     // --- closing -----------------------------------------------------------------------------
 
-    /// Closes running candles whose end plus `grace_s` the wall clock has passed; gives how many.
+    /// Closes what there is evidence for; gives the connections whose quiet a ping would have to
+    /// prove.
     ///
-    /// With `now_ns`, the elapsed time that belongs to `wall_s`, a candle is closed only when its
-    /// connection was heard since then: bytes come in order, so nothing of the candle can be missing.
-    /// A connection that hangs closes nothing.
-    pub fn close_due(&mut self, wall_s: f64, grace_s: f64, now_ns: Option<i64>) -> usize {
-        let mut due = Vec::new();
-        for (slot, all) in self.series.iter().enumerate() {
-            for (at, series) in all.iter().enumerate() {
-                let Some(end_s) = series.end_s() else {
-                    continue;
+    /// `held_up`: this program was not reading for a while, so rows look later than they were.
+    pub fn close_due(&mut self, now_ns: i64, held_up: bool) -> Vec<u64> {
+        for source in self.sources.values_mut() {
+            source.tick(now_ns, held_up);
+        }
+        let server_ns = self.clock.at(now_ns);
+        let mut unproven = Vec::new();
+        for (slot, all) in self.series.iter_mut().enumerate() {
+            for series in all {
+                let connection = self.sources.get(&series.source);
+                let evidence = match (connection, series.end_s()) {
+                    (Some(source), Some(end_s)) => {
+                        let over_ns = end_s.saturating_mul(1_000_000_000);
+                        let found = source.evidence(over_ns, now_ns);
+                        if found.is_none()
+                            && source.wants_pong(over_ns, server_ns, now_ns)
+                            && !unproven.contains(&series.source)
+                        {
+                            unproven.push(series.source);
+                        }
+                        found
+                    }
+                    _ => None,
                 };
-                #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^53")]
-                let over_s = wall_s - (end_s as f64 + grace_s);
-                if over_s >= 0.0 && self.was_heard(series.source, over_s, now_ns) {
-                    due.push((end_s, slot, at));
+                let (name, queue) = (&self.names[slot], &mut self.closed);
+                let (minutes, before) = (series.interval_minutes, queue.len());
+                let marks = &self.witnesses[slot].marks;
+                series.tick(evidence, marks, now_ns, |candle, evidence| {
+                    queue.push(ClosedCandle {
+                        symbol: name.clone(),
+                        interval_minutes: minutes,
+                        candle,
+                        evidence,
+                    });
+                });
+                if queue.len() > before {
+                    self.changes += 1;
+                    series.changed = self.changes;
                 }
             }
         }
-        due.sort_unstable();
-        for &(_, slot, at) in &due {
-            let series = &mut self.series[slot][at];
-            if let Some(candle) = series.close() {
-                self.changes += 1;
-                series.changed = self.changes;
-                self.closed.push(ClosedCandle {
-                    symbol: self.names[slot].clone(),
-                    interval_minutes: series.interval_minutes,
-                    candle,
-                });
-            }
-        }
-        due.len()
+        unproven
     }
 
-    fn was_heard(&self, connection: u64, over_s: f64, now_ns: Option<i64>) -> bool {
-        let (Some(now_ns), Some(&heard)) = (now_ns, self.heard.get(&connection)) else {
-            return now_ns.is_none();
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "saturates, which is as good"
-        )]
-        let since_due = (over_s * 1e9) as i64;
-        heard >= now_ns.saturating_sub(since_due)
+    /// The exchange acknowledged a candle series, or owes it no more.
+    pub fn expect_candles(&mut self, symbol: &str, interval_minutes: u32, since_ns: Option<i64>) {
+        if let Some(slot) = self.slot(symbol)
+            && let Some(at) = self.series_at(slot, interval_minutes)
+        {
+            self.series[slot as usize][at].expect(since_ns);
+        }
+    }
+
+    /// The exchange acknowledged a ticker, or owes it no more.
+    pub fn expect_ticker(&mut self, symbol: &str, since_ns: Option<i64>) {
+        if let Some(slot) = self.slot(symbol) {
+            let witness = &mut self.witnesses[slot as usize];
+            witness.expected_ns = since_ns;
+            witness.owed_ns = None;
+            witness.gap |= since_ns.is_none();
+        }
+    }
+
+    /// Gives what has fallen mute while the other channel of its symbol flows, each told once:
+    /// symbols of tickers, and (symbol, minutes) of candles.
+    pub fn take_mute(&mut self, now_ns: i64) -> Changes {
+        let (mut tickers, mut candles) = Changes::default();
+        for (slot, witness) in self.witnesses.iter_mut().enumerate() {
+            if let (Some(expected), Some(owed)) = (witness.expected_ns, witness.owed_ns)
+                && now_ns.saturating_sub(owed.max(expected)) >= TICKER_MUTE_NS
+            {
+                witness.expected_ns = None;
+                witness.gap = true;
+                tickers.push(self.names[slot].clone());
+            }
+            for series in &mut self.series[slot] {
+                let told_ns = self
+                    .sources
+                    .get(&series.source)
+                    .map_or(i64::MIN, |it| it.watermark_ns);
+                if series.fell_mute(witness.marks.newest(), told_ns, now_ns) {
+                    candles.push((self.names[slot].clone(), series.interval_minutes));
+                }
+            }
+        }
+        (tickers, candles)
+    }
+
+    /// Gives intervals for which a ticker showed a trade and no candle came: symbol, minutes, opening
+    /// time. Each is told once.
+    pub fn take_passed_over(&mut self, now_ns: i64) -> Vec<(Arc<str>, u32, i64)> {
+        let mut passed = Vec::new();
+        for (slot, all) in self.series.iter_mut().enumerate() {
+            for series in all {
+                if let Some(open_s) = series.passed_over(&self.witnesses[slot].marks, now_ns) {
+                    passed.push((self.names[slot].clone(), series.interval_minutes, open_s));
+                }
+            }
+        }
+        passed
+    }
+
+    /// A series missed rows: what it did not give out is unconfirmed until a row tells its state.
+    pub fn doubt(&mut self, symbol: &str, interval_minutes: u32) {
+        if let Some(series) = self.series_of(symbol, interval_minutes) {
+            series.doubt();
+        }
+    }
+
+    /// The oldest candle of a series that was in doubt since the last call, by its opening time.
+    pub fn take_doubt(&mut self, symbol: &str, interval_minutes: u32) -> Option<i64> {
+        self.series_of(symbol, interval_minutes)?.take_doubt()
+    }
+
+    fn series_of(&mut self, symbol: &str, interval_minutes: u32) -> Option<&mut Series> {
+        let slot = *self.index.get(symbol)?;
+        let mut all = self.series[slot as usize].iter_mut();
+        all.find(|it| it.interval_minutes == interval_minutes)
     }
 
     /// Takes the closed candles; of one series in order, each exactly once.
@@ -264,6 +455,16 @@ impl Cache {
         all.iter()
             .find(|it| it.interval_minutes == interval_minutes)?
             .current
+    }
+
+    /// How many trades the rows of a series have told of so far; only differences mean anything.
+    #[must_use]
+    pub fn traded(&self, symbol: &str, interval_minutes: u32) -> Option<u64> {
+        let all = &self.series[*self.index.get(symbol)? as usize];
+        let series = all
+            .iter()
+            .find(|it| it.interval_minutes == interval_minutes)?;
+        Some(series.traded)
     }
 
     /// How many symbols have a ticker at or after `since_ns`.
@@ -328,10 +529,13 @@ impl Cache {
 
     // --- forgetting --------------------------------------------------------------------------
 
-    /// Drops ticker and candles of a symbol. Which candles were given out stays remembered.
+    /// Drops ticker and candles of a symbol, which is wanted no more. Which candles were given out
+    /// stays remembered.
     pub fn forget(&mut self, symbol: &str) {
         if let Some(&slot) = self.index.get(symbol) {
+            self.wanted[slot as usize] = false;
             self.tickers[slot as usize] = None;
+            self.witnesses[slot as usize] = Witness::default();
             self.series[slot as usize]
                 .iter_mut()
                 .for_each(Series::clear);

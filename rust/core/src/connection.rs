@@ -38,10 +38,11 @@ pub enum Event {
     Unsubscribed(Subject),
     /// A request was refused: method, subject, Kraken's text.
     Refused(String, Subject, String),
-    /// First ticker data, or a snapshot, of a symbol on this connection.
+    /// A snapshot of a symbol's ticker.
     TickerSnapshot(Arc<str>),
-    /// A snapshot of candles: symbol, minutes, opening times of its oldest and newest row.
-    OhlcSnapshot(Arc<str>, u32, i64, i64),
+    /// A snapshot of candles: symbol, minutes, opening times of its oldest and newest row, and the
+    /// gateway's time of it (unix nanoseconds).
+    OhlcSnapshot(Arc<str>, u32, i64, i64, Option<i64>),
     /// Reference data: whether a snapshot, the `data` object as sent.
     Instrument(bool, String),
     /// A message was refused: reason, a printable sample.
@@ -85,8 +86,10 @@ pub struct Counts {
     pub candles: u64,
     /// Heartbeats.
     pub heartbeats: u64,
-    /// Messages refused.
+    /// Messages refused, wholly or in part.
     pub malformed: u64,
+    /// Rows refused for a time that cannot be: off the grid, or far ahead of Kraken's clock.
+    pub refused: u64,
     /// Messages of channels of no use here, and rows for which there was no room.
     pub ignored: u64,
     /// Rows older than what was known.
@@ -111,8 +114,6 @@ struct Ledger {
     event_bytes: usize,
     malformed_events: usize,
     other_names: Vec<String>,
-    /// One bit per symbol: its ticker was seen on this connection.
-    tickers_seen: Vec<u64>,
     counts: Counts,
     last_frame_ns: i64,
     last_data_ns: i64,
@@ -132,7 +133,6 @@ impl Connection {
                 event_bytes: 0,
                 malformed_events: 0,
                 other_names: Vec::new(),
-                tickers_seen: Vec::new(),
                 counts: Counts::default(),
                 last_frame_ns: 0,
                 last_data_ns: 0,
@@ -144,13 +144,9 @@ impl Connection {
     /// Feeds one received chunk; what the WebSocket library must see is appended to `forward`.
     pub fn receive(&mut self, cache: &mut Cache, data: &[u8], now_ns: i64, forward: &mut Vec<u8>) {
         let Self { tap, rows, ledger } = self;
-        let before = ledger.counts.messages;
         tap.receive(data, forward, &mut |text| {
             ledger.apply(cache, rows, text, now_ns);
         });
-        if ledger.counts.messages != before {
-            cache.hear(ledger.id, now_ns);
-        }
     }
 
     /// Applies one message that the WebSocket library delivered.
@@ -160,14 +156,26 @@ impl Connection {
         } else {
             self.ledger.counts.messages += 1;
             self.ledger.last_frame_ns = now_ns;
+            self.ledger.malformed_in_a_row += 1;
             self.ledger.refuse(Malformed::NotUtf8, message);
         }
-        cache.hear(self.ledger.id, now_ns);
     }
 
     /// The connection is over: candles that rest on its word are unconfirmed from here on.
     pub fn end(&mut self, cache: &mut Cache) {
         cache.disconnect(self.ledger.id);
+    }
+
+    /// The number under which the cache knows this connection.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.ledger.id
+    }
+
+    /// Whether a frame has begun and is not complete: its bytes are a sign of life.
+    #[must_use]
+    pub fn mid_frame(&self) -> bool {
+        self.tap.mid_frame()
     }
 
     /// Takes the waiting events, oldest first.
@@ -222,8 +230,14 @@ impl Ledger {
                     self.last_data_ns = now_ns;
                 }
                 self.react(cache, message, rows, now_ns);
+                if let Some(reason) = rows.refused {
+                    self.refuse(reason, text.as_bytes());
+                }
             }
-            Err(reason) => self.refuse(reason, text.as_bytes()),
+            Err(reason) => {
+                self.malformed_in_a_row += 1;
+                self.refuse(reason, text.as_bytes());
+            }
         }
     }
 
@@ -241,7 +255,7 @@ impl Ledger {
                 self.apply_candles(cache, rows, origin);
             }
             Message::Heartbeat => self.counts.heartbeats += 1,
-            other => self.tell(cache, other),
+            other => self.tell(cache, other, now_ns),
         }
     }
 
@@ -251,12 +265,15 @@ impl Ledger {
                 self.counts.ignored += 1;
                 continue;
             };
-            if cache.apply_ticker(slot, row, snapshot, now_ns) {
-                self.counts.tickers += 1;
-            } else {
-                self.counts.late += 1;
+            match cache.apply_ticker(slot, row, snapshot, now_ns) {
+                Outcome::Applied => self.counts.tickers += 1,
+                Outcome::Refused => {
+                    self.counts.refused += 1;
+                    continue;
+                }
+                Outcome::Late | Outcome::Known => self.counts.late += 1,
             }
-            if self.mark_ticker_seen(slot) || snapshot {
+            if snapshot {
                 self.push(Event::TickerSnapshot(cache.name(slot)), 0);
             }
         }
@@ -264,6 +281,19 @@ impl Ledger {
 
     fn apply_candles(&mut self, cache: &mut Cache, rows: &Rows, origin: Origin) {
         let mut span: Option<(u32, u32, i64, i64)> = None;
+        if let Some(event_ns) = origin.event_ns
+            && !origin.snapshot
+            && !cache.progress(self.id, event_ns, origin.now_ns)
+        {
+            self.counts.refused += rows.candles().count() as u64;
+            return;
+        }
+        if let Some(gateway_ns) = origin.event_ns
+            && origin.snapshot
+        {
+            // The gateway made it when asked, so it tells at least as much as a pong.
+            cache.pong(self.id, gateway_ns);
+        }
         for (symbol, row) in rows.candles() {
             let applied = cache
                 .slot(symbol)
@@ -276,6 +306,10 @@ impl Ledger {
                 Outcome::Applied => self.counts.candles += 1,
                 Outcome::Late => self.counts.late += 1,
                 Outcome::Known => {}
+                Outcome::Refused => {
+                    self.counts.refused += 1;
+                    continue;
+                }
             }
             if !origin.snapshot {
                 continue;
@@ -287,23 +321,34 @@ impl Ledger {
                     Some((at, minutes, oldest.min(row.open_s), newest.max(row.open_s)))
                 }
                 other => {
-                    self.tell_snapshot(cache, other);
+                    self.tell_snapshot(cache, other, origin.event_ns);
                     Some((slot, row.interval_minutes, row.open_s, row.open_s))
                 }
             };
         }
-        self.tell_snapshot(cache, span);
+        self.tell_snapshot(cache, span, origin.event_ns);
     }
 
-    fn tell_snapshot(&mut self, cache: &Cache, span: Option<(u32, u32, i64, i64)>) {
+    fn tell_snapshot(
+        &mut self,
+        cache: &Cache,
+        span: Option<(u32, u32, i64, i64)>,
+        gateway_ns: Option<i64>,
+    ) {
         if let Some((slot, minutes, oldest, newest)) = span {
             let name = cache.name(slot);
-            self.push(Event::OhlcSnapshot(name, minutes, oldest, newest), 0);
+            self.push(
+                Event::OhlcSnapshot(name, minutes, oldest, newest, gateway_ns),
+                0,
+            );
         }
     }
 
     #[cold]
-    fn tell(&mut self, cache: &mut Cache, message: Message<'_>) {
+    fn tell(&mut self, cache: &mut Cache, message: Message<'_>, now_ns: i64) {
+        if let Some(told_ns) = message.answered_ns() {
+            cache.learn_time(told_ns, now_ns);
+        }
         match message {
             Message::Status {
                 system,
@@ -315,17 +360,19 @@ impl Ledger {
                     raw.len(),
                 );
             }
-            Message::Pong { req_id } => self.push(Event::Pong(req_id), 0),
+            Message::Pong {
+                req_id, time_in_ns, ..
+            } => {
+                if let Some(told_ns) = time_in_ns {
+                    cache.pong(self.id, told_ns);
+                }
+                self.push(Event::Pong(req_id), 0);
+            }
             Message::Subscribed { target, warnings } => {
                 let warnings = warnings.into_iter().map(String::from).collect();
                 self.push(Event::Subscribed(target.into(), warnings), 0);
             }
             Message::Unsubscribed(target) => {
-                if target.channel.as_deref() == Some("ticker")
-                    && let Some(slot) = target.symbol.as_deref().and_then(|it| cache.slot(it))
-                {
-                    self.unmark_ticker_seen(slot);
-                }
                 self.push(Event::Unsubscribed(target.into()), 0);
             }
             Message::Refused {
@@ -357,7 +404,6 @@ impl Ledger {
     #[cold]
     fn refuse(&mut self, reason: Malformed, message: &[u8]) {
         self.counts.malformed += 1;
-        self.malformed_in_a_row += 1;
         if self.malformed_events < MAX_MALFORMED_EVENTS {
             self.malformed_events += 1;
             let sample = &message[..message.len().min(SAMPLE_BYTES)];
@@ -376,23 +422,5 @@ impl Ledger {
         }
         self.event_bytes += bytes;
         self.events.push_back(event);
-    }
-
-    /// True when the symbol's ticker was not seen before on this connection.
-    #[inline]
-    fn mark_ticker_seen(&mut self, slot: u32) -> bool {
-        let (word, bit) = ((slot / 64) as usize, 1_u64 << (slot % 64));
-        if word >= self.tickers_seen.len() {
-            self.tickers_seen.resize(word + 1, 0);
-        }
-        let fresh = self.tickers_seen[word] & bit == 0;
-        self.tickers_seen[word] |= bit;
-        fresh
-    }
-
-    fn unmark_ticker_seen(&mut self, slot: u32) {
-        if let Some(word) = self.tickers_seen.get_mut((slot / 64) as usize) {
-            *word &= !(1_u64 << (slot % 64));
-        }
     }
 }

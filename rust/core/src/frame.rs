@@ -95,6 +95,16 @@ impl FrameTap {
         self.counts
     }
 
+    /// Whether a frame has begun and is not complete.
+    #[must_use]
+    pub fn mid_frame(&self) -> bool {
+        match self.state {
+            State::Frames => !self.partial.is_empty() || self.in_fragmented_message,
+            State::Passing(_) => true,
+            State::Head(_) | State::Surrendered => false,
+        }
+    }
+
     /// Whether everything is handed on for good.
     #[must_use]
     pub fn surrendered(&self) -> bool {

@@ -283,6 +283,29 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Lets `read` take one value. What is good JSON but no such value is passed over: the reason
+    /// comes inside.
+    #[inline]
+    pub(crate) fn tolerant<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Scan<T>,
+    ) -> Scan<Result<T, Malformed>> {
+        let before = self.at;
+        match read(self) {
+            Ok(value) => Ok(Ok(value)),
+            Err(
+                reason @ (Malformed::WrongType(_)
+                | Malformed::NumberTooWide(_)
+                | Malformed::BadTimestamp),
+            ) => {
+                self.at = before;
+                self.skip_value()?;
+                Ok(Err(reason))
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+
     /// Lets `read` take one value; gives its text.
     #[inline]
     pub(crate) fn capture(&mut self, read: impl FnOnce(&mut Self) -> Scan<()>) -> Scan<&'a str> {

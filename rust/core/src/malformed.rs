@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a message was refused. Nothing of a refused message reaches the cache.
+/// Why a message, a row of it or a field was refused. Nothing of what is refused reaches the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Not JSON, or something behind its end.

@@ -1,4 +1,5 @@
-//! Kraken WebSocket v2 messages: one text in, one typed message out, all or nothing.
+//! Kraken WebSocket v2 messages: one text in, one typed message out. Rows, and fields that nobody
+//! needs, are refused one by one.
 //!
 //! Keys may come in any order; unknown channels and fields are passed over. Rows of ticker and ohlc
 //! go into a reused [`Rows`], so that a message in the steady state allocates nothing.
@@ -50,6 +51,10 @@ pub enum Message<'a> {
     Pong {
         /// Ours, echoed.
         req_id: Option<u64>,
+        /// Gateway's time at which the ping came, unix nanoseconds.
+        time_in_ns: Option<i64>,
+        /// Gateway's time at which this answer left.
+        time_out_ns: Option<i64>,
     },
     /// A subscription was acknowledged: one message per symbol.
     Subscribed {
@@ -91,6 +96,22 @@ pub struct Target<'a> {
     pub interval: Option<u64>,
     /// Ours, echoed.
     pub req_id: Option<u64>,
+    /// Gateway's time at which the answer left, unix nanoseconds.
+    pub time_out_ns: Option<i64>,
+}
+
+impl Message<'_> {
+    /// The gateway's time at which an answer left; None for what is no answer.
+    #[must_use]
+    pub fn answered_ns(&self) -> Option<i64> {
+        match self {
+            Self::Pong { time_out_ns, .. } => *time_out_ns,
+            Self::Subscribed { target, .. }
+            | Self::Unsubscribed(target)
+            | Self::Refused { target, .. } => target.time_out_ns,
+            _ => None,
+        }
+    }
 }
 
 /// Decodes one message. On an error `rows` holds nothing of use.
@@ -119,9 +140,9 @@ fn decode_any<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malform
     checked(envelope.message(rows)?, rows)
 }
 
-/// What must hold for a message as a whole.
+/// What must hold between a message and its rows.
 #[inline]
-fn checked<'a>(message: Message<'a>, rows: &Rows) -> Scan<Message<'a>> {
+fn checked<'a>(message: Message<'a>, rows: &mut Rows) -> Scan<Message<'a>> {
     if let Message::Ohlc {
         event_ns: Some(event_ns),
         ..
@@ -129,7 +150,11 @@ fn checked<'a>(message: Message<'a>, rows: &Rows) -> Scan<Message<'a>> {
     {
         let newest_s = event_ns.saturating_add(FUTURE_TOLERANCE_NS) / 1_000_000_000;
         if rows.candles.iter().any(|row| row.open_s > newest_s) {
-            return Err(Malformed::BadTimestamp);
+            rows.candles.retain(|row| row.open_s <= newest_s);
+            rows.refused.get_or_insert(Malformed::BadTimestamp);
+            if rows.candles.is_empty() {
+                return Err(Malformed::BadTimestamp);
+            }
         }
     }
     Ok(message)
@@ -148,6 +173,8 @@ struct Envelope<'a> {
     error: Option<Cow<'a, str>>,
     symbol: Option<Cow<'a, str>>,
     req_id: Option<u64>,
+    time_in_ns: Option<i64>,
+    time_out_ns: Option<i64>,
     result: Option<&'a str>,
 }
 
@@ -155,7 +182,7 @@ impl<'a> Envelope<'a> {
     fn field(&mut self, scanner: &mut Scanner<'a>, rows: &mut Rows) -> Scan<()> {
         match &*scanner.key()? {
             "channel" => self.channel = scanner.string_or_null("channel")?,
-            "type" => self.kind = scanner.string_or_null("type")?,
+            "type" => self.kind = odd_is_none(scanner, |it| it.string_or_null("type"))?,
             "data" => {
                 self.rows_of = RowChannel::of(self.channel.as_deref());
                 self.data = Some(match self.rows_of {
@@ -165,11 +192,15 @@ impl<'a> Envelope<'a> {
                     None => scanner.skip_value()?,
                 });
             }
-            "timestamp" => self.event_ns = scanner.time_or_null("timestamp")?,
+            "timestamp" => self.event_ns = odd_is_none(scanner, |it| it.time_or_null("timestamp"))?,
             "method" => self.method = scanner.string_or_null("method")?,
-            "success" => self.success = scanner.bool_or_null("success")?,
+            "success" => self.success = odd_is_none(scanner, |it| it.bool_or_null("success"))?,
             "error" | "Error" => self.error = scanner.string_or_null("error")?,
-            "symbol" => self.symbol = scanner.string_or_null("symbol")?,
+            "symbol" => self.symbol = odd_is_none(scanner, |it| it.string_or_null("symbol"))?,
+            "time_in" => self.time_in_ns = odd_is_none(scanner, |it| it.time_or_null("time_in"))?,
+            "time_out" => {
+                self.time_out_ns = odd_is_none(scanner, |it| it.time_or_null("time_out"))?;
+            }
             "req_id" => self.req_id = whole_number(scanner)?,
             "result" => self.result = Some(scanner.skip_value()?),
             _ => {
@@ -218,6 +249,7 @@ impl<'a> Envelope<'a> {
             symbol: self.symbol,
             interval: None,
             req_id: self.req_id,
+            time_out_ns: self.time_out_ns,
         };
         let mut warnings = Vec::new();
         if let Some(result) = self.result {
@@ -233,6 +265,8 @@ impl<'a> Envelope<'a> {
             },
             "pong" => Message::Pong {
                 req_id: target.req_id,
+                time_in_ns: self.time_in_ns,
+                time_out_ns: self.time_out_ns,
             },
             "subscribe" if target.channel.is_some() => Message::Subscribed { target, warnings },
             "subscribe" => return Err(Malformed::Missing("result")),
@@ -282,7 +316,7 @@ fn read_result<'a>(
     each_field(result, "result", |key, scanner| {
         match key {
             "channel" => target.channel = scanner.string_or_null("channel")?,
-            "symbol" => target.symbol = scanner.string_or_null("symbol")?,
+            "symbol" => target.symbol = odd_is_none(scanner, |it| it.string_or_null("symbol"))?,
             "interval" => target.interval = whole_number(scanner)?,
             "warnings" if scanner.open(b'[') => {
                 let mut first = true;
@@ -320,6 +354,14 @@ fn each_field<'a>(
         read(&key, &mut scanner)?;
     }
     Ok(())
+}
+
+/// A value that the message can do without: None when it is not what it should be.
+fn odd_is_none<'a, T>(
+    scanner: &mut Scanner<'a>,
+    read: impl FnOnce(&mut Scanner<'a>) -> Scan<Option<T>>,
+) -> Scan<Option<T>> {
+    Ok(scanner.tolerant(read)?.unwrap_or_default())
 }
 
 /// A whole number, or None for anything else: of no consequence where it is used.

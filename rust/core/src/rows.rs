@@ -30,6 +30,16 @@ pub const TICKER_VALUE_NAMES: [&str; TICKER_VALUES] = [
     "change_pct",
 ];
 
+/// Place of the last price in [`TickerRow::values`].
+pub(crate) const LAST: usize = 4;
+
+/// Place of the volume of 24 hours.
+pub(crate) const VOLUME: usize = 5;
+
+/// The first values are needed: bid, ask, their quantities, last. A row without a sound one is no
+/// row; any other odd value is merely left out.
+const NEEDED_VALUES: usize = 5;
+
 /// One element of a ticker message. A value that Kraken left out or sent as null is None.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TickerRow {
@@ -72,6 +82,8 @@ pub struct Rows {
     pub(crate) tickers: Vec<TickerRow>,
     pub(crate) candles: Vec<CandleRow>,
     symbols: String,
+    /// Why a row of the message was left out, or a value of one: the first reason.
+    pub refused: Option<Malformed>,
     pub(crate) minute: Minute,
 }
 
@@ -104,10 +116,23 @@ impl Rows {
         self.tickers.clear();
         self.candles.clear();
         self.symbols.clear();
+        self.refused = None;
         // One oversized snapshot must not hold its memory for the life of the connection.
         if self.tickers.capacity() > 64 || self.candles.capacity() > 256 {
             *self = Self::default();
         }
+    }
+}
+
+impl Rows {
+    /// Notes that something was left out.
+    fn refuse(&mut self, reason: Malformed) {
+        self.refused.get_or_insert(reason);
+    }
+
+    /// How many rows were kept.
+    pub(crate) fn len(&self) -> usize {
+        self.tickers.len() + self.candles.len()
     }
 }
 
@@ -128,7 +153,8 @@ impl RowChannel {
     }
 }
 
-/// Reads the array of a channel's rows.
+/// Reads the array of a channel's rows. A row that makes no sense is left out; when none is left the
+/// message is refused for the first reason.
 pub(crate) fn read_rows(
     scanner: &mut Scanner<'_>,
     channel: RowChannel,
@@ -145,47 +171,62 @@ pub(crate) fn read_rows(
         if count > MAX_ELEMENTS {
             return Err(Malformed::TooManyElements);
         }
-        if !scanner.open(b'{') {
-            return Err(scanner.wrong_type("data"));
-        }
-        match channel {
-            RowChannel::Ticker => read_ticker(scanner, rows)?,
-            RowChannel::Ohlc => read_candle(scanner, rows)?,
+        let verdict = if scanner.open(b'{') {
+            match channel {
+                RowChannel::Ticker => read_ticker(scanner, rows)?,
+                RowChannel::Ohlc => read_candle(scanner, rows)?,
+            }
+        } else {
+            scanner.skip_value()?;
+            Err(Malformed::WrongType("data"))
+        };
+        if let Err(reason) = verdict {
+            rows.refuse(reason);
         }
     }
-    Ok(())
+    match rows.refused {
+        Some(reason) if rows.len() == 0 => Err(reason),
+        _ => Ok(()),
+    }
 }
 
-fn read_ticker(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<()> {
+fn read_ticker(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<Result<(), Malformed>> {
     let mut row = TickerRow::default();
     let mut first = true;
+    let mut fault = None;
     // Kraken's order of fields: the next one is tried first, so that a key is rarely looked up.
     let mut expected = 0;
     while scanner.next_item(first, b'}')? {
         first = false;
-        if let Some(field) = TICKER_KEYS.get(expected)
-            && scanner.take(field.key)
-        {
-            expected += 1;
-            field.read(scanner, &mut row, rows)?;
+        let at = match TICKER_KEYS.get(expected) {
+            Some(field) if scanner.take(field.key) => Some(expected),
+            _ => {
+                let key = scanner.key()?;
+                TICKER_KEYS.iter().position(|field| field.name == key)
+            }
+        };
+        let Some(at) = at else {
+            scanner.skip_value()?;
             continue;
-        }
-        let key = scanner.key()?;
-        match TICKER_KEYS.iter().position(|field| field.name == key) {
-            Some(at) => {
-                expected = at + 1;
-                TICKER_KEYS[at].read(scanner, &mut row, rows)?;
+        };
+        expected = at + 1;
+        let field = &TICKER_KEYS[at];
+        if let Err(reason) = scanner.tolerant(|it| field.read(it, &mut row, rows))? {
+            match field.slot {
+                TickerSlot::Symbol => fault = Some(reason),
+                TickerSlot::Value(at) if at < NEEDED_VALUES => fault = Some(reason),
+                _ => rows.refuse(reason),
             }
-            None => {
-                scanner.skip_value()?;
-            }
         }
+    }
+    if let Some(reason) = fault {
+        return Ok(Err(reason));
     }
     if row.symbol.is_empty() {
-        return Err(Malformed::Missing("symbol"));
+        return Ok(Err(Malformed::Missing("symbol")));
     }
     rows.tickers.push(row);
-    Ok(())
+    Ok(Ok(()))
 }
 
 struct TickerKey {
@@ -249,30 +290,58 @@ fn read_symbol(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<Range<usize>>
     Ok(rows.keep_symbol(&scanner.string()?))
 }
 
-fn read_candle(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<()> {
+fn read_candle(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<Result<(), Malformed>> {
     let mut row = CandleRow::default();
     let (mut open, mut high, mut low, mut close, mut volume) = (None, None, None, None, None);
     let (mut begin_ns, mut interval) = (None, None);
     let mut first = true;
+    let mut fault = None;
     while scanner.next_item(first, b'}')? {
         first = false;
-        match &*scanner.key()? {
-            "symbol" => row.symbol = read_symbol(scanner, rows)?,
-            "open" => open = scanner.number_or_null("open")?,
-            "high" => high = scanner.number_or_null("high")?,
-            "low" => low = scanner.number_or_null("low")?,
-            "close" => close = scanner.number_or_null("close")?,
-            "volume" => volume = scanner.number_or_null("volume")?,
-            "vwap" => row.vwap = scanner.number_or_null("vwap")?,
-            "trades" => row.trades = scanner.count_or_null("trades")?.unwrap_or(0),
-            "interval_begin" => begin_ns = scanner.time_or_null("interval_begin")?,
-            "interval" => interval = scanner.count_or_null("interval")?,
-            // `timestamp` of a row is deprecated: the end of the candle in every recording.
-            _ => {
-                scanner.skip_value()?;
+        let key = scanner.key()?;
+        let read = scanner.tolerant(|scanner| {
+            match &*key {
+                "symbol" => row.symbol = read_symbol(scanner, rows)?,
+                "open" => open = scanner.number_or_null("open")?,
+                "high" => high = scanner.number_or_null("high")?,
+                "low" => low = scanner.number_or_null("low")?,
+                "close" => close = scanner.number_or_null("close")?,
+                "volume" => volume = scanner.number_or_null("volume")?,
+                "vwap" => row.vwap = scanner.number_or_null("vwap")?,
+                "trades" => row.trades = scanner.count_or_null("trades")?.unwrap_or(0),
+                "interval_begin" => begin_ns = scanner.time_or_null("interval_begin")?,
+                "interval" => interval = scanner.count_or_null("interval")?,
+                // `timestamp` of a row is deprecated: the end of the candle in every recording.
+                _ => drop(scanner.skip_value()?),
+            }
+            Ok(())
+        })?;
+        if let Err(reason) = read {
+            match &*key {
+                "vwap" | "trades" => rows.refuse(reason),
+                _ => fault = Some(reason),
             }
         }
     }
+    Ok(match fault {
+        Some(reason) => Err(reason),
+        None => finish_candle(
+            &mut row,
+            [open, high, low, close, volume],
+            begin_ns,
+            interval,
+        )
+        .map(|()| rows.candles.push(row)),
+    })
+}
+
+/// Puts together what a candle cannot do without.
+fn finish_candle(
+    row: &mut CandleRow,
+    [open, high, low, close, volume]: [Option<Decimal>; 5],
+    begin_ns: Option<i64>,
+    interval: Option<u64>,
+) -> Scan<()> {
     if row.symbol.is_empty() {
         return Err(Malformed::Missing("symbol"));
     }
@@ -292,7 +361,6 @@ fn read_candle(scanner: &mut Scanner<'_>, rows: &mut Rows) -> Scan<()> {
         .ok()
         .filter(|minutes| (1..=MAX_INTERVAL_MINUTES).contains(minutes))
         .ok_or(Malformed::WrongType("interval"))?;
-    rows.candles.push(row);
     Ok(())
 }
 

@@ -40,7 +40,19 @@ impl Number for Exact {
 }
 
 pub(crate) type Row<'py> = Option<Bound<'py, PyTuple>>;
-type ClosedRow = (String, u32, i64, f64, f64, f64, f64, Option<f64>, f64, u64);
+type ClosedRow = (
+    String,
+    u32,
+    i64,
+    f64,
+    f64,
+    f64,
+    f64,
+    Option<f64>,
+    f64,
+    u64,
+    &'static str,
+);
 type Changes = (Vec<String>, Vec<(String, u32)>);
 
 impl MarketCache {
@@ -140,9 +152,49 @@ impl MarketCache {
         self.with(|cache| cache.count_updated_since(since_ns))
     }
 
-    #[pyo3(signature = (wall_s, grace_s, now_ns = None))]
-    fn close_due(&self, wall_s: f64, grace_s: f64, now_ns: Option<i64>) -> usize {
-        self.with(|cache| cache.close_due(wall_s, grace_s, now_ns))
+    fn want(&self, symbol: &str) {
+        self.with(|cache| cache.want(symbol));
+    }
+
+    #[pyo3(signature = (now_ns, *, held_up = false))]
+    fn close_due(&self, now_ns: i64, held_up: bool) -> Vec<u64> {
+        self.with(|cache| cache.close_due(now_ns, held_up))
+    }
+
+    fn server_ns(&self, now_ns: i64) -> Option<i64> {
+        self.with(|cache| cache.server_ns(now_ns))
+    }
+
+    fn expect_ticker(&self, symbol: &str, since_ns: Option<i64>) {
+        self.with(|cache| cache.expect_ticker(symbol, since_ns));
+    }
+
+    fn expect_candles(&self, symbol: &str, interval_minutes: u32, since_ns: Option<i64>) {
+        self.with(|cache| cache.expect_candles(symbol, interval_minutes, since_ns));
+    }
+
+    fn take_mute(&self, now_ns: i64) -> Changes {
+        named(&self.with(|cache| cache.take_mute(now_ns)))
+    }
+
+    fn traded(&self, symbol: &str, interval_minutes: u32) -> Option<u64> {
+        self.with(|cache| cache.traded(symbol, interval_minutes))
+    }
+
+    fn take_passed_over(&self, now_ns: i64) -> Vec<(String, u32, i64)> {
+        let passed = self.with(|cache| cache.take_passed_over(now_ns));
+        passed
+            .into_iter()
+            .map(|(symbol, minutes, open_s)| (symbol.to_string(), minutes, open_s))
+            .collect()
+    }
+
+    fn doubt(&self, symbol: &str, interval_minutes: u32) {
+        self.with(|cache| cache.doubt(symbol, interval_minutes));
+    }
+
+    fn take_doubt(&self, symbol: &str, interval_minutes: u32) -> Option<i64> {
+        self.with(|cache| cache.take_doubt(symbol, interval_minutes))
     }
 
     fn take_closed(&self) -> Vec<ClosedRow> {
@@ -151,16 +203,10 @@ impl MarketCache {
     }
 
     fn take_changed(&self, watcher: u32) -> PyResult<Changes> {
-        let (tickers, candles) = self
+        let changes = self
             .with(|cache| cache.take_changed(watcher))
             .ok_or_else(|| PyKeyError::new_err("no such watcher"))?;
-        Ok((
-            tickers.iter().map(ToString::to_string).collect(),
-            candles
-                .iter()
-                .map(|(symbol, minutes)| (symbol.to_string(), *minutes))
-                .collect(),
-        ))
+        Ok(named(&changes))
     }
 
     fn add_watcher(&self) -> u32 {
@@ -178,6 +224,16 @@ impl MarketCache {
     fn clear_candles(&self, symbol: &str, interval_minutes: u32) {
         self.with(|cache| cache.clear_candles(symbol, interval_minutes));
     }
+}
+
+fn named((tickers, candles): &cache::Changes) -> Changes {
+    (
+        tickers.iter().map(ToString::to_string).collect(),
+        candles
+            .iter()
+            .map(|(symbol, minutes)| (symbol.to_string(), *minutes))
+            .collect(),
+    )
 }
 
 fn closed_row(closed: &cache::ClosedCandle) -> ClosedRow {
@@ -203,6 +259,7 @@ fn closed_row(closed: &cache::ClosedCandle) -> ClosedRow {
         vwap.map(Decimal::to_f64),
         volume.to_f64(),
         trades,
+        closed.evidence.name(),
     )
 }
 

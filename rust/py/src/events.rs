@@ -37,9 +37,15 @@ pub(crate) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
             error,
         ) => ("refused", method, channel, symbol, interval, req_id, error).into_pyobject(py),
         Event::TickerSnapshot(symbol) => ("ticker_snapshot", &*symbol).into_pyobject(py),
-        Event::OhlcSnapshot(symbol, minutes, oldest_s, newest_s) => {
-            ("ohlc_snapshot", &*symbol, minutes, oldest_s, newest_s).into_pyobject(py)
-        }
+        Event::OhlcSnapshot(symbol, minutes, oldest_s, newest_s, gateway_ns) => (
+            "ohlc_snapshot",
+            &*symbol,
+            minutes,
+            oldest_s,
+            newest_s,
+            gateway_ns,
+        )
+            .into_pyobject(py),
         Event::Instrument(snapshot, raw) => (
             "instrument",
             if snapshot { "snapshot" } else { "update" },

@@ -94,6 +94,21 @@ impl FrameTap {
     }
 
     #[getter]
+    fn connection(&self) -> u64 {
+        lock(&self.connection).id()
+    }
+
+    #[getter]
+    fn mid_frame(&self) -> bool {
+        lock(&self.connection).mid_frame()
+    }
+
+    #[getter]
+    fn lag_ns(&self) -> Option<(i64, i64)> {
+        self.with(|it, cache| cache.lag_ns(it.id()))
+    }
+
+    #[getter]
     fn events_pending(&self) -> bool {
         lock(&self.connection).events_pending()
     }
@@ -126,6 +141,7 @@ impl FrameTap {
             ("candles", counts.candles),
             ("heartbeats", counts.heartbeats),
             ("malformed", counts.malformed),
+            ("refused", counts.refused),
             ("ignored", counts.ignored),
             ("late", counts.late),
             ("events_dropped", counts.events_dropped),

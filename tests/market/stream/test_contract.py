@@ -183,6 +183,7 @@ async def test_5_1_and_5_2_v2_channels_ticker_and_ohlc(
 ) -> None:
     async with stage(pairs=["XBTUSD"], timeframes=("1m", "5m", "1h")) as s:
         assert s.exchange.ws_url.endswith("/v2")
+        await trio.sleep(1)  # reference data comes after prices
         held = {key for c in s.exchange.connections for key in c.subscriptions}
         assert {(k[0], k[1]) for k in held} == {
             ("ticker", "BTC/USD"),
@@ -197,6 +198,7 @@ async def test_5_3_symbols_are_translated_both_ways(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
     async with stage(pairs=["XBTUSD", "XDGUSD"], timeframes=("1m",)) as s:
+        await trio.sleep(1)  # reference data comes after prices
         held = {k[1] for c in s.exchange.connections for k in c.subscriptions}
         assert held == {"BTC/USD", "DOGE/USD", ""}
         assert s.reads.get_latest_price("XBTUSD").pair == "XBTUSD"

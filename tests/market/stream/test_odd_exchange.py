@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from tests.market.stream.hostile import VirtualClock
 
 from krakked.market.bars import OHLCBar
 from krakked.market.stream.filler import KEPT_S, GapFiller
 from krakked.market.stream.ledger import Hole
+from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.reasons import DisconnectReason
 from krakked.market.stream.requests import Answer, SubscriptionKey, SubscriptionState
 from krakked.market.stream.subscriptions import SubscriptionTable
@@ -124,10 +126,13 @@ async def filled_by(rest: KeptReplies, until: float) -> list[list[OHLCBar]]:
     given: list[list[OHLCBar]] = []
     filler = GapFiller(
         rest,
+        clock=VirtualClock(),
         rest_name=lambda symbol: symbol,
         fill=lambda _hole, bars: given.append(list(bars)) or [],
+        give_up=lambda _hole: given.append([]) or [],
         still=lambda _hole: True,
         out=lambda _candles: None,
+        limiter=LogLimiter(),
     )
     filler.add(hole)
     with trio.move_on_after(until):

@@ -17,9 +17,10 @@ from krakked.market.stream.backoff import (
     Backoff,
     ConnectBudget,
 )
+from krakked.market.stream.evidence import Evidence
 from krakked.market.stream.exchange_time import ExchangeTime
 from krakked.market.stream.lanes import Lanes
-from krakked.market.stream.ledger import CandleLedger, Hole, SeriesCandle
+from krakked.market.stream.ledger import REMEMBERED, CandleLedger, Hole, SeriesCandle
 from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.requests import SubscriptionKey
 from krakked.market.stream.symbols import SymbolNames, decode_instrument
@@ -125,55 +126,81 @@ def test_the_connection_watchdog_is_armed_only_by_an_acknowledgement() -> None:
 SERIES = ("BTC/USD", 1)
 
 
-def candle(minute: int, source: Source = Source.WEBSOCKET) -> SeriesCandle:
-    return SeriesCandle("BTC/USD", 1, bar(minute), source)
+def candle(
+    minute: int, count: int = 1, evidence: Evidence = Evidence.NEXT, volume: float = 1.0
+) -> SeriesCandle:
+    return SeriesCandle("BTC/USD", 1, bar(minute, count, volume), Source.WEBSOCKET, evidence)
 
 
-def bar(minute: int, count: int = 1) -> OHLCBar:
-    return OHLCBar(minute * 60, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, count)
+def bar(minute: int, count: int = 1, volume: float = 1.0) -> OHLCBar:
+    return OHLCBar(minute * 60, 1.0, 1.0, 1.0, 1.0, 1.0, volume, count)
 
 
 def minutes(candles: list[SeriesCandle]) -> list[int]:
     return [c.bar.time // 60 for c in candles]
 
 
-def test_history_of_the_first_snapshot_is_not_given_out() -> None:
+def begun(first: int = 0) -> CandleLedger:
     ledger = CandleLedger()
-    ledger.begin(SERIES, 10 * 60)
+    ledger.begin(SERIES, first * 60)
+    return ledger
+
+
+def test_history_of_the_first_snapshot_is_not_given_out() -> None:
+    ledger = begun(10)
     given = [m for n in (8, 9, 10, 11) for m in minutes(ledger.closed(candle(n)))]
     assert given == [10, 11]
 
 
-def test_a_short_outage_needs_no_rest() -> None:
+def test_rows_of_a_snapshot_that_was_not_told_yet_are_history() -> None:
     ledger = CandleLedger()
+    assert ledger.closed(candle(8, evidence=Evidence.SNAPSHOT)) == []
+    ledger.begin(SERIES, 10 * 60)
+    assert ledger.closed(candle(9, evidence=Evidence.SNAPSHOT)) == []
+    assert minutes(ledger.closed(candle(10))) == [10]
+
+
+def test_a_series_without_snapshot_begins_with_its_first_candle() -> None:
+    ledger = CandleLedger()
+    assert minutes(ledger.closed(candle(8))) == [8]
+
+
+def test_a_short_outage_needs_no_rest_and_keeps_the_order() -> None:
+    ledger = begun()
     ledger.closed(candle(10))
     ledger.lost(SERIES, 11 * 60)
-    assert ledger.snapshot(SERIES, 5 * 60) is None
-    assert minutes(ledger.closed(candle(11))) == [11]
+    assert ledger.closed(candle(12)) == []  # 11 may still come
+    assert ledger.closed(candle(11)) == []
+    hole, ready = ledger.snapshot(SERIES, 5 * 60)
+    assert hole is None
+    assert minutes(ready) == [11, 12]
+    assert minutes(ledger.closed(candle(13))) == [13]
 
 
 def test_a_hole_is_filled_in_order_and_newer_candles_wait() -> None:
-    ledger = CandleLedger()
+    ledger = begun()
     ledger.closed(candle(10))
     ledger.lost(SERIES, 11 * 60)
-    hole = ledger.snapshot(SERIES, 20 * 60)
-    assert hole == Hole("BTC/USD", 1, 11 * 60, 20 * 60)
+    hole, ready = ledger.snapshot(SERIES, 20 * 60)
+    assert (hole, ready) == (Hole("BTC/USD", 1, 11 * 60, 20 * 60), [])
+    assert hole is not None
     assert ledger.closed(candle(20)) == []
     assert ledger.current_hole(hole)
     given = ledger.filled(hole, [bar(n, count=n % 2) for n in range(9, 25)])
     assert minutes(given) == [11, 13, 15, 17, 19, 20]
-    assert [c.source for c in given[:2]] == [Source.REST, Source.REST]
+    assert [(c.source, c.evidence) for c in given[:1]] == [(Source.REST, Evidence.REST)]
+    assert not any(c.corrects for c in given)
     assert minutes(ledger.closed(candle(21))) == [21]
 
 
 def test_a_hole_grows_when_the_connection_is_lost_again() -> None:
-    ledger = CandleLedger()
+    ledger = begun()
     ledger.closed(candle(10))
     ledger.lost(SERIES, 11 * 60)
-    first = ledger.snapshot(SERIES, 20 * 60)
+    first, _ = ledger.snapshot(SERIES, 20 * 60)
     ledger.closed(candle(20))
     ledger.lost(SERIES, 21 * 60)
-    second = ledger.snapshot(SERIES, 40 * 60)
+    second, _ = ledger.snapshot(SERIES, 40 * 60)
     assert first is not None
     assert second == Hole("BTC/USD", 1, 11 * 60, 40 * 60)
     assert ledger.filled(first, [bar(15)]) == []  # superseded
@@ -181,30 +208,124 @@ def test_a_hole_grows_when_the_connection_is_lost_again() -> None:
     assert minutes(given) == list(range(11, 40))
 
 
-def test_a_hole_that_cannot_be_filled_lets_the_newer_ones_go() -> None:
-    ledger = CandleLedger()
+def test_a_hole_that_nothing_fills_lets_the_newer_ones_go_and_may_be_filled_later() -> None:
+    ledger = begun()
     ledger.closed(candle(10))
     ledger.lost(SERIES, 11 * 60)
-    hole = ledger.snapshot(SERIES, 20 * 60)
+    hole, _ = ledger.snapshot(SERIES, 20 * 60)
+    assert hole is not None
     ledger.closed(candle(20))
-    assert minutes(ledger.filled(hole, ())) == [20]
+    assert minutes(ledger.give_up(hole)) == [20]
+    late = ledger.filled(hole, [bar(12)])
+    assert [(c.bar.time, c.corrects, c.previous) for c in late] == [(12 * 60, True, None)]
+    assert ledger.filled(hole, [bar(12)]) == []
 
 
-def test_no_snapshot_at_all_is_resolved_once_the_interval_has_passed() -> None:
-    ledger = CandleLedger()
+def test_no_snapshot_at_all_is_resolved_again_and_again_while_the_series_is_lost() -> None:
+    ledger = begun()
     ledger.closed(candle(10))
     ledger.lost(SERIES, 11 * 60)
     assert ledger.unresolved(SERIES, 11 * 60) is None
     assert ledger.is_lost(SERIES)
-    assert ledger.unresolved(SERIES, 12 * 60) == Hole("BTC/USD", 1, 11 * 60, 12 * 60)
+    first = ledger.unresolved(SERIES, 12 * 60)
+    assert first == Hole("BTC/USD", 1, 11 * 60, 12 * 60)
+    assert minutes(ledger.filled(first, [bar(11)])) == [11]
+    assert ledger.unresolved(SERIES, 12 * 60) is None
+    second = ledger.unresolved(SERIES, 14 * 60)
+    assert second == Hole("BTC/USD", 1, 12 * 60, 14 * 60)
+    assert minutes(ledger.filled(second, [bar(12), bar(13)])) == [12, 13]
+    assert ledger.closed(candle(14)) == []
+    assert minutes(ledger.recovered(SERIES)) == [14]
     assert not ledger.is_lost(SERIES)
+
+
+def test_a_loss_looks_again_at_what_was_given_out_shortly_before() -> None:
+    ledger = begun()
+    ledger.closed(candle(10, count=5))
+    ledger.lost(SERIES, 10 * 60)
+    hole, _ = ledger.snapshot(SERIES, 20 * 60)
+    assert hole is not None
+    assert hole.since_s == 10 * 60
+    wrong, missed = ledger.filled(hole, [bar(10, count=7), bar(11)])
+    assert (wrong.corrects, wrong.previous, wrong.bar) == (True, bar(10, count=5), bar(10, count=7))
+    assert (missed.corrects, missed.bar) == (False, bar(11))
+
+
+def test_a_late_row_corrects_once_and_only_with_more() -> None:
+    ledger = begun()
+    ledger.closed(candle(10, count=5))
+    ledger.closed(candle(11))
+    late = ledger.closed(candle(10, count=6, evidence=Evidence.LATE))
+    assert [(c.corrects, c.previous) for c in late] == [(True, bar(10, count=5))]
+    assert ledger.closed(candle(10, count=6, evidence=Evidence.LATE)) == []
+    assert ledger.closed(candle(10, count=5, evidence=Evidence.LATE)) == []
+    skipped = ledger.closed(candle(9, evidence=Evidence.LATE))
+    assert [(c.corrects, c.previous) for c in skipped] == [(True, None)]
+    assert ledger.closed(candle(9, volume=2.0, evidence=Evidence.LATE))[0].previous == bar(9)
+    assert minutes(ledger.closed(candle(12))) == [12]
+
+
+def test_rest_confirms_and_a_weaker_source_does_not_overrule_it() -> None:
+    ledger = begun()
+    ledger.closed(candle(10, count=5, evidence=Evidence.QUIET))
+    hole = Hole("BTC/USD", 1, 10 * 60, 11 * 60, confirms=True)
+    assert ledger.current_hole(hole)
+    assert ledger.filled(hole, [bar(10, count=5)]) == []
+    assert ledger.filled(hole, [bar(10, count=4)]) == []  # older than what is known
+    (corrected,) = ledger.filled(hole, [bar(10, count=5, volume=3.0)])
+    assert (corrected.source, corrected.bar.volume) == (Source.REST, 3.0)
+    assert ledger.closed(candle(10, count=5, evidence=Evidence.LATE)) == []
+    assert len(ledger.closed(candle(10, count=6, evidence=Evidence.LATE))) == 1
+    assert minutes(ledger.closed(candle(11))) == [11]  # nothing ever waited
+
+
+def test_a_doubtful_candle_waits_for_rest_or_for_its_row() -> None:
+    for how in ("rest", "row", "rest lacks it", "nothing"):
+        ledger = begun()
+        ledger.closed(candle(9))
+        hole = ledger.doubtful(candle(10, count=5, evidence=Evidence.DOUBTFUL))
+        assert hole == Hole("BTC/USD", 1, 10 * 60, 11 * 60)
+        assert ledger.closed(candle(11)) == []
+        match how:
+            case "rest":
+                given = ledger.filled(hole, [bar(10, count=6)])
+                assert [(c.bar.count, c.source) for c in given] == [
+                    (6, Source.REST),
+                    (1, Source.WEBSOCKET),
+                ]
+            case "row":
+                given = ledger.closed(candle(10, count=6, evidence=Evidence.LATE))
+                assert not ledger.current_hole(hole)
+            case "rest lacks it":
+                given = ledger.filled(hole, [bar(10, count=4)])
+                assert given[0].bar.count == 5
+            case "nothing":
+                given = ledger.give_up(hole)
+                assert minutes(given) == [11]  # better missing than wrong
+                continue
+        assert minutes(given) == [10, 11], how
+        assert not any(c.corrects for c in given)
+
+
+def test_what_is_forgotten_gives_back_what_waited() -> None:
+    ledger = begun()
+    ledger.closed(candle(9))
+    ledger.doubtful(candle(10, evidence=Evidence.DOUBTFUL))
+    ledger.closed(candle(11))
+    assert minutes(ledger.forget(SERIES)) == [11]
+    assert not ledger.knows(SERIES)
 
 
 @given(st.lists(st.integers(0, 30), max_size=80))
 def test_out_of_order_and_repeated_candles_never_come_out_twice(order: list[int]) -> None:
-    ledger = CandleLedger()
-    given = [m for n in order for m in minutes(ledger.closed(candle(n)))]
+    ledger = begun()
+    out = [one for n in order for one in ledger.closed(candle(n))]
+    given = [c.bar.time for c in out if not c.corrects]
     assert given == sorted(set(given))
+    told = [c.bar.time for c in out]
+    assert len(told) == len(set(told))
+    if len(set(order)) < REMEMBERED:
+        assert set(told) == {60 * n for n in order}
 
 
 # --- lanes -----------------------------------------------------------------------------------
@@ -306,21 +427,17 @@ def test_reference_data_that_makes_no_sense_is_ignored(raw: bytes) -> None:
 
 def test_the_exchange_time_ignores_the_wall_clock_after_the_start() -> None:
     hour = 3600 * 10**9
-    time = ExchangeTime(wall_ns=1_000 * hour + hour, elapsed_ns=0)  # our wall is an hour ahead
+    told: list[int] = []
+    time = ExchangeTime(
+        wall_ns=1_000 * hour + hour,  # our wall is an hour ahead
+        elapsed_ns=0,
+        told=lambda elapsed_ns: told[0] + elapsed_ns if told else None,
+    )
     assert time.now_ns(5) == 1_001 * hour + 5
-    for i in range(20):
-        time.sample(1_000 * hour + i, i)
-    time.settle()
+    time.sample(1_000 * hour + 7, 7)
     assert time.now_ns(50) == 1_000 * hour + 50
-
-
-def test_neither_old_stamps_nor_a_mad_one_decide() -> None:
-    time = ExchangeTime(0, 0)
-    for i in range(64):
-        time.sample(10**18 - (10**12 if i % 3 == 0 else 0), 0)
-    time.sample(9 * 10**18, 0)
-    time.settle()
-    assert time.now_ns(0) == 10**18
+    told.append(1_000 * hour + 3)
+    assert time.now_ns(50) == 1_000 * hour + 53
 
 
 def test_log_lines_of_one_kind_are_limited_and_counted() -> None:
@@ -328,3 +445,42 @@ def test_log_lines_of_one_kind_are_limited_and_counted() -> None:
     assert [limiter.admit("a", 0.0) for _ in range(5)] == ["", "", None, None, None]
     assert limiter.admit("b", 0.0) == ""
     assert limiter.admit("a", 10.0) == " (3 more like this were not logged)"
+
+
+def test_an_outage_makes_at_most_ten_lines_however_long_it_lasts() -> None:
+    limiter = LogLimiter()
+    assert limiter.admit("disconnect", 0.0) == ""
+    limiter.outage(0.0)
+    losing = [
+        now
+        for now in range(100_000)
+        for kind in ("disconnect", "retry", "fill")
+        if limiter.admit(kind, float(now)) is not None
+    ]
+    assert losing == [0, 0, 0, 60, 300, 1260]
+    returning = [
+        kind
+        for now in range(100_000, 100_050)
+        for kind in ("connect", "resubscribed")
+        if limiter.admit(kind, float(now)) is not None
+    ]
+    assert len(returning) == 4
+    limiter.calm(100_050.0)
+    limiter.calm(100_109.0)
+    assert limiter.admit("connect", 100_109.0) is None
+    limiter.calm(100_110.0)  # over
+    assert limiter.admit("disconnect", 100_110.0) is not None
+
+
+def test_a_loss_while_coming_back_belongs_to_the_same_outage() -> None:
+    limiter = LogLimiter()
+    limiter.outage(0.0)
+    for now in (0.0, 0.0, 0.0):
+        limiter.admit("disconnect", now)
+    limiter.calm(50.0)
+    limiter.outage(55.0)
+    limiter.calm(100.0)
+    limiter.calm(159.0)
+    assert limiter.admit("disconnect", 59.0) is None
+    limiter.calm(160.0)
+    assert limiter.admit("disconnect", 160.0) is not None

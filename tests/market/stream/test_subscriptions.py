@@ -78,7 +78,7 @@ def test_one_ack_per_symbol_and_data_makes_it_live() -> None:
     ack(table, BTC)
     assert [table.state(k)[0] for k in (BTC, ETH)] == [S.ACKNOWLEDGED, S.WANTED]
     assert not table.settled
-    table.data(BTC)
+    table.data(BTC, 1e9)
     ack(table, ETH)
     assert [table.state(k)[0] for k in (BTC, ETH)] == [S.LIVE, S.ACKNOWLEDGED]
     assert table.settled
@@ -88,7 +88,7 @@ def test_one_ack_per_symbol_and_data_makes_it_live() -> None:
 def test_data_before_the_ack_counts() -> None:
     table = table_of(BTC)
     send_all(table)
-    table.data(BTC)
+    table.data(BTC, 1e9)
     ack(table, BTC)
     assert table.state(BTC)[0] is S.LIVE
     assert table.tick(1000.0) == []
@@ -170,7 +170,7 @@ def test_unanswered_requests_are_sent_again_and_then_the_connection_is_worthless
     table = table_of(BTC, ETH)
     send_all(table)
     ack(table, ETH)
-    table.data(ETH)
+    table.data(ETH, 1e9)
     now = 0.0
     for _ in range(2):
         now += ACK_TIMEOUT_S
@@ -188,7 +188,7 @@ def test_reference_data_that_is_never_answered_costs_no_connection() -> None:
     table = table_of(BTC, key)
     send_all(table)
     ack(table, BTC)
-    table.data(BTC)
+    table.data(BTC, 1e9)
     for now in (10.0, 20.0, 30.0, 40.0):
         table.tick(now)
         send_all(table, now)
@@ -202,7 +202,7 @@ def test_a_ticker_without_data_is_mute_and_asked_for_again() -> None:
     send_all(table)
     for key in (BTC, ETH, BTC_1M):
         ack(table, key, 1.0)
-    table.data(ETH)
+    table.data(ETH, 1e9)
     assert table.tick(SNAPSHOT_DUE_S + 0.9) == []
     assert table.tick(SNAPSHOT_DUE_S + 1.0) == [BTC]  # the candles alone are never mute
     assert table.state(BTC)[0] is S.MUTE
@@ -214,7 +214,7 @@ def test_a_ticker_without_data_is_mute_and_asked_for_again() -> None:
     ack(table, BTC, 16.0)
     assert table.state(BTC)[0] is S.MUTE  # an ack alone is no data
     assert table.tick(40.0) == []  # known already
-    table.data(BTC)
+    table.data(BTC, 1e9)
     assert table.state(BTC)[0] is S.LIVE
     assert table.mute == 0
 
@@ -257,19 +257,135 @@ def test_wanted_again_before_the_unsubscribe_went_out() -> None:
     table = table_of(BTC)
     send_all(table)
     ack(table, BTC)
+    table.data(BTC, 0.5)
+    table.unwant([BTC])
+    table.want([BTC])  # its data was forgotten, so it is given up and asked for again
+    table.data(BTC, 1.0)  # of the old subscription: proves nothing
+    assert table.state(BTC)[0] is S.ACKNOWLEDGED
+    (drop,) = send_all(table, 1.0)
+    assert drop["method"] == "unsubscribe"
+    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"), 1.1)
+    (again,) = send_all(table, 1.2)
+    assert again["method"] == "subscribe"
+    ack(table, BTC, 1.3)
+    table.data(BTC, 1.1)
+    assert table.state(BTC)[0] is S.ACKNOWLEDGED
+    table.data(BTC, 1.4)
+    assert table.state(BTC)[0] is S.LIVE
+    assert (table.acknowledged, table.live_tickers) == (1, 1)
+
+
+def test_wanted_again_while_the_first_request_is_under_way() -> None:
+    table = table_of(BTC)
+    send_all(table)
     table.unwant([BTC])
     table.want([BTC])
-    assert send_all(table) == []
-    assert table.state(BTC)[0] is S.ACKNOWLEDGED
+    ack(table, BTC)
+    assert [sent["method"] for sent in send_all(table)] == ["unsubscribe"]
+    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"))
+    assert [sent["method"] for sent in send_all(table)] == ["subscribe"]
+    ack(table, BTC)
+    assert table.settled
 
 
 def test_an_end_nobody_asked_for_is_told() -> None:
     table = table_of(BTC)
     send_all(table)
     ack(table, BTC)
-    assert table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD")) == [BTC]
+    assert table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"), 5.0) == [BTC]
     assert table.state(BTC)[0] is S.REFUSED
-    assert send_all(table) == []
+    assert send_all(table, 5.0) == []
+    table.tick(64.0)
+    assert send_all(table, 64.0) == []
+    table.tick(65.0)
+    (again,) = send_all(table, 65.0)
+    assert again["method"] == "subscribe"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "Currency pair not supported BTC/USD",
+        "Currency pair not in ISO 4217-A3 format BTCUSD",
+        "EQuery:Unknown asset pair",
+        "Already subscribed to one ohlc interval on this symbol",
+    ],
+)
+def test_a_lasting_reason_is_asked_again_only_on_a_sign(error: str) -> None:
+    table = table_of(BTC_1M)
+    send_all(table)
+    assert refuse(table, error, symbol="BTC/USD") == (BTC_1M,)
+    for now in range(0, 5000, 100):
+        table.tick(float(now))
+        assert send_all(table, float(now)) == []
+        assert table.retry_after_s(BTC_1M, float(now)) is None
+    table.ask_again([BTC_1M])
+    assert len(send_all(table, 5000.0)) == 1
+    ack(table, BTC_1M)
+    assert table.state(BTC_1M) == (S.ACKNOWLEDGED, None)
+
+
+@pytest.mark.parametrize(
+    "error", ["EService:Unavailable", "EGeneral:Internal error", "Market in cancel_only mode", "x"]
+)
+def test_a_passing_refusal_is_asked_again_at_growing_distances(error: str) -> None:
+    table = table_of(BTC, ETH)
+    send_all(table)
+    ack(table, ETH)
+    table.data(ETH, 1.0)
+    refuse(table, error, symbol="BTC/USD")
+    assert table.retry_after_s(BTC, 10.0) == 50.0
+    asked = []
+    for now in range(1, 4000):
+        table.tick(float(now))
+        for sent in send_all(table, float(now)):
+            asked.append(now)
+            assert sent["params"]["symbol"] == ["BTC/USD"]
+            assert table.state(BTC) == (S.REFUSED, error)  # until it is acknowledged
+            assert table.retry_after_s(BTC, float(now)) == 0.0
+            table.refused(Answer("subscribe", symbol="BTC/USD"), error, float(now))
+    assert asked == [60, 180, 420, 900, 1800, 2700, 3600]
+    table.ask_again()
+    send_all(table, 4000.0)
+    ack(table, BTC, 4000.0)
+    assert table.retry_after_s(BTC, 4000.0) is None
+    table.data(BTC, 4001.0)
+    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"), 4002.0)
+    assert table.retry_after_s(BTC, 4002.0) == 60.0  # it served us in between
+
+
+def test_tickers_come_first_then_candles_and_reference_data_only_after_prices() -> None:
+    instrument = SubscriptionKey("instrument")
+    table = SubscriptionTable()
+    table.want([instrument, BTC_1M, BTC])
+    table.connected(0.0)
+    assert [sent["params"]["channel"] for sent in send_all(table)] == ["ticker", "ohlc"]
+    assert table.next_send_s(0.0) is None
+    ack(table, BTC)
+    ack(table, BTC_1M)
+    assert send_all(table, 1.0) == []  # the ticker has not come
+    table.data(BTC, 2.0)
+    assert table.next_send_s(2.0) == 2.0
+    assert [sent["params"]["channel"] for sent in send_all(table, 2.0)] == ["instrument"]
+
+
+def test_while_answers_come_the_rest_is_waited_for() -> None:
+    keys = [SubscriptionKey("ticker", f"S{i}/USD") for i in range(90)]
+    table = table_of(*keys)
+    send_all(table)
+    for second, key in enumerate(keys):  # a slow link: one answer a second
+        table.tick(float(second))
+        assert send_all(table, float(second)) == []
+        ack(table, key, float(second))
+        table.data(key, float(second))
+        if second == 50:
+            break
+    assert not table.worthless
+    table.tick(59.0)
+    assert send_all(table, 59.0) == []
+    table.tick(61.0)  # and then no more for ten seconds
+    (again,) = send_all(table, 61.0)
+    assert len(again["params"]["symbol"]) == 39
 
 
 def test_a_reconnect_starts_from_nothing_and_retries_the_refused() -> None:
@@ -294,6 +410,15 @@ def test_a_delisted_pair_is_not_waited_for() -> None:
     table.end([BTC], "The pair is delisted")
     assert table.tick(100.0) == []
     assert table.state(BTC) == (S.REFUSED, "The pair is delisted")
+    assert table.retry_after_s(BTC, 100.0) is None
+    table.ask_again([BTC])  # it is listed again
+    (drop,) = send_all(table, 101.0)
+    assert drop["method"] == "unsubscribe"
+    table.refused(Answer("unsubscribe", "ticker", "BTC/USD"), "Subscription Not Found", 101.0)
+    (again,) = send_all(table, 101.0)
+    assert again["method"] == "subscribe"
+    ack(table, BTC, 102.0)
+    assert table.state(BTC)[0] is S.ACKNOWLEDGED
 
 
 keys = st.sampled_from([BTC, ETH, BTC_1M, ETH_1M])
@@ -334,7 +459,7 @@ def test_whatever_the_exchange_says_counters_and_states_agree(script: list) -> N
             case "unsub":
                 table.unsubscribed(Answer("unsubscribe", key.channel, key.symbol, key.interval))
             case "data":
-                table.data(key)
+                table.data(key, now)
             case "tick":
                 now += 9.0
                 table.tick(now)

@@ -40,6 +40,8 @@ CLOSE_S: Final = 1.0
 """Longest politeness at the end."""
 PACE_S: Final = 0.1
 """Distance of our requests: 10 a second (other clients keep to 20)."""
+PING_AGAIN_S: Final = 3.0
+"""Distance of the pings that are to prove a connection quiet."""
 TICK_S: Final = 1.0
 """Distance of the watchdogs' looks."""
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
@@ -128,6 +130,8 @@ class Connection:
         self._scope = trio.CancelScope()
         self._outcome: Disconnect | None = None
         self._work = trio.Event()
+        self._ping_now = False
+        self._pinged_s = 0.0
         self._status_seen = trio.Event()
 
     # --- for the owner ---
@@ -136,6 +140,22 @@ class Connection:
     def received_bytes(self) -> int:
         """Bytes received so far."""
         return self._stream.received_bytes if self._stream is not None else 0
+
+    @property
+    def last_frame_s(self) -> float:
+        """Elapsed time of the newest frame; bytes of one that is under way count as well."""
+        last_ns, stream = self.tap.last_frame_ns, self._stream
+        # While frames are recorded the tap does not see the bytes.
+        if stream is not None and (self.tap.mid_frame or self._on_frame is not None):
+            last_ns = max(last_ns, stream.last_bytes_ns if last_ns or self.tap.mid_frame else 0)
+        return last_ns / 1e9
+
+    def ping_soon(self) -> None:
+        """Send an application ping; the answer says that the gateway has sent all it had."""
+        if self._now_s() - self._pinged_s >= PING_AGAIN_S:
+            self._pinged_s = self._now_s()
+            self._ping_now = True
+            self.wake()
 
     def stop(self, reason: DisconnectReason, detail: str = "") -> None:
         """End the connection for a reason; `run` gives it back. The first reason stands."""
@@ -238,7 +258,8 @@ class Connection:
                 await self._send_text(socket, request.text)
                 await trio.sleep(PACE_S)
                 continue
-            if trio.current_time() >= keep_alive_s:
+            if self._ping_now or trio.current_time() >= keep_alive_s:
+                self._ping_now = False
                 keep_alive_s = trio.current_time() + KEEP_ALIVE_S
                 await self._send_text(socket, encode_ping(next(self._req_ids)))
             wait_s = keep_alive_s - trio.current_time()
@@ -279,7 +300,7 @@ class Connection:
             elif verdict is Verdict.DEAD:
                 self.stop(DisconnectReason.HALF_OPEN, "nothing came back after a ping")
             armed = self._table.acknowledged > 0
-            if frames.check(now_s, self.tap.last_frame_ns / 1e9, armed=armed) is Verdict.DEAD:
+            if frames.check(now_s, self.last_frame_s, armed=armed) is Verdict.DEAD:
                 self.stop(DisconnectReason.SILENT, "no frame, not even a heartbeat")
             if self._table.worthless:
                 self.stop(DisconnectReason.UNANSWERED, "subscriptions were left unanswered")

@@ -1,8 +1,15 @@
-"""Was it silence, or did nobody trade? REST's Ticker is asked when live subscriptions fall silent.
+"""Was it silence, or did nobody trade? REST's Ticker is asked where the stream itself cannot tell.
 
-A silent candle subscription proves nothing: most pairs do not trade every minute. Two looks at the
-all-pairs Ticker, one call each, tell: a pair that traded between them while our data of it is older
-than the first look is mute. The judging is pure; `Crosscheck.run` is the thin shell.
+A pair's ticker tells of its candles, and its candles of its ticker; only where both are silent REST
+has to. A silent candle subscription proves nothing: most pairs do not trade every minute. Two looks
+at the all-pairs Ticker, one call each, tell: a pair that traded between them while our data of it
+is older than the first look is mute.
+
+The same looks audit the candles: Ticker counts the trades since midnight, so between two looks a
+pair's candles must have told of as many trades at least. Where they did not, a short silence went
+by unnoticed (a ticker cannot show every trade: its 24 hours lose old ones while they gain new), and
+REST's candles of that time are compared. The judging is pure; `Crosscheck.run` is the thin
+shell.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import msgspec
 import trio
 
 from krakked.errors import KrakkedError
+from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.requests import SubscriptionKey
 from krakked.network import Clock
 
@@ -24,6 +32,8 @@ SILENT_S: Final = 120.0
 """Data this old makes a subscription worth a look."""
 SLACK_S: Final = 15.0
 """Data may come so much earlier than REST's cached answer knows of the trade."""
+ROWS_LATE_S: Final = 20.0
+"""Candle rows may come so much later than REST knows of the trade."""
 TOO_FAR_S: Final = 900.0
 """Looks further apart are not compared."""
 
@@ -61,6 +71,10 @@ class Look(msgspec.Struct, frozen=True):
     """Last trade by AssetPairs key."""
     today: dict[str, int]
     """Trades since midnight UTC by AssetPairs key."""
+    told: dict[str, int] = {}
+    """Trades that the candles had told of just before the call, by AssetPairs key."""
+    told_later: dict[str, int] = {}
+    """The same after rows that were on their way have come."""
 
 
 class Silent(msgspec.Struct, frozen=True):
@@ -92,14 +106,34 @@ def find_mute(silent: Iterable[Silent], before: Look, after: Look) -> list[Subsc
     ]
 
 
+def find_short(before: Look, after: Look) -> list[str]:
+    """Give the pairs (AssetPairs keys) whose candles told of fewer trades than there were.
+
+    What lies within the time that rows may take counts for the candles, so a busy pair may hide a
+    few.
+    """
+    if after.at_s - before.at_s > TOO_FAR_S:
+        return []
+    short: list[str] = []
+    for name, later in after.told_later.items():
+        if name not in before.told or name not in before.today or name not in after.today:
+            continue
+        if later - before.told[name] < after.today[name] - before.today[name]:
+            short.append(name)
+    return short
+
+
 class Crosscheck:
-    """Looks at REST whenever something live has fallen silent.
+    """Looks at REST, compares, and reports.
 
     Args:
         rest: Where the looks come from.
         clock: Elapsed time.
         silent: Gives the live subscriptions whose data is older than `SILENT_S`.
+        told: Gives how many trades the candles of each pair have told of so far.
         found: Gets those that are mute.
+        short: Gets the pairs whose candles lack trades, and the elapsed time since which.
+        limiter: Keeps an outage from filling the log.
     """
 
     def __init__(
@@ -108,34 +142,50 @@ class Crosscheck:
         clock: Clock,
         *,
         silent: Callable[[], list[Silent]],
+        told: Callable[[], dict[str, int]],
         found: Callable[[list[SubscriptionKey]], None],
+        short: Callable[[list[str], float], None],
+        limiter: LogLimiter,
     ) -> None:
         self._rest = rest
         self._clock = clock
         self._silent = silent
+        self._told = told
         self._found = found
+        self._short = short
+        self._limiter = limiter
         self._before: Look | None = None
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await trio.sleep(EVERY_S)
-            if not self._silent():
+            await trio.sleep(EVERY_S - ROWS_LATE_S)
+            told = self._told()
+            if not told and not self._silent():
                 self._before = None
                 continue
             at_s = self._clock.elapsed_ns() / 1e9
             try:
                 tickers = await self._rest.ticker()
             except KrakkedError as error:
-                log.info("cross-check with REST not possible: %s", type(error).__name__)
+                more = self._limiter.admit("crosscheck", at_s)
+                if more is not None:
+                    name = type(error).__name__
+                    log.info("cross-check with REST not possible: %s%s", name, more)
                 continue
+            await trio.sleep(ROWS_LATE_S)
             after = Look(
                 at_s,
                 {name: tuple(info.c) for name, info in tickers.items()},
                 {name: int(info.t[0]) for name, info in tickers.items() if info.t},
+                told,
+                self._told(),
             )
             if self._before is not None:
                 mute = find_mute(self._silent(), self._before, after)
                 if mute:
                     self._found(mute)
+                short = find_short(self._before, after)
+                if short:
+                    self._short(short, self._before.at_s)
             self._before = after

@@ -24,12 +24,16 @@ class Entry:
 
     __slots__ = (
         "asked",
+        "asked_s",
         "live",
         "mute",
         "phase",
         "reason",
         "recycle_at_s",
         "recycles",
+        "refusals",
+        "renew",
+        "retry_at_s",
         "since_s",
         "tries",
         "wanted",
@@ -40,6 +44,8 @@ class Entry:
         self.reason: str | None = None
         self.recycles = 0
         self.recycle_at_s = 0.0
+        self.refusals = 0  # in a row, on whatever connection
+        self.retry_at_s: float | None = None  # None when refused for a lasting reason
         self.reset(0.0)
 
     def reset(self, now_s: float) -> None:
@@ -49,6 +55,8 @@ class Entry:
         self.since_s = now_s
         self.tries = 0
         self.asked = 0  # subscribe requests on this connection
+        self.asked_s = now_s  # when the newest of them went out: older data is of before
+        self.renew = False  # what was known is forgotten: a new snapshot is needed
 
     @property
     def state(self) -> SubscriptionState:

@@ -1,43 +1,35 @@
 """What time the exchange has, without trusting the wall clock after the start. Pure.
 
-Candles close by the exchange's time. The wall clock may step by an hour at any moment; the elapsed
-clock never does, and every ticker update carries the exchange's own stamp. So: the wall clock once,
-at the start, and from then on the offset between the exchange's stamps and the elapsed clock.
+The wall clock may step by an hour at any moment; the elapsed clock never does, and every answer of
+the exchange bears its time. So: the wall clock once, at the start, then REST's Time, and from the
+first answer of the stream on the offset that the cache has learned from all of them.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
-
-SAMPLES: Final = 64
-"""Stamps remembered."""
-QUANTILE: Final = 0.75
-"""A stamp can be old (nothing changed) but hardly too new: high, yet no single one decides."""
+from collections.abc import Callable
 
 
 class ExchangeTime:
-    """Maps the elapsed clock to the exchange's wall clock."""
+    """Maps the elapsed clock to the exchange's wall clock.
 
-    def __init__(self, wall_ns: int, elapsed_ns: int) -> None:
+    Args:
+        wall_ns: The wall clock at the start, unix nanoseconds.
+        elapsed_ns: The elapsed clock at the start.
+        told: Gives what the stream's answers tell of an elapsed time, or None so far.
+    """
+
+    def __init__(
+        self, wall_ns: int, elapsed_ns: int, told: Callable[[int], int | None] | None = None
+    ) -> None:
         self._offset_ns = wall_ns - elapsed_ns
-        self._samples: deque[int] = deque(maxlen=SAMPLES)
-
-    @property
-    def learned(self) -> bool:
-        """Whether the exchange itself has told the time."""
-        return bool(self._samples)
+        self._told = told
 
     def sample(self, exchange_ns: int, elapsed_ns: int) -> None:
-        """Note a stamp of the exchange and the elapsed time of its arrival."""
-        self._samples.append(exchange_ns - elapsed_ns)
-
-    def settle(self) -> None:
-        """Draw the conclusion from the samples so far."""
-        if self._samples:
-            ordered = sorted(self._samples)
-            self._offset_ns = ordered[int(QUANTILE * (len(ordered) - 1))]
+        """Note what REST told, and the elapsed time of its answer."""
+        self._offset_ns = exchange_ns - elapsed_ns
 
     def now_ns(self, elapsed_ns: int) -> int:
         """Give the exchange's unix time in nanoseconds."""
-        return self._offset_ns + elapsed_ns
+        told = self._told(elapsed_ns) if self._told is not None else None
+        return self._offset_ns + elapsed_ns if told is None else told

@@ -47,6 +47,11 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Held by the exchange."""
     mute: int
     """Acknowledged without data."""
+    lag_s: float | None = None
+    """Worst delay of candle rows in the last ten minutes: the exchange's time of arrival minus the
+    engine's time of the trade, in seconds; None while not connected."""
+    grace_s: float | None = None
+    """How long after its end a candle waits for late rows on this connection, in seconds."""
 
 
 class PairStream(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +68,9 @@ class PairStream(msgspec.Struct, frozen=True, kw_only=True):
     """Timeframes whose candles are known to be missing although acknowledged."""
     connected: bool = True
     """Whether the connection that carries the ticker is up."""
+    retry_after_s: float | None = None
+    """Seconds until a refused ticker or candle series is asked for again; None when the exchange
+    named a lasting reason."""
     slept: bool = False
     """Whether the machine has slept since the newest ticker, so that its age proves nothing."""
 
@@ -86,6 +94,8 @@ class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     last_frame_age_s: float | None
     closed_candles: int
     """Closed candles given out."""
+    corrected_candles: int = 0
+    """Closed candles that were corrected afterwards; each was told as a CandleCorrected."""
     open_holes: int
     """Outages that REST is still filling."""
     unfilled_holes: int
@@ -93,5 +103,7 @@ class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     journal_errors: int
     """Batches of closed candles that could not be written."""
     last_journal_error: str | None
+    task_errors: dict[str, str] = {}
+    """Background tasks that failed lately and began again, with the error of each."""
     resumes: int
     """How often the machine was found to have slept."""

@@ -23,11 +23,16 @@ from krakked.market.changes import (
     Changes,
     Disconnected,
     MarketStatus,
+    PairStatus,
     Reconnected,
     Resubscribed,
+    SubscriptionMute,
+    SubscriptionRecovered,
+    SubscriptionRefused,
     change_kinds,
 )
 from krakked.market.pairs import PairTable, one_or_many
+from krakked.market.stream.background import Background
 from krakked.market.stream.connection import Endpoint
 from krakked.market.stream.crosscheck import Crosscheck, Silent
 from krakked.market.stream.desk import CandleDesk, MarketSource, OnClosed
@@ -40,16 +45,18 @@ from krakked.market.stream.loglimit import LogLimiter
 from krakked.market.stream.notices import Notices, read_notices
 from krakked.market.stream.reasons import Disconnect, DisconnectReason
 from krakked.market.stream.report import pair_streams, silent_ones
-from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
+from krakked.market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked.market.stream.sleep import Finding, Instant, SleepWatch
 from krakked.market.stream.symbols import DELISTED, SymbolNames, decode_instrument
 from krakked.market.stream.waiting import wait_live
-from krakked.market.stream.watchdogs import FRAME_S
-from krakked.market.timeframes import parse_timeframe
+from krakked.market.stream.watchdogs import FRAME_S, HELD_UP_S
+from krakked.market.timeframes import LABELS, parse_timeframe
 from krakked.network import Clock, Network
 
 TICK_S: Final = 1.0
 """Distance of the feed's looks at its lines and candles."""
+COMPARED_AT_MOST: Final = 20
+"""Pairs whose candles are compared with REST after one look."""
 
 log = logging.getLogger("krakked.stream")
 
@@ -101,10 +108,13 @@ class Feed:
         self._gate = ConnectGate(clock, budget_for(clock, self._endpoint.host_header))
         self._req_ids = count(1)
         self._limiter = LogLimiter()
+        self.background = Background()
+        """Keeps tasks running; the owner of the stream may add its own."""
         self._fleet = Fleet(
             Lanes([parse_timeframe(t) for t in settings.timeframes], symbols_per_connection),
             table=table,
             new_line=self._new_line,
+            want=self.cache.want,
             forget=self._forget,
         )
         self.hub = ChangeHub(self.cache, clock, self.names.canonical)
@@ -115,9 +125,19 @@ class Feed:
             hub=self.hub,
             rest=rest,
             on_closed=on_closed,
+            background=self.background,
+            limiter=self._limiter,
         )
         self._crosscheck = (
-            Crosscheck(rest, clock, silent=self._silent, found=self._found_mute)
+            Crosscheck(
+                rest,
+                clock,
+                silent=self._silent,
+                told=self._told,
+                found=self._mark_mute,
+                short=self._compare,
+                limiter=self._limiter,
+            )
             if rest is not None
             else None
         )
@@ -137,12 +157,14 @@ class Feed:
             async with trio.open_nursery() as nursery:
                 self._timer = trio.lowlevel.current_clock()
                 self._sleep = SleepWatch(self._instant(self._timer))
-                nursery.start_soon(self._desk.run)
+                nursery.start_soon(self.background.keep, "closing candles", self._desk.run)
                 if self._crosscheck is not None:
-                    nursery.start_soon(self._crosscheck.run)
-                self._fleet.start(nursery)
+                    nursery.start_soon(
+                        self.background.keep, "comparing with REST", self._crosscheck.run
+                    )
+                self._fleet.start(nursery, self.background)
                 task_status.started()
-                await self._tick_forever()
+                await self.background.keep("watching the stream", self._tick_forever)
         finally:
             self._fleet.stop()
             self.state_changed()
@@ -150,15 +172,66 @@ class Feed:
             self.hub.close()
 
     async def _tick_forever(self) -> None:
+        ticked_s = trio.current_time()
         while True:
             await trio.sleep(TICK_S)
-            self._check_sleep()
-            symbols, series = self.cache.take_changed(self._watcher)
-            for line in self._fleet:
-                line.candles_changed(series)
-                if line.tick():
-                    self.state_changed()
-            self._desk.tick(symbols)
+            held_up = trio.current_time() - ticked_s > HELD_UP_S
+            ticked_s = trio.current_time()
+            self._tick(held_up=held_up)
+
+    def _tick(self, *, held_up: bool) -> None:
+        self._check_sleep()
+        self._note_data()
+        for line in self._fleet:
+            if line.tick():
+                self.state_changed()
+        if not held_up:  # what we did not read in time proves nothing
+            tickers, candles = self.cache.take_mute(self.clock.elapsed_ns())
+            self._mark_mute(
+                [
+                    *(SubscriptionKey(TICKER, symbol) for symbol in tickers),
+                    *(SubscriptionKey(OHLC, symbol, interval) for symbol, interval in candles),
+                ]
+            )
+        unproven = self._desk.tick(held_up=held_up, flows=self._flows())
+        for line in self._fleet:
+            if line.connection_id in unproven:
+                line.prove_quiet()
+        self._watch_outage()
+
+    def _note_data(self) -> None:
+        """Tell the lines of data since the last tick: a first update may come without snapshot."""
+        symbols, series = self.cache.take_changed(self._watcher)
+        for symbol in symbols:
+            self._data(SubscriptionKey(TICKER, symbol), self.cache.updated_ns(symbol))
+        for symbol, interval in series:
+            row = self.cache.candle(symbol, interval)
+            updated_ns = int(row[9] or 0) if row is not None else None
+            self._data(SubscriptionKey(OHLC, symbol, interval), updated_ns)
+
+    def _data(self, key: SubscriptionKey, updated_ns: int | None) -> None:
+        line = self._fleet.line_of(key)
+        if line is not None and updated_ns is not None:
+            line.data(key, updated_ns / 1e9)
+
+    def _flows(self) -> dict[tuple[str, int], bool]:
+        """Whether the candle series of connected lines bring rows; those given up are left out."""
+        flows: dict[tuple[str, int], bool] = {}
+        for line in self._fleet:
+            if not line.connected:
+                continue
+            for key, (state, _) in line.table.states().items():
+                if key.symbol is None or key.interval is None:
+                    continue
+                if state is not SubscriptionState.REFUSED or self.retry_after_s(key) is not None:
+                    flows[key.symbol, key.interval] = state is SubscriptionState.LIVE
+        return flows
+
+    def _watch_outage(self) -> None:
+        """An outage lasts from the first loss until everything has been up for a while."""
+        lines = list(self._fleet)
+        if lines and all(line.connected and line.table.settled for line in lines):
+            self._limiter.calm(self._now_s())
 
     def _new_line(self, name: str) -> Line:
         return Line(
@@ -240,6 +313,10 @@ class Feed:
         """Give a subscription's state, and the reason when refused."""
         return self._fleet.subscription(key)
 
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again; None = never."""
+        return self._fleet.retry_after_s(key, self._now_s())
+
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether the connection that carries a subscription is up and not silent."""
         line = self._fleet.line_of(key)
@@ -305,10 +382,12 @@ class Feed:
             received_bytes=sum(c.received_bytes for c in connections),
             last_frame_age_s=min(ages, default=None),
             closed_candles=self._desk.closed,
+            corrected_candles=self._desk.corrected,
             open_holes=self._desk.open_holes,
             unfilled_holes=self._desk.unfilled_holes,
             journal_errors=self._desk.journal_errors,
             last_journal_error=self._desk.last_journal_error,
+            task_errors=self.background.errors,
             resumes=self._resumes,
         )
 
@@ -323,8 +402,12 @@ class Feed:
         if system is not None:
             self._notices = read_notices(raw_json)
         if system not in {None, self.system}:
+            came_back = self.system is not None and system == "online"
             self.system = system
             self.hub.publish(MarketStatus(system=system))
+            if came_back:  # what it refused meanwhile it may serve now
+                for each in self._fleet:
+                    each.ask_again()
 
     def resubscribed(self, line: Line, ok: int, refused: int) -> None:
         """Everything wanted was answered after a reconnect."""
@@ -334,28 +417,79 @@ class Feed:
     def lost(self, line: Line, outcome: Disconnect) -> None:
         """A greeted connection is gone, or an attempt failed."""
         if line.connected:
+            self._limiter.outage(self._now_s())
             self._desk.lost(line.series())
             self.hub.publish(
                 Disconnected(connection=line.name, reason=outcome.reason, detail=outcome.detail)
             )
         self.state_changed()
 
-    def ohlc_snapshot(self, symbol: str, interval: int, oldest_s: int, newest_s: int) -> None:
+    def ohlc_snapshot(
+        self, symbol: str, interval: int, oldest_s: int, newest_s: int, gateway_ns: int | None
+    ) -> None:
         """A snapshot of candles was applied."""
-        self._desk.snapshot((symbol, interval), oldest_s, newest_s)
+        self._desk.snapshot((symbol, interval), oldest_s, newest_s, gateway_ns)
+
+    def refused(self, line: Line, keys: Iterable[SubscriptionKey], reason: str) -> None:
+        """The exchange refused subscriptions, or ended them: for candles that is a loss."""
+        for key in keys:
+            self._lose(key)
+            pair, channel, timeframe = self._words(key)
+            if pair is not None:
+                self.hub.publish(
+                    SubscriptionRefused(
+                        pair=pair,
+                        channel=channel,
+                        timeframe=timeframe,
+                        reason=reason,
+                        retry_after_s=line.table.retry_after_s(key, self._now_s()),
+                    )
+                )
+
+    def fell_mute(self, line: Line, keys: Iterable[SubscriptionKey]) -> None:
+        """Subscriptions are acknowledged and bring nothing: for candles that is a loss."""
+        del line
+        for key in keys:
+            self._lose(key)
+            pair, channel, timeframe = self._words(key)
+            if pair is not None:
+                self.hub.publish(SubscriptionMute(pair=pair, channel=channel, timeframe=timeframe))
+        self.state_changed()
+
+    def recovered(self, line: Line, key: SubscriptionKey) -> None:
+        """A mute subscription brings data again."""
+        del line
+        pair, channel, timeframe = self._words(key)
+        if pair is not None:
+            self.hub.publish(SubscriptionRecovered(pair=pair, channel=channel, timeframe=timeframe))
+        self.state_changed()
 
     def instrument(self, raw_json: str) -> None:
-        """Take reference data: names that differ, pairs that end."""
+        """Take reference data: names that differ, states that change, pairs that end or return."""
         statuses = decode_instrument(raw_json)
+        anew = self.names.unlisted(statuses)
         renamed = self.names.listed(statuses, self._table())
         for _, old, new in renamed:
             log.warning("the exchange lists %s as %s", old, new)
             self._fleet.rename(old, new)
         if renamed and self._on_symbols is not None:
-            self._on_symbols(statuses)
+            try:
+                self._on_symbols(statuses)
+            except Exception as error:  # whatever follows from new names, prices go on
+                log.error("new names could not be taken over: %s", error, exc_info=error)
         for symbol, status in statuses.items():
-            if status in DELISTED and self.names.canonical(symbol) is not None:
+            pair = self.names.canonical(symbol)
+            if pair is None:
+                continue
+            if self.names.status_changed(pair, status):
+                self.hub.publish(PairStatus(pair=pair, status=status))
+                anew.add(symbol)
+            if status in DELISTED:
                 self._fleet.end(symbol, f"The pair is {status}")
+                anew.discard(symbol)
+        if anew:  # what was refused before the exchange listed it so
+            for line in self._fleet:
+                line.ask_again(anew)
 
     def in_maintenance(self) -> bool:
         """Whether the exchange last said that it is in maintenance."""
@@ -377,12 +511,41 @@ class Feed:
         subscriptions = (state for line in self._fleet for state in line.table.states().items())
         return silent_ones(self, subscriptions, self._table())
 
-    def _found_mute(self, keys: list[SubscriptionKey]) -> None:
-        for key in keys:
-            line = self._fleet.line_of(key)
-            if line is not None:
-                line.mark_mute(key)
-        self.state_changed()
+    def _told(self) -> dict[str, int]:
+        """How many trades the shortest candles of each pair have told of."""
+        told: dict[str, int] = {}
+        interval, pairs = min(self._fleet.intervals, default=None), self._table().by_canonical
+        for canonical in self.pairs:
+            symbol = self.names.symbol(canonical)
+            if symbol is None or interval is None or canonical not in pairs:
+                continue
+            trades = self.cache.traded(symbol, interval)
+            if trades is not None:
+                by_rest = self._desk.filled_trades((symbol, interval))
+                told[pairs[canonical].raw_name] = trades + by_rest
+        return told
+
+    def _compare(self, raw_names: list[str], since_s: float) -> None:
+        """Compare candles of pairs that lack trades with REST's."""
+        for name in raw_names[:COMPARED_AT_MOST]:
+            symbol = self.names.symbol(self.resolve(name))
+            if symbol is not None:
+                for interval in self._fleet.intervals:
+                    self._desk.compare((symbol, interval), since_s)
+
+    def _mark_mute(self, keys: list[SubscriptionKey]) -> None:
+        for line in self._fleet:
+            mine = [key for key in keys if self._fleet.line_of(key) is line]
+            if mine:
+                line.mark_mute(mine)
+
+    def _lose(self, key: SubscriptionKey) -> None:
+        if key.symbol is not None and key.interval is not None:
+            self._desk.lost([(key.symbol, key.interval)])
+
+    def _words(self, key: SubscriptionKey) -> tuple[str | None, str, str | None]:
+        pair = self.names.canonical(key.symbol) if key.symbol is not None else None
+        return pair, key.channel, LABELS.get(key.interval) if key.interval is not None else None
 
     def _check_sleep(self) -> None:
         if self._sleep is None or self._timer is None:

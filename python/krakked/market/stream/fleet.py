@@ -8,6 +8,7 @@ import trio
 
 from krakked.errors import ClosedError
 from krakked.market.pairs import PairTable
+from krakked.market.stream.background import Background
 from krakked.market.stream.lanes import Lanes, LineKey
 from krakked.market.stream.line import Line
 from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
@@ -22,6 +23,7 @@ class Fleet:
         lanes: The plan of connections.
         table: Gives the present table of all known pairs.
         new_line: Makes a line of that name.
+        want: Told of every symbol that is to be streamed.
         forget: Told of every symbol and interval that is no longer streamed; None for all of them.
     """
 
@@ -31,16 +33,19 @@ class Fleet:
         *,
         table: Callable[[], PairTable],
         new_line: Callable[[str], Line],
+        want: Callable[[str], None],
         forget: Callable[[str, int | None], None],
     ) -> None:
         self.names = SymbolNames()
         self._lanes = lanes
         self._table = table
         self._new_line = new_line
+        self._want = want
         self._forget = forget
         self._lines: dict[LineKey, Line] = {}
         self._nursery: trio.Nursery | None = None
         self._ended = False
+        self._background = Background()
 
     def __iter__(self) -> Iterator[Line]:
         return iter(list(self._lines.values()))
@@ -55,9 +60,9 @@ class Fleet:
         """Streamed timeframes."""
         return tuple(LABELS[i] for i in self._lanes.intervals)
 
-    def start(self, nursery: trio.Nursery) -> None:
+    def start(self, nursery: trio.Nursery, background: Background) -> None:
         """Begin to connect; lines live in this nursery."""
-        self._nursery = nursery
+        self._nursery, self._background = nursery, background
         self._follow()
 
     def stop(self) -> None:
@@ -76,8 +81,14 @@ class Fleet:
         """Stream more pairs; raises `UnknownPairError` before anything is changed."""
         self.check_open()
         table = self._table()
+        symbols: set[str] = set()
         for canonical in [table.resolve(pair) for pair in pairs]:
-            self._lanes.add(self.names.symbol(canonical) or self.names.add(canonical, table))
+            symbol = self.names.symbol(canonical) or self.names.add(canonical, table)
+            symbols.add(symbol)
+            self._want(symbol)
+            self._lanes.add(symbol)
+        for line in self:  # whoever names a pair again wants it asked for again
+            line.ask_again(symbols)
         self._follow()
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
@@ -114,6 +125,7 @@ class Fleet:
     def rename(self, old: str, new: str) -> None:
         """Stream a pair under another symbol (the exchange knows better)."""
         self._lanes.remove(old)
+        self._want(new)
         self._lanes.add(new)
         self._forget(old, None)
         self._follow()
@@ -137,6 +149,11 @@ class Fleet:
         line = self.line_of(key)
         return line.table.state(key) if line is not None else (SubscriptionState.WANTED, None)
 
+    def retry_after_s(self, key: SubscriptionKey, now_s: float) -> float | None:
+        """Give the seconds until a refused subscription is asked for again, or None."""
+        line = self.line_of(key)
+        return line.table.retry_after_s(key, now_s) if line is not None else None
+
     # --- inside ---
 
     def _remove(self, pairs: Iterable[str]) -> None:
@@ -158,6 +175,6 @@ class Fleet:
             line = self._lines.get(key)
             if line is None:
                 line = self._lines[key] = self._new_line(self._lanes.name(key))
-                self._nursery.start_soon(line.run)
+                self._nursery.start_soon(self._background.keep, f"connection {line.name}", line.run)
             line.name = self._lanes.name(key)
             line.want(set(wanted))

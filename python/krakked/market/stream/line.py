@@ -7,7 +7,7 @@ feed (candles, names, changes) it hands to its hooks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from random import Random
 from typing import Protocol, cast
 
@@ -30,7 +30,7 @@ from krakked.market.stream.requests import (
     SubscriptionKey,
     SubscriptionState,
 )
-from krakked.market.stream.subscriptions import SubscriptionTable
+from krakked.market.stream.subscriptions import ENDED, SubscriptionTable
 from krakked.network import Clock, Network
 
 MUTE_RECONNECT_S = 300.0
@@ -54,8 +54,19 @@ class LineHooks(Protocol):
     def lost(self, line: Line, outcome: Disconnect) -> None:
         """A connection that had been greeted is gone, or never got that far."""
 
-    def ohlc_snapshot(self, symbol: str, interval: int, oldest_s: int, newest_s: int) -> None:
-        """A snapshot of candles was applied; the open times of its oldest and newest row."""
+    def ohlc_snapshot(
+        self, symbol: str, interval: int, oldest_s: int, newest_s: int, gateway_ns: int | None
+    ) -> None:
+        """A snapshot of candles was applied: open times of its oldest and newest row, its time."""
+
+    def refused(self, line: Line, keys: Iterable[SubscriptionKey], reason: str) -> None:
+        """The exchange refused these subscriptions, or ended them though they are wanted."""
+
+    def fell_mute(self, line: Line, keys: Iterable[SubscriptionKey]) -> None:
+        """These subscriptions are acknowledged and bring nothing."""
+
+    def recovered(self, line: Line, key: SubscriptionKey) -> None:
+        """A mute subscription brings data again."""
 
     def instrument(self, raw_json: str) -> None:
         """Reference data."""
@@ -138,7 +149,19 @@ class Line:
     @property
     def last_frame_s(self) -> float:
         """Elapsed time of the newest application frame of the present connection; 0 before."""
-        return self._connection.tap.last_frame_ns / 1e9 if self._connection is not None else 0.0
+        connection = self._connection  # a read from another thread must not see it go
+        return connection.last_frame_s if connection is not None else 0.0
+
+    @property
+    def connection_id(self) -> int | None:
+        """The cache's number of the present connection."""
+        connection = self._connection
+        return connection.tap.connection if connection is not None else None
+
+    def prove_quiet(self) -> None:
+        """Ask the exchange for a sign that nothing is under way."""
+        if self._connection is not None:
+            self._connection.ping_soon()
 
     def want(self, keys: set[SubscriptionKey]) -> None:
         """Make exactly these the desired state."""
@@ -166,6 +189,7 @@ class Line:
                     self.state = ConnectionState.WAITING
                     await self._gate.enter(self)
                     outcome = await self._connect_once()
+                    self.state = ConnectionState.WAITING
                     wait_s = self._backoff.next_wait_s(
                         maintenance=self._hooks.in_maintenance(), rejected=outcome.rejected
                     )
@@ -198,12 +222,15 @@ class Line:
             self._count(connection)
             self._connection = None
             self._gate.down(self)
+            for key in self.table.states():  # candles are put in doubt by the end of the tap
+                if key.channel == TICKER and key.symbol is not None:
+                    self._cache.expect_ticker(key.symbol, None)
             self.table.disconnected(self._now_s())
         self.last_disconnect = outcome
         if self.connected:
             self.down_since_s = self._now_s()
-        self._log("disconnect", logging.WARNING, "disconnected: %s", outcome)
         self._hooks.lost(self, outcome)
+        self._log("disconnect", logging.WARNING, "disconnected: %s", outcome)
         return outcome
 
     def series(self) -> list[tuple[str, int]]:
@@ -218,15 +245,26 @@ class Line:
         """Note that the exchange serves a symbol no more."""
         self.table.end([key for key in self.table.states() if key.symbol == symbol], reason)
 
-    def mark_mute(self, key: SubscriptionKey) -> None:
-        """Note that REST saw trades of which a live subscription brought nothing."""
-        if self.table.mark_mute(key, self._now_s()):
-            self._log("mute", logging.WARNING, "%s %s has gone mute", *key_words(key))
+    def mark_mute(self, keys: Iterable[SubscriptionKey]) -> None:
+        """Note that subscriptions brought nothing although their pairs trade."""
+        turned = [key for key in keys if self.table.mark_mute(key, self._now_s())]
+        for key in turned:
+            self._log("mute", logging.WARNING, "%s %s is mute", *key_words(key))
+        if turned:
+            self._hooks.fell_mute(self, turned)
+            self.wake()
 
-    def candles_changed(self, series: list[tuple[str, int]]) -> None:
-        """Note which candles changed since the last tick (their first data may be an update)."""
-        for symbol, interval in series:
-            self.table.data(SubscriptionKey(OHLC, symbol, interval))
+    def data(self, key: SubscriptionKey, at_s: float) -> None:
+        """Note that data of a subscription came at an elapsed time."""
+        if self.table.data(key, at_s):
+            self._hooks.recovered(self, key)
+            self._expect(key)
+
+    def ask_again(self, symbols: Collection[str] | None = None) -> None:
+        """Ask once more for what was refused, of these symbols or at all."""
+        keys = [key for key in self.table.states() if symbols is None or key.symbol in symbols]
+        if self.table.ask_again(keys):
+            self.wake()
 
     def tick(self) -> list[SubscriptionKey]:
         """Let time pass; give the subscriptions that turned mute just now."""
@@ -238,9 +276,13 @@ class Line:
             self._healthy_since_s = now_s
         if self._healthy_since_s is not None:
             self._backoff.healthy(now_s - self._healthy_since_s)
+        lag_ns = connection.tap.lag_ns
+        self.table.slow_s = lag_ns[0] / 1e9 if lag_ns is not None else 0.0
         turned = self.table.tick(now_s)
         for key in turned:
-            self._log("mute", logging.WARNING, "%s %s is mute", key.channel, key.symbol)
+            self._log("mute", logging.WARNING, "%s %s is mute", *key_words(key))
+        if turned:
+            self._hooks.fell_mute(self, turned)
         all_mute = self.table.mute > 0 and self.table.live_tickers == 0
         if turned and all_mute and now_s - self._replaced_for_mute_s >= MUTE_RECONNECT_S:
             self._replaced_for_mute_s = now_s
@@ -255,6 +297,7 @@ class Line:
         if connection is not None:
             _add(totals, connection.tap.statistics(), connection.received_bytes)
         now_s, last_s = self._now_s(), self.last_frame_s
+        lag_ns = connection.tap.lag_ns if connection is not None else None
         return ConnectionStatus(
             name=self.name,
             state=self.state,
@@ -267,6 +310,8 @@ class Line:
             subscriptions=len(self.table.states()),
             acknowledged=self.table.acknowledged,
             mute=self.table.mute,
+            lag_s=None if lag_ns is None else lag_ns[0] / 1e9,
+            grace_s=None if lag_ns is None else lag_ns[1] / 1e9,
         )
 
     # --- what the exchange says ---
@@ -290,17 +335,22 @@ class Line:
         if not self.connected:  # an exchange that answers is there, even without a status frame
             self._up("no status frame")
             self._hooks.greeted(self, None, "")
-        self.table.subscribed(
+        key = self.table.subscribed(
             str(channel), cast("str | None", symbol), cast("int | None", interval), self._now_s()
         )
+        if key is not None:
+            self._expect(key)
 
     def _on_unsubscribed(self, event: tuple[object, ...]) -> None:
         _, channel, symbol, interval, req_id = cast(
             "tuple[str, str | None, str | None, int | None, int | None]", event
         )
         answer = Answer(UNSUBSCRIBE, channel, symbol, interval, req_id)
-        for key in self.table.unsubscribed(answer):
+        ended = self.table.unsubscribed(answer, self._now_s())
+        for key in ended:
             self._log("ended", logging.WARNING, "%s %s ended by the exchange", *key_words(key))
+        if ended:
+            self._hooks.refused(self, ended, ENDED)
         self.wake()
 
     def _on_refused(self, event: tuple[object, ...]) -> None:
@@ -313,19 +363,31 @@ class Line:
             self._log("slow", logging.WARNING, "asked to send fewer requests: %s", error)
         for key in refusal.keys:
             self._log("refusal", logging.WARNING, "%s %s refused: %s", *key_words(key), error)
+        if refusal.keys:
+            self._hooks.refused(self, refusal.keys, error)
         self.wake()
 
     def _on_ticker_snapshot(self, event: tuple[object, ...]) -> None:
-        self.table.data(SubscriptionKey(TICKER, cast("str", event[1])))
+        self.data(SubscriptionKey(TICKER, cast("str", event[1])), self._now_s())
 
     def _on_ohlc_snapshot(self, event: tuple[object, ...]) -> None:
-        _, symbol, interval, oldest_s, newest_s = cast("tuple[str, str, int, int, int]", event)
-        self.table.data(SubscriptionKey(OHLC, symbol, interval))
-        self._hooks.ohlc_snapshot(symbol, interval, oldest_s, newest_s)
+        _, symbol, interval, oldest_s, newest_s, gateway_ns = cast(
+            "tuple[str, str, int, int, int, int | None]", event
+        )
+        self._hooks.ohlc_snapshot(symbol, interval, oldest_s, newest_s, gateway_ns)
+        self.data(SubscriptionKey(OHLC, symbol, interval), self._now_s())
 
     def _on_instrument(self, event: tuple[object, ...]) -> None:
-        self.table.data(SubscriptionKey(INSTRUMENT))
+        self.data(SubscriptionKey(INSTRUMENT), self._now_s())
         self._hooks.instrument(cast("str", event[2]))
+
+    def _expect(self, key: SubscriptionKey) -> None:
+        """Let the cache watch a subscription: what its pair trades has to show."""
+        now_ns = self._clock.elapsed_ns()
+        if key.channel == TICKER and key.symbol is not None:
+            self._cache.expect_ticker(key.symbol, now_ns)
+        elif key.channel == OHLC and key.symbol is not None and key.interval is not None:
+            self._cache.expect_candles(key.symbol, key.interval, now_ns)
 
     def _on_malformed(self, event: tuple[object, ...]) -> None:
         self._log("malformed", logging.WARNING, "malformed frame (%s): %s", event[1], event[2])
@@ -370,7 +432,7 @@ class Line:
         _add(self._totals, connection.tap.statistics(), connection.received_bytes)
 
     def _log(self, kind: str, level: int, text: str, *arguments: object) -> None:
-        more = self._limiter.admit(f"{self.name} {kind}", self._now_s())
+        more = self._limiter.admit(kind, self._now_s())
         if more is not None:
             log.log(level, "[%s] " + text + "%s", self.name, *arguments, more)
 

@@ -42,6 +42,10 @@ class ReportedFeed(Protocol):
         """Give a subscription's state and reason."""
         ...
 
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again, or None."""
+        ...
+
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether its connection is up."""
         ...
@@ -62,6 +66,8 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
         state, reason = feed.subscription(key)
         candles = {t: feed.subscription(SubscriptionKey(OHLC, symbol, i))[0] for t, i in intervals}
         updated_ns = feed.cache.updated_ns(symbol)
+        refused = [key, *(SubscriptionKey(OHLC, symbol, i) for _, i in intervals)]
+        waits = [w for each in refused if (w := feed.retry_after_s(each)) is not None]
         streams[canonical] = PairStream(
             state=state,
             reason=reason or feed.names.statuses.get(canonical),
@@ -69,6 +75,7 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
             refused_timeframes=_those(candles, SubscriptionState.REFUSED),
             mute_timeframes=_those(candles, SubscriptionState.MUTE),
             connected=feed.line_is_up(key),
+            retry_after_s=min(waits, default=None),
             slept=updated_ns is not None and updated_ns < resumed_ns,
         )
     return streams
@@ -84,13 +91,17 @@ def silent_ones(
     silent: list[Silent] = []
     for key, (state, _) in subscriptions:
         pair = feed.names.canonical(key.symbol) if key.symbol is not None else None
-        if state is not SubscriptionState.LIVE or pair is None or key.symbol is None:
+        promised = {SubscriptionState.LIVE}
+        if key.channel == OHLC:
+            promised.add(SubscriptionState.ACKNOWLEDGED)
+        if state not in promised or pair is None or key.symbol is None:
             continue
-        if key.channel == TICKER:
-            updated_ns = feed.cache.updated_ns(key.symbol)
-        else:
+        updated_ns = feed.cache.updated_ns(key.symbol)
+        if key.channel != TICKER:
+            if updated_ns is not None and now_s - updated_ns / 1e9 <= SILENT_S:
+                continue  # its ticker tells
             row = feed.cache.candle(key.symbol, key.interval or 0)
-            updated_ns = int(row[9] or 0) if row is not None else None
+            updated_ns = int(row[9] or 0) if row is not None else 0
         if updated_ns is not None and pair in pairs and now_s - updated_ns / 1e9 > SILENT_S:
             silent.append(Silent(key, pairs[pair].raw_name, updated_ns / 1e9))
     return silent

@@ -77,6 +77,8 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
     slow_down: bool = False
     """Whether the exchange asked for fewer requests."""
+    retry_after_s: float | None = None
+    """Seconds until they are asked for again; None when the reason lasts."""
 
 
 def is_plain_duplicate(error: str) -> bool:
@@ -90,6 +92,30 @@ def is_plain_duplicate(error: str) -> bool:
 def is_other_interval(error: str) -> bool:
     """Whether a refusal says that the symbol has an ohlc interval on this connection."""
     return "one ohlc interval" in error.casefold()
+
+
+_LASTING = (
+    # Source: recorded 2026-09-25 and 2026-10-06.
+    "currency pair not supported",
+    "currency pair not in iso",
+    "one ohlc interval",
+    # REST's words for the same, and plain ones.
+    "unknown asset pair",
+    "invalid asset pair",
+    "unknown symbol",
+    "invalid symbol",
+    # What no waiting changes: our own request. Texts unverified.
+    "interval not supported",
+    "event trigger not supported",
+    "channel not supported",
+    "unavailable on this endpoint",
+)
+
+
+def is_lasting(error: str) -> bool:
+    """Whether a refusal names a reason that no waiting changes; all others pass."""
+    folded = error.casefold()
+    return any(words in folded for words in _LASTING)
 
 
 def is_rate_complaint(error: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Final
 from krakked.market.stream.entry import Entry, Phase
 from krakked.market.stream.requests import (
     INSTRUMENT,
+    OHLC,
     SUBSCRIBE,
     TICKER,
     UNSUBSCRIBE,
@@ -29,6 +30,7 @@ from krakked.market.stream.requests import (
     SubscriptionKey,
     SubscriptionState,
     encode_request,
+    is_lasting,
     is_other_interval,
     is_plain_duplicate,
     is_rate_complaint,
@@ -45,9 +47,18 @@ SNAPSHOT_DUE_S: Final = 14.0
 RECYCLE_AFTER_S: Final = 60.0
 """A mute subscription is dropped and asked for again at once, then at doubling distances."""
 RECYCLE_AT_MOST_S: Final = 900.0
+REFUSED_AGAIN_S: Final = 60.0
+"""A passing refusal is asked again after so long, then at doubling distances."""
+REFUSED_AGAIN_AT_MOST_S: Final = 900.0
 RATE_PAUSE_S: Final = 1.0
 """First pause after the exchange said "Exceeded msg rate"; doubles, up to the next figure."""
 RATE_PAUSE_AT_MOST_S: Final = 30.0
+PATIENCE_AT_MOST_S: Final = 60.0
+"""A slow link is given so much more time for answers and snapshots."""
+ENDED: Final = "The exchange ended the subscription"
+
+_ORDER: Final = {TICKER: 0, OHLC: 1, INSTRUMENT: 2}
+"""What comes first on a new connection; the instrument snapshot has half a megabyte."""
 
 
 class SubscriptionTable:
@@ -62,6 +73,9 @@ class SubscriptionTable:
         self._req_ids = req_ids if req_ids is not None else count(1)
         self._pause_until_s = 0.0
         self._pause_s = RATE_PAUSE_S
+        self._answered_s = 0.0
+        self.slow_s = 0.0
+        """How far behind the link is, in seconds: answers wait behind what came before them."""
         self.acknowledged = 0
         """How many subscriptions the exchange holds for this connection."""
         self.live_tickers = 0
@@ -76,10 +90,29 @@ class SubscriptionTable:
         for key in keys:
             entry = self._entries.setdefault(key, Entry())
             if not entry.wanted:
-                entry.wanted, entry.reason = True, None
-                self._unsent.pop(key, None)
+                entry.wanted, entry.reason, entry.retry_at_s = True, None, None
+                # What it brought was forgotten: only a new subscription brings a snapshot.
+                entry.renew = entry.phase in {Phase.SUBSCRIBING, Phase.SUBSCRIBED}
+                if not entry.renew:
+                    self._unsent.pop(key, None)
             if entry.phase is Phase.IDLE and entry.reason is None:
                 self._unsent[key] = None
+
+    def ask_again(self, keys: Iterable[SubscriptionKey] | None = None) -> int:
+        """Ask once more for what was refused (all of it by default); give how many that are."""
+        asked = 0
+        for key in list(self._entries) if keys is None else keys:
+            entry = self._entries.get(key)
+            if entry is None or not entry.wanted or entry.reason is None:
+                continue
+            entry.reason = entry.retry_at_s = None
+            entry.refusals = 0
+            # Served no more, and yet never unsubscribed: only a new subscription helps.
+            entry.renew = entry.phase is Phase.SUBSCRIBED
+            if entry.phase in {Phase.IDLE, Phase.SUBSCRIBED}:
+                self._unsent[key] = None
+                asked += 1
+        return asked
 
     def unwant(self, keys: Iterable[SubscriptionKey]) -> None:
         """Give subscriptions up; what was never sent is forgotten at once."""
@@ -87,7 +120,7 @@ class SubscriptionTable:
             entry = self._entries.get(key)
             if entry is None:
                 continue
-            entry.wanted = False
+            entry.wanted = entry.renew = False
             self._stop_waiting(key)
             if entry.phase is Phase.IDLE:
                 self._drop(key)
@@ -107,7 +140,8 @@ class SubscriptionTable:
                 entry.reset(now_s)
             else:
                 del self._entries[key]
-        self._unsent = dict.fromkeys(self._entries)
+        self._unsent = dict.fromkeys(sorted(self._entries, key=lambda k: _ORDER.get(k.channel, 1)))
+        self._answered_s = now_s
         self._in_flight.clear()
         self._awaiting_data.clear()
         self._mute.clear()
@@ -123,6 +157,8 @@ class SubscriptionTable:
         if not batch:
             return None
         first = batch[0]
+        if first.channel == INSTRUMENT and self._must_wait():
+            return None
         subscribing = self._entries[first].phase is Phase.IDLE
         method = SUBSCRIBE if subscribing else UNSUBSCRIBE
         req_id = next(self._req_ids)
@@ -135,9 +171,17 @@ class SubscriptionTable:
             entry.since_s = now_s
             entry.tries += 1
             entry.asked += subscribing
+            if subscribing:
+                entry.asked_s, entry.retry_at_s = now_s, None
+            else:
+                entry.renew = False
         self._in_flight.sent(req_id, method, set(batch), now_s)
         text = encode_request(method, first.channel, first.interval, symbols, req_id)
         return Request(req_id, method, first.channel, first.interval, symbols, text)
+
+    def _must_wait(self) -> bool:
+        """Whether half a megabyte of reference data would stand before prices."""
+        return bool(self._in_flight) or bool(self._awaiting_data)
 
     def _next_batch(self) -> list[SubscriptionKey]:
         batch: list[SubscriptionKey] = []
@@ -155,7 +199,11 @@ class SubscriptionTable:
 
     def next_send_s(self, now_s: float) -> float | None:
         """When `next_request` may have something, or None when only an event can bring it."""
-        return max(now_s, self._pause_until_s) if self._unsent else None
+        if not self._unsent:
+            return None
+        if self._must_wait() and all(key.channel == INSTRUMENT for key in self._unsent):
+            return None
+        return max(now_s, self._pause_until_s)
 
     @property
     def settled(self) -> bool:
@@ -178,17 +226,17 @@ class SubscriptionTable:
             return None
         self._in_flight.answered(key, SUBSCRIBE)
         entry.phase = Phase.SUBSCRIBED
-        entry.reason = None
+        entry.reason = entry.retry_at_s = None
         entry.tries = 0
-        entry.since_s = now_s
+        entry.since_s = self._answered_s = now_s
         self.acknowledged += 1
-        if not entry.wanted:
+        if not entry.wanted or entry.renew:
             self._unsent[key] = None
         elif channel == TICKER and not entry.live:
             self._awaiting_data[key] = None
         return key
 
-    def unsubscribed(self, answer: Answer) -> list[SubscriptionKey]:
+    def unsubscribed(self, answer: Answer, now_s: float = 0.0) -> list[SubscriptionKey]:
         """Note the end of subscriptions, asked for or not; give those that ended though wanted."""
         ended: list[SubscriptionKey] = []
         for key in self._in_flight.find(answer) or self._held(answer):
@@ -203,7 +251,7 @@ class SubscriptionTable:
                 self._drop(key)
             elif unasked:
                 self._stop_waiting(key)
-                entry.reason = "The exchange ended the subscription"
+                self._refuse(entry, ENDED, now_s)
                 ended.append(key)
             else:  # dropped only to be asked for again
                 self._unsent[key] = None
@@ -212,12 +260,13 @@ class SubscriptionTable:
     def refused(self, answer: Answer, error: str, now_s: float) -> Refusal:
         """Note a refusal of any of the three shapes; give what it came to."""
         keys = self._in_flight.find(answer)
+        self._answered_s = now_s
         if is_rate_complaint(error):
             self._slow_down(keys, answer.method, now_s)
             return Refusal((), error, slow_down=True)
         if answer.method == UNSUBSCRIBE:
             # "Subscription Not Found": the aim is reached all the same.
-            self.unsubscribed(answer)
+            self.unsubscribed(answer, now_s)
             return Refusal((), error)
         if is_plain_duplicate(error) or (is_other_interval(error) and self._asked_before(keys)):
             for key in keys:
@@ -227,38 +276,60 @@ class SubscriptionTable:
             self._in_flight.answered(key, answer.method)
             entry = self._entries[key]
             entry.phase = Phase.IDLE
-            entry.reason = error
             entry.since_s = now_s
+            entry.renew = False
+            self._refuse(entry, error, now_s)
             self._stop_waiting(key)
             if not entry.wanted:
                 self._drop(key)
-        return Refusal(tuple(key for key in keys if key in self._entries), error)
+        left = tuple(key for key in keys if key in self._entries)
+        waits = [e.retry_at_s - now_s for key in left if (e := self._entries[key]).retry_at_s]
+        return Refusal(left, error, retry_after_s=min(waits, default=None))
 
-    def data(self, key: SubscriptionKey) -> None:
-        """Note that data of a subscription arrived."""
+    def _refuse(self, entry: Entry, reason: str, now_s: float) -> None:
+        entry.reason = reason
+        if is_lasting(reason):
+            entry.retry_at_s = None
+            return
+        pause_s = min(REFUSED_AGAIN_S * 2.0 ** min(entry.refusals, 10), REFUSED_AGAIN_AT_MOST_S)
+        entry.refusals += 1
+        entry.retry_at_s = now_s + pause_s
+
+    def data(self, key: SubscriptionKey, at_s: float) -> bool:
+        """Note that data of a subscription arrived; True when it was mute before.
+
+        Data from before the subscription was asked for on this connection is of an earlier one.
+        """
         entry = self._entries.get(key)
         if entry is None or entry.live or not entry.wanted or entry.reason is not None:
-            return
+            return False
+        if entry.renew or at_s < entry.asked_s:
+            return False
+        recovered = False
         if entry.phase is Phase.SUBSCRIBED or entry.phase is Phase.SUBSCRIBING:
             self.live_tickers += key.channel == TICKER
-            entry.live, entry.mute = True, False
-            entry.recycles = 0
+            recovered, entry.live, entry.mute = entry.mute, True, False
+            entry.recycles = entry.refusals = 0
             self._awaiting_data.pop(key, None)
             self._mute.discard(key)
+        return recovered
 
     def end(self, keys: Iterable[SubscriptionKey], reason: str) -> None:
         """Note that the exchange will serve these no more (a delisting)."""
         for key in keys:
             entry = self._entries.get(key)
             if entry is not None and entry.wanted:
-                entry.reason = reason
+                entry.reason, entry.retry_at_s = reason, None
                 self._stop_waiting(key)
 
     # --- what time brings ---
 
     def tick(self, now_s: float) -> list[SubscriptionKey]:
         """Let time pass; give the subscriptions that turned mute just now."""
-        for key in self._in_flight.expired(now_s, ACK_TIMEOUT_S):
+        patience_s = min(self.slow_s, PATIENCE_AT_MOST_S)
+        # While answers come, those that are left out may still stand behind them.
+        due_s = now_s if self._answered_s + ACK_TIMEOUT_S <= now_s else now_s - PATIENCE_AT_MOST_S
+        for key in self._in_flight.expired(due_s, ACK_TIMEOUT_S + patience_s):
             entry = self._entries[key]
             if entry.tries < MAX_TRIES:
                 self._back_to_unsent(key)
@@ -270,7 +341,7 @@ class SubscriptionTable:
         due = [
             key
             for key in self._awaiting_data
-            if now_s - self._entries[key].since_s >= SNAPSHOT_DUE_S
+            if now_s - self._entries[key].since_s >= SNAPSHOT_DUE_S + patience_s
         ]
         turned = [key for key in due if self.mark_mute(key, now_s)]
         for key in self._mute:
@@ -280,6 +351,11 @@ class SubscriptionTable:
                 entry.recycle_at_s = now_s + pause_s
                 entry.recycles += 1
                 self._unsent[key] = None
+        for key, entry in self._entries.items():
+            if entry.retry_at_s is not None and now_s >= entry.retry_at_s:
+                entry.retry_at_s = None
+                if entry.wanted and entry.phase is Phase.IDLE:
+                    self._unsent[key] = None
         return turned
 
     def mark_mute(self, key: SubscriptionKey, now_s: float) -> bool:
@@ -307,6 +383,19 @@ class SubscriptionTable:
         if entry is None:
             return SubscriptionState.ENDED, None
         return entry.state, entry.reason
+
+    def retry_after_s(self, key: SubscriptionKey, now_s: float) -> float | None:
+        """Give the seconds until a refused subscription is asked for again, or None."""
+        entry = self._entries.get(key)
+        if entry is None or entry.reason is None:
+            return None
+        if key in self._unsent or entry.phase is Phase.SUBSCRIBING:
+            return 0.0
+        return None if entry.retry_at_s is None else max(0.0, entry.retry_at_s - now_s)
+
+    def mute_keys(self) -> list[SubscriptionKey]:
+        """Give what is acknowledged and brings nothing."""
+        return sorted(self._mute)
 
     def states(self) -> dict[SubscriptionKey, tuple[SubscriptionState, str | None]]:
         """Give the state of every subscription that is wanted, oldest first."""

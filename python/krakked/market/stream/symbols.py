@@ -22,21 +22,30 @@ class _Pair(msgspec.Struct):
 
 
 class _Data(msgspec.Struct):
-    pairs: list[_Pair] = []
+    pairs: list[msgspec.Raw] = []
 
 
 _decoder = msgspec.json.Decoder(_Data)
+_pair_decoder = msgspec.json.Decoder(_Pair)
 
 
 def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
     """Give symbol to status of every pair in the ``data`` of an ``instrument`` frame.
 
-    What makes no sense gives {}.
+    Pairs that make no sense are left out; what makes none at all gives {}.
     """
     try:
-        return {pair.symbol: pair.status for pair in _decoder.decode(raw_json).pairs}
+        rows = _decoder.decode(raw_json).pairs
     except msgspec.DecodeError:
         return {}
+    statuses: dict[str, str] = {}
+    for row in rows:
+        try:
+            pair = _pair_decoder.decode(row)
+        except msgspec.DecodeError:
+            continue
+        statuses[pair.symbol] = pair.status
+    return statuses
 
 
 def find_symbol(pair: PairMetadata, listed: Iterable[str]) -> str | None:
@@ -52,8 +61,19 @@ class SymbolNames:
         self._symbol_of: dict[str, str] = {}
         self._canonical_of: dict[str, str] = {}
         self._listed: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         self.statuses: dict[str, str] = {}
         """Canonical name to the exchange's state of the pair, where it is not ``online``."""
+
+    def unlisted(self, statuses: Mapping[str, str]) -> set[str]:
+        """Give the symbols that an earlier list lacked; none when this is the first list."""
+        return {s for s in statuses if s not in self._listed} if self._listed else set()
+
+    def status_changed(self, canonical: str, status: str) -> bool:
+        """Note the exchange's state of a pair; True when it is another one than before."""
+        before = self._told.get(canonical, "online")
+        self._told[canonical] = status
+        return status != before
 
     def add(self, canonical: str, table: PairTable) -> str:
         """Note a pair; give its symbol. Raises `UnknownPairError`."""

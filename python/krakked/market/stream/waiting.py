@@ -37,13 +37,20 @@ class WatchedFeed(Protocol):
         """Give a subscription's state and reason."""
         ...
 
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again; None = never."""
+        ...
+
     async def wait_state(self) -> None:
         """Wait until a state may have changed."""
         ...
 
 
 def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
-    """Give True when a pair is live, False when not yet, or the error that no wait will mend."""
+    """Give True when a pair is live, False when not yet, or why it is not.
+
+    No wait will mend the error but where `SubscriptionRefusedError.retry_after_s` says so.
+    """
     try:
         canonical = feed.resolve(pair)
     except MarketDataError as error:
@@ -57,16 +64,29 @@ def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
     for key in keys:
         state, reason = feed.subscription(key)
         if state is SubscriptionState.REFUSED:
-            return SubscriptionRefusedError(
-                f"Kraken refused {key.channel} of {canonical}: {reason}.",
-                pair=canonical,
-                reason=reason or "",
-            )
+            return refusal(key, canonical, reason, feed.retry_after_s(key))
         enough = {SubscriptionState.LIVE}
         if key.channel == OHLC:  # a pair that never traded has no candle to send
             enough.add(SubscriptionState.ACKNOWLEDGED)
         live = live and state in enough
     return live
+
+
+def refusal(
+    key: SubscriptionKey, canonical: str, reason: str | None, retry_after_s: float | None
+) -> SubscriptionRefusedError:
+    """Give the error for a refused subscription, with what to expect next."""
+    again = (
+        "It is asked for again when the exchange lists the pair anew, or when you add it again."
+        if retry_after_s is None
+        else f"krakked asks again in {retry_after_s:.0f} s."
+    )
+    return SubscriptionRefusedError(
+        f"Kraken refused {key.channel} of {canonical}: {reason}. {again}",
+        pair=canonical,
+        reason=reason or "",
+        retry_after_s=retry_after_s,
+    )
 
 
 async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -> None:
@@ -77,14 +97,19 @@ async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -
         )
     left = list(pairs)
     errors: list[MarketDataError] = []
+    refused: dict[str, MarketDataError] = {}  # for now: they are asked for again
     with trio.move_on_after(timeout_s):
         while True:
             still: list[str] = []
             for pair in left:
                 found = verdict(feed, pair)
-                if isinstance(found, MarketDataError):
+                if isinstance(found, SubscriptionRefusedError) and found.retry_after_s is not None:
+                    refused[pair] = found
+                    still.append(pair)
+                elif isinstance(found, MarketDataError):
                     errors.append(found)
                 elif not found:
+                    refused.pop(pair, None)
                     still.append(pair)
             left = still
             if not left:
@@ -92,7 +117,8 @@ async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -
             await feed.wait_state()
     await trio.lowlevel.checkpoint()
     errors += [
-        NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
+        refused.get(pair)
+        or NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
         for pair in left
     ]
     if len(errors) == 1:
