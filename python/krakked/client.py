@@ -313,6 +313,7 @@ async def open_kraken(
                     pairs=source.current.pairs if pairs is None else one_or_many(pairs),
                     on_frame=on_frame,
                     on_symbols=source.apply_instrument,
+                    state_dir=state,
                 )
             kraken = Kraken(
                 config=config,

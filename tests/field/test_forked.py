@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+import krakked
 from krakked.credentials.vault_file import VaultFile
 from krakked.market.bars import OHLCBar
 from krakked.market.store.ohlc_store import OHLCStore
@@ -18,6 +19,7 @@ from krakked.rest.limits import CounterRule
 from krakked.rest.private_gate import PrivateGate
 from krakked.rest.public_gate import PublicGate, PublicRule
 from krakked.rest.waits import WaitBoard
+from krakked.sandbox import SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
@@ -111,3 +113,58 @@ def test_a_worker_forked_under_a_lock_does_not_keep_it(tmp_path, monkeypatch, lo
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """Do something in a forked child; give what it said, or the error."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, f"got {work()!r}"[:1000].encode())
+        except BaseException as error:
+            os.write(writer, f"{type(error).__name__}: {error}"[:1000].encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    answer = os.read(reader, 1000).decode()
+    os.close(reader)
+    return answer
+
+
+def first_step(call: object) -> object:
+    return call.send(None)  # type: ignore[attr-defined]
+
+
+async def test_what_was_opened_before_a_fork_is_refused_in_the_child(
+    tmp_path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    """Live reads, REST, history, the store: each names the process that opened it."""
+    async with open_sandbox(
+        seed=3, memory=True, settings=SandboxSettings(pair_count=5)
+    ) as exchange:
+        config = exchange.config(tmp_path)
+        async with krakked.open_kraken(
+            config, pairs=["XBTUSD"], network=exchange.network, clock=exchange.clock
+        ) as kraken:
+            await kraken.wait_live(timeout_s=60)
+            uses: list[Callable[[], object]] = [
+                lambda: kraken.get_latest_price("XBTUSD"),
+                lambda: kraken.get_best_bid_ask("XBTUSD"),
+                lambda: kraken.get_live_ohlc("XBTUSD", "1m"),
+                kraken.get_universe,
+                kraken.get_data_status,
+                lambda: kraken.feed.add_pairs(["ETHUSD"]),
+                lambda: kraken.store.get_bars("XBTUSD", "1m"),
+                lambda: kraken.store.append_bars("XBTUSD", "1m", [bar(0)]),
+                lambda: first_step(kraken.rest.public("Time")),
+                lambda: first_step(kraken.get_ohlc("XBTUSD", "1m", 5)),
+                lambda: first_step(kraken.backfill_ohlc("XBTUSD", "1m")),
+                lambda: first_step(kraken.refresh_universe()),
+            ]
+            for use in uses:
+                answer = in_child(use)
+                assert answer.startswith("ForkedProcessError: "), answer
+                assert f"opened by process {os.getpid()}" in answer
+            assert kraken.get_latest_price("XBTUSD").price > 0

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from krakked._files.owner import OwnerProcess
 from krakked.config.identity import KRAKEN
 from krakked.errors import StoreCorruptError, StoreError, StoreExchangeError
 from krakked.market.store.durable import locked, newer_format, replace, typed_errors
@@ -98,6 +99,7 @@ class Root:
         self._seen: tuple[int, int, int] | None = None
         self._record: RootRecord | None = None
         self._is_old = False
+        self._owner = OwnerProcess("This candle store")
 
     def check(self) -> None:
         """Refuse a store that this program must not even read; makes nothing.
@@ -107,7 +109,9 @@ class Root:
             StoreVersionError: A newer krakked wrote it.
             StoreCorruptError: Its record is damaged.
             StoreError: It holds files of another format, or cannot be read.
+            ForkedProcessError: The store was opened by the parent of this process.
         """
+        self._owner.check()
         with typed_errors(self._paths.record):
             try:
                 found = self._paths.record.stat()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import trio
@@ -71,6 +71,12 @@ class SharedBudget:
         self._state: SharedState[ConnectRecord] = SharedState(path, ConnectRecord, clock)
         self._clock = clock
         self._boot = boot_name(boot_id(), clock.wall_ns(), clock.elapsed_ns())
+
+    @classmethod
+    def of_host(cls, state_dir: Path, host: str, clock: Clock) -> Self:
+        """Give the budget for one host, as ``ws.kraken.com`` or ``127.0.0.1:4711``."""
+        plain = "".join(char if char.isalnum() or char in "-." else "_" for char in host)
+        return cls(state_dir / f"stream-{plain}.state", clock)
 
     async def spend(self) -> None:
         """Wait until one more attempt may be made, and count it."""

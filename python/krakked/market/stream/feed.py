@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -33,6 +34,7 @@ from krakked.market.changes import (
 )
 from krakked.market.pairs import PairTable, one_or_many
 from krakked.market.stream.background import Background
+from krakked.market.stream.connect_record import SharedBudget
 from krakked.market.stream.connection import Endpoint
 from krakked.market.stream.crosscheck import Crosscheck, Silent
 from krakked.market.stream.desk import CandleDesk, MarketSource, OnClosed
@@ -78,6 +80,7 @@ class Feed:
         on_symbols: Gets the exchange's own symbols when one differs from the table's.
         random: Chance for the jitter.
         symbols_per_connection: Where a lane is cut into shards.
+        state_dir: Directory of the connect budget that processes share; None = this one is alone.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Feed:
         on_symbols: Callable[[Collection[str]], object] | None = None,
         random: Random | None = None,
         symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
+        state_dir: Path | None = None,
     ) -> None:
         self.cache = MarketCache()
         self.clock = clock
@@ -105,7 +109,12 @@ class Feed:
         self._on_frame, self._on_symbols = on_frame, on_symbols
         self._random = random if random is not None else Random()  # noqa: S311 - jitter
         self._endpoint = Endpoint.parse(settings.url)
-        self._gate = ConnectGate(clock, budget_for(clock, self._endpoint.host_header))
+        host = self._endpoint.host_header
+        self._gate = ConnectGate(
+            clock,
+            budget_for(clock, host),
+            state_dir and SharedBudget.of_host(state_dir, host, clock),
+        )
         self._req_ids = count(1)
         self._limiter = LogLimiter()
         self.background = Background()

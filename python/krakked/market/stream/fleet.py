@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import trio
 
+from krakked._files.owner import OwnerProcess
 from krakked.errors import ClosedError
 from krakked.market.pairs import PairTable
 from krakked.market.stream.background import Background
@@ -45,6 +46,7 @@ class Fleet:
         self._lines: dict[LineKey, Line] = {}
         self._nursery: trio.Nursery | None = None
         self._ended = False
+        self._owner = OwnerProcess("The live stream")
         self._background = Background()
 
     def __iter__(self) -> Iterator[Line]:
@@ -71,7 +73,8 @@ class Fleet:
         self._ended = True
 
     def check_open(self) -> None:
-        """Raise `ClosedError` after the end."""
+        """Raise `ClosedError` after the end, `ForkedProcessError` in a forked child."""
+        self._owner.check()
         if self._ended:
             raise ClosedError
 

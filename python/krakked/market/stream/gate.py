@@ -1,4 +1,4 @@
-"""Who may connect now: the process's connect budget, and one probe after a loss."""
+"""Who may connect now: the connect budget, and one probe after a loss."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import trio
 
 from krakked.market.stream.backoff import ConnectBudget
+from krakked.market.stream.connect_record import SharedBudget
 from krakked.network import Clock
 
 _real_budgets: Final[dict[str, ConnectBudget]] = {}
@@ -30,11 +31,15 @@ class ConnectGate:
     Args:
         clock: Elapsed time for the budget.
         budget: Shared by every feed of the process.
+        shared: Shared by the processes of the machine; None = this one is alone.
     """
 
-    def __init__(self, clock: Clock, budget: ConnectBudget) -> None:
+    def __init__(
+        self, clock: Clock, budget: ConnectBudget, shared: SharedBudget | None = None
+    ) -> None:
         self._clock = clock
         self._budget = budget
+        self._shared = shared
         self._up: set[object] = set()
         self._prober: object | None = None
         self._changed = trio.Event()
@@ -51,6 +56,8 @@ class ConnectGate:
                 break
             await trio.sleep(wait_s)
         self._budget.spend(self._now_s())
+        if self._shared is not None:
+            await self._shared.spend()
 
     def up(self, line: object) -> None:
         """Note that the exchange greeted this connection: the others may follow."""
