@@ -110,11 +110,8 @@ class Feed:
         self._random = random if random is not None else Random()  # noqa: S311 - jitter
         self._endpoint = Endpoint.parse(settings.url)
         host = self._endpoint.host_header
-        self._gate = ConnectGate(
-            clock,
-            budget_for(clock, host),
-            state_dir and SharedBudget.of_host(state_dir, host, clock),
-        )
+        shared = None if state_dir is None else SharedBudget.of_host(state_dir, host, clock)
+        self._gate = ConnectGate(clock, budget_for(clock, host), shared)
         self._req_ids = count(1)
         self._limiter = LogLimiter()
         self.background = Background()
