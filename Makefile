@@ -9,7 +9,7 @@ CORE := $(VENV)/.built
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    mutants field-clone soak peers-check fmt clean
+    mutants field-clone truth soak peers-check fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -110,6 +110,9 @@ endif
 
 field-clone: build ## make test as another user, in "a dir/krakked", LANG=C, offline (about 20 min, root)
 	$(BIN)/python tests/torture/field_clone.py --offline
+
+truth: build ## no live candle is ever wrong: 1,000 seeds, 20 on sockets (about 60 min)
+	$(BIN)/python tests/torture/stream_truth.py --delays
 
 soak: build ## 10 million messages, over 10,000 reconnects: nothing may grow (about 5 min)
 	$(BIN)/python tests/torture/soak.py

@@ -205,15 +205,11 @@ async def trouble(s: Stage, random: Random, report: Report, faults: tuple[Fault,
         report.story[at] = f"{began:.1f}-{ended:.1f} {what}"
 
 
-async def run(
-    seed: int, *, memory: bool = True, faults: tuple[Fault, ...] = FAULTS, hurry: float = 1.0
-) -> Report:
-    """Run one seed; on sockets with `hurry` times as fast a market, and shorter."""
+async def run(seed: int, *, memory: bool = True, faults: tuple[Fault, ...] = FAULTS) -> Report:
+    """Run one seed; shorter on sockets."""
     random = Random(f"truth {seed}")
     rates = {pair: random.choice([0.01, 0.05, 0.3]) for pair in PAIRS}
-    settings = SandboxSettings(
-        pair_count=60, trade_rates=rates, quote_activity=0.02, real_time_factor=hurry
-    )
+    settings = SandboxSettings(pair_count=60, trade_rates=rates, quote_activity=0.02)
     report = Report(seed)
     told: dict[Key, Told] = {}
     order: dict[tuple[str, str], int] = {}
@@ -222,7 +218,7 @@ async def run(
         timeframes=TIMEFRAMES,
         settings=settings,
         seed=seed,
-        stale_s=1e9,
+        stale_s=86400.0,
         memory=memory,
         random=Random(seed),
     )
@@ -248,13 +244,13 @@ async def run(
                 one.at.append((now, change.bar))
 
         s.nursery.start_soon(listen)
-        with trio.move_on_after(TROUBLE_S if memory else TROUBLE_S / 16):
+        with trio.move_on_after(TROUBLE_S if memory else TROUBLE_S / 4):
             async with trio.open_nursery() as nursery:
                 for n in range(random.randint(1, 3)):
                     each = Random(f"trouble {seed} {n}")
                     nursery.start_soon(trouble, s, each, report, faults)
         s.exchange.faults.clear()
-        await trio.sleep(SETTLE_S if memory else SETTLE_S / 16)
+        await trio.sleep(SETTLE_S if memory else SETTLE_S / 2)
         _judge(s, told, report)
     return report
 
