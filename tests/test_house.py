@@ -67,6 +67,7 @@ def test_only_sources_read_the_environment() -> None:
             assert path.relative_to(PACKAGE).parts[0] in allowed, path
 
 
+@pytest.mark.slow
 def test_the_library_never_prints() -> None:
     for path in PYTHON:
         if path.relative_to(PACKAGE).parts[0] == "cli":

@@ -77,6 +77,7 @@ async def test_contract_8_3_get_ohlc_equals_the_truth_over_virtual_hours(
         assert exchange.rest_refusals == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1.0, 4.0])
 async def test_contract_8_6_a_burst_of_calls_keeps_to_the_configured_rate(
     autojump_clock: Any, store: OHLCStore, rate: float

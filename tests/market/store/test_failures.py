@@ -75,6 +75,7 @@ def test_a_held_series_does_not_keep_the_others_in_the_journal(
     assert ("SOLUSD", "5m") in store.series()
 
 
+@pytest.mark.slow
 def test_a_killed_holder_frees_its_lock_at_once(tmp_path: Path, make_bars: Make) -> None:
     path = StorePaths(tmp_path).lock(Series("XBTUSD", "1m"))
     code = (

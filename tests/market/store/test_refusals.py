@@ -256,6 +256,7 @@ def run_with_failure(
         shutil.rmtree(top / "copy", ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 def test_a_failure_at_any_file_call_is_typed_and_loses_nothing(
     tmp_path: Path, seeded: Path, use: str

@@ -57,6 +57,7 @@ async def test_a_price_of_0_or_an_empty_side_of_the_book_is_no_price(
                         read("XBTUSD", exact=exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inclusive", [True, False])
 async def test_a_hole_loses_no_candle_however_since_is_read(
     stage: OpenStage,

@@ -194,6 +194,7 @@ async def test_a_program_that_blocks_on_real_sockets() -> None:
 # --- mute, in both directions ---
 
 
+@pytest.mark.slow
 async def test_candles_muted_for_half_an_hour_are_noticed_and_none_is_missing(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
@@ -306,6 +307,7 @@ async def test_a_name_corrected_with_the_first_snapshots_makes_no_history_live(
 # --- the exchange's own lag ---
 
 
+@pytest.mark.slow
 async def test_a_candle_maker_that_lags_is_waited_for(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
@@ -324,6 +326,7 @@ async def test_a_candle_maker_that_lags_is_waited_for(
             assert abs(lag_s - seconds) < 1.0
 
 
+@pytest.mark.slow
 async def test_a_row_behind_the_next_candle_is_waited_for_or_corrects(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:
@@ -354,6 +357,7 @@ async def test_a_row_behind_the_next_candle_is_waited_for_or_corrects(
         assert written == last
 
 
+@pytest.mark.slow
 async def test_an_outage_of_half_an_hour_makes_at_most_ten_lines(
     stage: OpenStage, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -173,6 +173,7 @@ async def test_a_quiet_market_raises_no_alarm(stage: OpenStage, autojump_clock: 
         assert {pair.mute_timeframes for pair in facts.pairs.values()} == {()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0])
 async def test_a_stepped_wall_clock_changes_nothing(
     stage: OpenStage, autojump_clock: MockClock, true_candles: Check, step_s: float
@@ -187,6 +188,7 @@ async def test_a_stepped_wall_clock_changes_nothing(
         assert s.reads.get_latest_price("XBTUSD").last_update_ts == pytest.approx(now, abs=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_rest", [True, False])
 @pytest.mark.parametrize("wrong_s", [3600.0, -3600.0])
 async def test_a_wall_clock_that_is_wrong_from_the_start_closes_no_candle_early(
@@ -229,6 +231,7 @@ async def test_all_feeds_of_a_process_share_one_budget() -> None:
     assert budget_for(real, "a:1") is budget_for(SystemClock(), "a:1")
 
 
+@pytest.mark.slow
 async def test_closed_candles_survive_a_short_and_a_long_outage(
     stage: OpenStage, autojump_clock: MockClock, true_candles: Check
 ) -> None:

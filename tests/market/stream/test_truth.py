@@ -6,6 +6,7 @@ import pytest
 from tests.market.stream.truth import run_virtual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 4])
 def test_every_candle_is_true_or_soon_corrected(seed: int) -> None:
     report = run_virtual(seed)

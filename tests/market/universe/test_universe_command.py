@@ -36,6 +36,7 @@ def served(own_config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+@pytest.mark.slow
 def test_the_report_and_the_copy(served: Any, own_config_dir: Path, capsys: Any) -> None:
     assert served() == 0
     printed = capsys.readouterr().out
@@ -51,6 +52,7 @@ def test_the_report_and_the_copy(served: Any, own_config_dir: Path, capsys: Any)
     assert "this is a copy" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_json_and_why(served: Any, capsys: Any) -> None:
     assert served("--json") == 0
     told = json.loads(capsys.readouterr().out)
