@@ -205,6 +205,7 @@ class SlowStream(trio.abc.Stream):
         await self._inner.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [20_000, 30_000])
 async def test_four_pairs_over_a_slow_link_are_live_within_two_minutes_and_stay(
     stage: OpenStage, autojump_clock: MockClock, rate: int
@@ -337,6 +338,7 @@ async def test_an_error_in_the_cross_check_ends_nobodys_program(
         assert s.feed.statistics().task_errors == {}
 
 
+@pytest.mark.slow
 async def test_an_error_in_folding_ends_nobodys_program(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +394,7 @@ async def test_a_second_reader_of_one_iterator_is_told(autojump_clock: MockClock
 # --- the sandbox itself ---
 
 
+@pytest.mark.slow
 async def test_sliced_bytes_and_a_stall_leave_the_sandbox_standing(
     stage: OpenStage, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
