@@ -33,6 +33,7 @@ from krakked.errors import Action as Action
 from krakked.errors import ApiError as ApiError
 from krakked.errors import AuthError as AuthError
 from krakked.errors import BackfillTooLargeError as BackfillTooLargeError
+from krakked.errors import ChangesInUseError as ChangesInUseError
 from krakked.errors import ChangesLaggedError as ChangesLaggedError
 from krakked.errors import ClosedError as ClosedError
 from krakked.errors import ConfigError as ConfigError
@@ -80,11 +81,16 @@ from krakked.market.bars import OHLCBar as OHLCBar
 from krakked.market.bars import Source as Source
 from krakked.market.changes import CandleChange as CandleChange
 from krakked.market.changes import CandleClosed as CandleClosed
+from krakked.market.changes import CandleCorrected as CandleCorrected
 from krakked.market.changes import ChangeKind as ChangeKind
 from krakked.market.changes import Disconnected as Disconnected
 from krakked.market.changes import MarketStatus as MarketStatus
+from krakked.market.changes import PairStatus as PairStatus
 from krakked.market.changes import Reconnected as Reconnected
 from krakked.market.changes import Resubscribed as Resubscribed
+from krakked.market.changes import SubscriptionMute as SubscriptionMute
+from krakked.market.changes import SubscriptionRecovered as SubscriptionRecovered
+from krakked.market.changes import SubscriptionRefused as SubscriptionRefused
 from krakked.market.changes import TickerChange as TickerChange
 from krakked.market.history.plan import BackfillPlan as BackfillPlan
 from krakked.market.history.report import BackfillReport as BackfillReport
@@ -96,6 +102,7 @@ from krakked.market.status import DataStatus as DataStatus
 from krakked.market.status import Freshness as Freshness
 from krakked.market.status import Verdict as Verdict
 from krakked.market.store.ohlc_store import OHLCStore as OHLCStore
+from krakked.market.stream.evidence import Evidence as Evidence
 from krakked.market.stream.notices import Emergency as Emergency
 from krakked.market.stream.notices import Maintenance as Maintenance
 from krakked.market.universe import Universe as Universe
