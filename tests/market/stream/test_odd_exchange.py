@@ -85,6 +85,7 @@ async def test_lost_acks_refuse_nobody(autojump_clock: Any, stage: Any, plain: b
         assert line.connects == 1
 
 
+@pytest.mark.slow
 async def test_frames_without_what_came_in_2026(
     autojump_clock: Any, stage: Any, true_candles: Any
 ) -> None:
