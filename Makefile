@@ -49,7 +49,7 @@ rust-test: ## Rust unit, property and doc tests
 	cargo test --locked -q -p krakked-core
 
 test: lint types rust-test ## everything: lint, types, Rust tests, all of pytest
-	$(BIN)/python -m pytest -q -m "not live"
+	$(BIN)/python -m pytest -q -m "not live" --timeout 1200
 
 wheel: $(STAMP) ## build the release wheel into dist/
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin build --release --locked -o dist

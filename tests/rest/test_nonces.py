@@ -117,10 +117,12 @@ def run_workers(tmp_path: Path, total: int) -> list[int]:
 
     children = [start(0.0) for _ in range(4)]
     kills = stepped = 0
-    deadline = time.monotonic() + 240
+    seen, moved_s = 0, time.monotonic()
     try:
-        while taken() < total:
-            assert time.monotonic() < deadline
+        while taken() < total:  # as fast as the machine is, but it must go on
+            if taken() > seen:
+                seen, moved_s = taken(), time.monotonic()
+            assert time.monotonic() - moved_s < 120
             time.sleep(0.05)
             assert all(child.poll() is None for child in children)
             if rng.random() < 0.04 and taken() < total * 0.95:
@@ -140,6 +142,7 @@ def run_workers(tmp_path: Path, total: int) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_100000_nonces_of_four_processes_with_kills_and_a_clock_stepped_back(tmp_path) -> None:
     nonces = run_workers(tmp_path, 100_000)
     assert len(nonces) >= 100_000

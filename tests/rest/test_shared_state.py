@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import msgspec
 import pytest
@@ -198,26 +197,23 @@ def holder(tmp_path):
         child.kill()
 
 
-async def test_a_killed_holder_frees_the_lock_in_under_a_second(tmp_path, holder) -> None:
+async def test_a_killed_holder_frees_the_lock(tmp_path, holder) -> None:
     path = tmp_path / "x.state"
     state: SharedState[Count] = SharedState(path, Count, SystemClock())
     with pytest.raises(LockTimeoutError) as caught:
         await state.update(add, timeout_s=0.05)
     assert caught.value.holder_pid == holder.pid
     async with trio.open_nursery() as nursery:
-        done: list[float] = []
+        done: list[int] = []
 
         async def wait() -> None:
-            await state.update(add, timeout_s=30)
-            done.append(time.monotonic())
+            done.append(await state.update(add, timeout_s=30))  # alive, the holder sleeps for 60
 
         nursery.start_soon(wait)
         await trio.sleep(0.1)
         assert not done
-        killed = time.monotonic()
         holder.send_signal(signal.SIGKILL)
-    print(f"free after {(done[0] - killed) * 1000:.0f} ms")
-    assert done[0] - killed < 1
+    assert done == [1]
 
 
 async def test_a_cancelled_waiter_never_holds_the_lock(tmp_path) -> None:
