@@ -30,6 +30,7 @@ class WsServer:
         self.pump = Pump(venue)
         self.faults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
         self.pump.lag_of = self.faults.candle_lag
+        self.pump.lags = self.faults.lags
         self.link = Link()
         self.connections: dict[int, Connection] = {}
         self.connects = 0
