@@ -79,6 +79,8 @@ class Pump:
         """While true no market data is sent (maintenance)."""
         self.lag_of: Callable[[str], tuple[float, bool]] = lambda _symbol: (0.0, True)
         """How late the candle maker is with a row, and whether later rows wait for it."""
+        self.lags: Callable[[str], bool] = lambda _symbol: False
+        """Whether the candle maker is late at all: then it goes on with nobody listening."""
         self._maker_at: dict[tuple[str, int], float] = {}
 
     # --- subscriptions --------------------------------------------------------------------------
@@ -90,7 +92,7 @@ class Pump:
             feed = Feed(LivePair(self._venue.market.of(pair)))
             feed.live.seek(now_ns)
             self._feeds[pair.symbol] = feed
-        elif feed.idle:
+        elif feed.idle and not (feed.under_way or self.lags(pair.symbol)):
             feed.live.seek(now_ns)
             feed.due_ns = -1
         else:
@@ -133,7 +135,7 @@ class Pump:
         elif channel == "ohlc":
             for step in [s for s, listeners in feed.candles.items() if to in listeners]:
                 feed.candles[step].discard(to)
-                if not feed.candles[step]:
+                if not feed.candles[step] and not self.lags(symbol):
                     del feed.candles[step]
                     if step != 60:  # the ticker keeps the running minute
                         feed.live.unwatch(step)
@@ -181,7 +183,7 @@ class Pump:
 
     def _arm(self, feed: Feed) -> None:
         """Schedule a feed's next event, unless it is scheduled already."""
-        if feed.idle:
+        if feed.idle and not self.lags(feed.live.pair.symbol):
             return
         due_ns = feed.live.next_trade_ns()
         if feed.wants_quotes:
@@ -194,7 +196,7 @@ class Pump:
     def _market_event(self, at: float, feed: Feed) -> None:
         if at != feed.due_at:  # an entry from before the feed was armed anew
             return
-        if feed.idle:
+        if feed.idle and not self.lags(feed.live.pair.symbol):
             feed.due_ns = -1
             return
         # Only what is due here: after a hold-up, the events of all pairs still come in order.

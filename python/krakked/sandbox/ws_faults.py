@@ -59,6 +59,11 @@ class StreamFaults:
             return lag_s + self.rng.random() * self.late_rows_s, False
         return lag_s, True
 
+    def lags(self, symbol: str) -> bool:
+        """Whether the candle maker is late with a symbol."""
+        late = self.lag_s > 0.0 or self.lag_jitter_s > 0.0 or self.late_rows_chance > 0.0
+        return late and (self.lagging is None or symbol in self.lagging)
+
     def hold_s(self, connection: int) -> float:
         """How long the gateway keeps data of a connection before it sends it."""
         return self.held.get(connection, self.hold_all_s)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import trio
 import trio_websocket
+import wsproto
 
 from krakked.sandbox.faulty_stream import FaultyStream, Link
 from krakked.sandbox.hashing import seed_of
@@ -30,6 +31,7 @@ class WsServer:
         self.pump = Pump(venue)
         self.faults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
         self.pump.lag_of = self.faults.candle_lag
+        self.pump.lags = self.faults.lags
         self.link = Link()
         self.connections: dict[int, Connection] = {}
         self.connects = 0
@@ -64,6 +66,8 @@ class WsServer:
             pass
         except* (trio.ClosedResourceError, OSError):
             pass
+        except* wsproto.utilities.ProtocolError:
+            pass  # a ping came while we were closing, or a client that breaks the protocol
         finally:
             if not stream.keeps_open:
                 await trio.aclose_forcefully(inner)

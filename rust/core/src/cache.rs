@@ -78,9 +78,10 @@ pub type Changes = (Vec<Arc<str>>, Vec<(Arc<str>, u32)>);
 pub struct Cache {
     index: HashMap<Arc<str>, u32, RandomState>,
     names: Vec<Arc<str>>,
-    /// By slot: whether anybody wants the symbol; all are while `choosy` is false.
-    wanted: Vec<bool>,
+    /// Whether only symbols that are wanted are in the index.
     choosy: bool,
+    /// Slots of symbols that are wanted no more.
+    parked: HashMap<Arc<str>, u32, RandomState>,
     tickers: Vec<Option<Ticker>>,
     witnesses: Vec<Witness>,
     /// Number of the newest ticker change of each symbol; apart from the tickers, to be searched fast.
@@ -165,9 +166,10 @@ impl Cache {
     /// From the first call on only symbols that were asked for have a place here.
     pub fn want(&mut self, symbol: &str) {
         self.choosy = true;
-        let slot = self.index.get(symbol).copied();
-        if let Some(slot) = slot.or_else(|| self.new_slot(symbol)) {
-            self.wanted[slot as usize] = true;
+        if let Some((name, slot)) = self.parked.remove_entry(symbol) {
+            self.index.insert(name, slot);
+        } else if !self.index.contains_key(symbol) {
+            self.new_slot(symbol);
         }
     }
 
@@ -175,7 +177,7 @@ impl Cache {
     #[inline]
     pub(crate) fn slot(&mut self, symbol: &str) -> Option<u32> {
         if let Some(&slot) = self.index.get(symbol) {
-            return (self.wanted[slot as usize] || !self.choosy).then_some(slot);
+            return Some(slot);
         }
         if self.choosy {
             return None;
@@ -192,7 +194,6 @@ impl Cache {
         let name: Arc<str> = Arc::from(symbol);
         self.index.insert(name.clone(), slot);
         self.names.push(name);
-        self.wanted.push(false);
         self.tickers.push(None);
         self.witnesses.push(Witness::default());
         self.ticker_changed.push(0);
@@ -533,7 +534,11 @@ impl Cache {
     /// stays remembered.
     pub fn forget(&mut self, symbol: &str) {
         if let Some(&slot) = self.index.get(symbol) {
-            self.wanted[slot as usize] = false;
+            if self.choosy
+                && let Some((name, slot)) = self.index.remove_entry(symbol)
+            {
+                self.parked.insert(name, slot);
+            }
             self.tickers[slot as usize] = None;
             self.witnesses[slot as usize] = Witness::default();
             self.series[slot as usize]

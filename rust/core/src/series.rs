@@ -209,7 +209,9 @@ impl Series {
         self.heard_ns = origin.now_ns;
         if outcome == Outcome::Applied {
             self.source = origin.source;
-            self.give(marks, origin.now_ns, &mut out);
+            if self.waits() {
+                self.give(marks, origin.now_ns, &mut out);
+            }
         }
         outcome
     }
@@ -257,10 +259,11 @@ impl Series {
         self.traded += candle.trades.saturating_sub(current.trades);
         self.current = Some(candle);
         self.unconfirmed = false;
-        if let Some(ended) = self
-            .ended
-            .iter_mut()
-            .find(|it| it.candle.open_s == candle.open_s)
+        if given
+            && let Some(ended) = self
+                .ended
+                .iter_mut()
+                .find(|it| it.candle.open_s == candle.open_s)
         {
             ended.candle = candle;
         }
@@ -341,6 +344,12 @@ impl Series {
         Outcome::Applied
     }
 
+    /// Whether an ended candle was not given out: those are the newest ones.
+    #[inline]
+    fn waits(&self) -> bool {
+        self.ended.back().is_some_and(|it| !it.given)
+    }
+
     /// Gives out, in order, what has ended and is not held back by its ticker.
     fn give(&mut self, marks: &TradeMarks, now_ns: i64, out: &mut impl FnMut(Candle, Evidence)) {
         for ended in self.ended.iter_mut().filter(|it| !it.given) {
@@ -380,7 +389,7 @@ impl Series {
         let (Some(evidence), Some(candle)) = (evidence, self.current) else {
             return;
         };
-        if self.end_s().is_none() || self.ended.iter().any(|it| !it.given) {
+        if self.end_s().is_none() || self.waits() {
             return;
         }
         let mut why = evidence;

@@ -56,7 +56,9 @@ impl ServerClock {
         if self.is_ahead(stamp_ns, now_ns) {
             return self.admits_stray(stamp_ns.saturating_sub(now_ns));
         }
-        self.strays = 0;
+        if self.strays != 0 {
+            self.strays = 0;
+        }
         true
     }
 

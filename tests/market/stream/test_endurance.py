@@ -197,4 +197,9 @@ async def test_the_whole_universe_streams_and_answers(
         for name in online:
             truth, quote = s.exchange.truth.ticker(name), s.reads.get_best_bid_ask(name, exact=True)
             assert (quote.bid, quote.ask) == (truth.bid, truth.ask)
-        assert sum(c.timeframe == "1m" for c in s.closed) > 100
+        begun_s = 1_794_916_800  # the minute in which we came; older ones are history
+        traded = [
+            name for name in online if s.exchange.truth.candles(name, 1, begun_s, begun_s + 1)
+        ]
+        assert {c.pair for c in s.closed if c.bar.time == begun_s} == set(traded)
+        assert len(traded) > 50

@@ -327,6 +327,7 @@ async def test_the_universe_over_three_timeframes_takes_three_connects(
     async with stage(**how, wait=False, before=before) as s:
         s.feed.set_pairs([s.exchange.truth.pair(x).altname for x in s.exchange.truth.symbols()])
         await s.feed.wait_live(None, 30)
+        await trio.sleep(2)  # reference data comes after prices
         facts = s.feed.statistics()
         assert sum(c.acknowledged for c in facts.connections) == 592 * 4 + 1
         assert (s.exchange.ws_connects, facts.reconnects) == (3, 0)

@@ -12,7 +12,9 @@ import trio
 
 from krakked.config.settings import RestSettings, UniverseSettings, WebSocketSettings
 from krakked.errors import DataStaleError, StaleReason
+from krakked.market.bars import OHLCBar
 from krakked.market.changes import CandleClosed
+from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.stream.feed import Feed
 from krakked.market.universe import build_universe
 from krakked.network import SystemClock
@@ -20,6 +22,8 @@ from krakked.rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.market.stream.conftest import OpenStage, Stage
     from trio.testing import MockClock
 
@@ -378,3 +382,19 @@ async def test_an_outage_of_half_an_hour_makes_at_most_ten_lines(
         assert len(said) <= 10, "\n".join(said)
         assert any("disconnected" in line for line in said)
         assert any("resubscribed" in line for line in said)
+
+
+@pytest.mark.parametrize("fold", ["never", "before", "after"])
+def test_a_correction_replaces_the_journaled_bar(tmp_path: Path, fold: str) -> None:
+    wrong = OHLCBar(1_794_916_800, 1.0, 2.0, 1.0, 1.5, 1.2, 3.0, 5)
+    right = OHLCBar(1_794_916_800, 1.0, 2.5, 1.0, 2.5, 1.3, 4.0, 7)
+    with OHLCStore(tmp_path) as store:
+        store.append_provisional("1m", [("XBTUSD", wrong)])
+        if fold == "before":
+            store.fold_journal()
+        store.append_provisional("1m", [("XBTUSD", right)])
+        if fold == "after":
+            store.fold_journal()
+        assert store.get_bars("XBTUSD", "1m", provisional=True) == [right]
+        store.fold_journal()
+        assert store.get_bars("XBTUSD", "1m", provisional=True) == [right]

@@ -226,6 +226,24 @@ async def test_four_pairs_over_a_slow_link_are_live_within_two_minutes_and_stay(
         assert ("instrument", "") in held
 
 
+@pytest.mark.slow
+async def test_the_universe_over_a_slow_link_is_live_within_ten_minutes(
+    stage: OpenStage, autojump_clock: MockClock
+) -> None:
+    settings = SandboxSettings(activity=0.2, quote_activity=0.05)
+    async with stage(pairs=[], timeframes=("1m", "5m", "1h"), settings=settings, wait=False) as s:
+        s.exchange.faults.link_rate(60_000)
+        online = [s.exchange.truth.pair(symbol).altname for symbol in s.exchange.truth.symbols()]
+        assert len(online) == 592
+        s.feed.set_pairs(online)
+        await s.feed.wait_live(None, 600)
+        await trio.sleep(120)
+        facts = s.feed.statistics()
+        assert facts.reconnects == 0
+        assert facts.connect_attempts <= 3
+        assert {pair.state for pair in facts.pairs.values()} == {"live"}
+
+
 # --- frames ---
 
 
