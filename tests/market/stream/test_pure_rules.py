@@ -17,6 +17,7 @@ from krakked.market.stream.backoff import (
     Backoff,
     ConnectBudget,
 )
+from krakked.market.stream.crosscheck import Look, TradeAudit
 from krakked.market.stream.evidence import Evidence
 from krakked.market.stream.exchange_time import ExchangeTime
 from krakked.market.stream.lanes import Lanes
@@ -484,3 +485,29 @@ def test_a_loss_while_coming_back_belongs_to_the_same_outage() -> None:
     assert limiter.admit("disconnect", 59.0) is None
     limiter.calm(160.0)
     assert limiter.admit("disconnect", 160.0) is not None
+
+
+# --- the audit of trades ---
+
+
+def look(at_s: float, today: int, told: int, later: int) -> Look:
+    return Look(at_s, {}, {"A": today}, {"A": told}, {"A": later})
+
+
+def test_candles_that_lack_a_trade_are_found_and_rows_under_way_are_no_lack() -> None:
+    audit = TradeAudit()
+    assert audit.check(look(0.0, 100, 10, 10)) == {}
+    assert audit.check(look(120.0, 105, 13, 15)) == {}  # two were on their way
+    assert audit.check(look(240.0, 110, 19, 20)) == {}
+    assert audit.check(look(360.0, 112, 20, 22)) == {}  # one is missing, and hidden by a later one
+    assert audit.check(look(480.0, 114, 23, 23)) == {"A": 0.0}
+    assert audit.check(look(600.0, 116, 25, 25)) == {}  # told once
+    assert audit.check(look(720.0, 118, 26, 26)) == {"A": 600.0}  # the newest that was sound
+
+
+def test_midnight_and_trades_counted_twice_are_no_lack() -> None:
+    audit = TradeAudit()
+    assert audit.check(look(0.0, 100, 10, 10)) == {}
+    assert audit.check(look(120.0, 3, 13, 13)) == {}
+    assert audit.check(look(240.0, 5, 17, 17)) == {}  # two of them filled by REST as well
+    assert audit.check(look(360.0, 9, 19, 20)) == {"A": 240.0}

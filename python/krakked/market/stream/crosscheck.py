@@ -106,21 +106,34 @@ def find_mute(silent: Iterable[Silent], before: Look, after: Look) -> list[Subsc
     ]
 
 
-def find_short(before: Look, after: Look) -> list[str]:
-    """Give the pairs (AssetPairs keys) whose candles told of fewer trades than there were.
+class TradeAudit:
+    """Finds pairs whose candles told of fewer trades than there were.
 
-    What lies within the time that rows may take counts for the candles, so a busy pair may hide a
-    few.
+    What the candles have told minus what Ticker counts is the same at any time, but for rows that
+    are on their way: told just before the call it is too little, told when late rows have come it
+    is too much. So it is at least the greatest of the first kind; once the second kind falls below
+    that, trades are missing, and they happened after that look.
     """
-    if after.at_s - before.at_s > TOO_FAR_S:
-        return []
-    short: list[str] = []
-    for name, later in after.told_later.items():
-        if name not in before.told or name not in before.today or name not in after.today:
-            continue
-        if later - before.told[name] < after.today[name] - before.today[name]:
-            short.append(name)
-    return short
+
+    def __init__(self) -> None:
+        self._least: dict[str, tuple[int, float, int]] = {}  # difference, at_s, trades today
+
+    def check(self, look: Look) -> dict[str, float]:
+        """Give the pairs that lack trades, and the elapsed time since which."""
+        short: dict[str, float] = {}
+        for name, later in look.told_later.items():
+            today = look.today.get(name)
+            if today is None or name not in look.told:
+                continue
+            least = (look.told[name] - today, look.at_s, today)
+            known = self._least.get(name)
+            if known is not None and today >= known[2]:  # else it is another day
+                if later - today < known[0]:
+                    short[name] = known[1]
+                elif known[0] > least[0]:
+                    least = (known[0], known[1], today)
+            self._least[name] = least
+        return short
 
 
 class Crosscheck:
@@ -132,7 +145,7 @@ class Crosscheck:
         silent: Gives the live subscriptions whose data is older than `SILENT_S`.
         told: Gives how many trades the candles of each pair have told of so far.
         found: Gets those that are mute.
-        short: Gets the pairs whose candles lack trades, and the elapsed time since which.
+        short: Gets the pairs whose candles lack trades, each with the elapsed time since which.
         limiter: Keeps an outage from filling the log.
     """
 
@@ -144,7 +157,7 @@ class Crosscheck:
         silent: Callable[[], list[Silent]],
         told: Callable[[], dict[str, int]],
         found: Callable[[list[SubscriptionKey]], None],
-        short: Callable[[list[str], float], None],
+        short: Callable[[dict[str, float]], None],
         limiter: LogLimiter,
     ) -> None:
         self._rest = rest
@@ -155,6 +168,7 @@ class Crosscheck:
         self._short = short
         self._limiter = limiter
         self._before: Look | None = None
+        self._audit = TradeAudit()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -185,7 +199,7 @@ class Crosscheck:
                 mute = find_mute(self._silent(), self._before, after)
                 if mute:
                     self._found(mute)
-                short = find_short(self._before, after)
-                if short:
-                    self._short(short, self._before.at_s)
             self._before = after
+            short = self._audit.check(after)
+            if short:
+                self._short(short)

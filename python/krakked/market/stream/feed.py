@@ -531,9 +531,9 @@ class Feed:
                 told[pairs[canonical].raw_name] = trades + by_rest
         return told
 
-    def _compare(self, raw_names: list[str], since_s: float) -> None:
-        """Compare candles of pairs that lack trades with REST's."""
-        for name in raw_names[:COMPARED_AT_MOST]:
+    def _compare(self, short: dict[str, float]) -> None:
+        """Compare candles of pairs that lack trades, by AssetPairs key, with REST's."""
+        for name, since_s in list(short.items())[:COMPARED_AT_MOST]:
             symbol = self.names.symbol(self.resolve(name))
             if symbol is not None:
                 for interval in self._fleet.intervals:
