@@ -151,6 +151,29 @@ EXITS = {
     "deadline": Exit(
         text("EService:Deadline elapsed"), ServiceError, False, "fix_request", True
     ),
+    # a refusal, and more than that
+    "a refusal beside a result": Exit(
+        lambda: {"error": ["EOrder:Insufficient funds"], "result": {"txid": ["O1"]}},
+        RequestError, False, "fix_request",
+    ),
+    "too many requests beside a result": Exit(
+        lambda: {"error": ["EGeneral:Too many requests"], "result": {"txid": ["O1"]}},
+        RateLimitError, True, "wait",
+    ),
+    "a nonce refused beside a result": Exit(
+        lambda: {"error": ["EAPI:Invalid nonce"], "result": True}, NonceError, True, "retry"
+    ),
+    "a refusal and trouble": Exit(
+        lambda: {"error": ["EOrder:Rate limit exceeded", "EService:Timeout"]},
+        RateLimitError, True, "wait",
+    ),
+    "two refusals": Exit(
+        lambda: {"error": ["EOrder:Insufficient funds", "EOrder:Tick size check failed"]},
+        *BAD_REQUEST,
+    ),
+    "a refusal and no result, said": Exit(
+        lambda: {"error": ["EOrder:Insufficient funds"], "result": None}, *BAD_REQUEST
+    ),
     # the network
     "ConnectError": Exit(fault(httpx.ConnectError("no")), ConnectFailedError, True, "retry", True),
     "ConnectTimeout": Exit(
@@ -478,3 +501,17 @@ async def test_only_what_reads_is_sent_again(autojump_clock, server, open_client
             await client.private(endpoint)
     assert len(server.requests) == (3 if endpoint in READS else 1)
     assert caught.value.retryable is (endpoint in READS)
+
+
+@pytest.mark.parametrize("result", [None, "", "maintenance", "O1"])
+async def test_a_write_that_is_told_no_outcome_has_to_be_looked_up(
+    autojump_clock, server, open_client, result
+) -> None:
+    server.answer = lambda _: {"error": [], "result": result}
+    async with open_client() as client:
+        with pytest.raises(ServiceError, match="look that up") as caught:
+            await client.private("AddOrder", {"pair": "XBTUSD"})
+        assert (caught.value.retryable, caught.value.action) == (False, "look_up_outcome")
+        server.answer = lambda _: {"error": [], "result": True}
+        assert await client.private("Earn/Allocate") is True
+    assert len(server.requests) == 2

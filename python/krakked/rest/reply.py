@@ -17,7 +17,7 @@ import orjson
 
 from krakked.errors import Action, ApiError, RateLimitError, RequestError, ServiceError
 from krakked.rest.error_table import THROTTLED, find_row
-from krakked.rest.retries import advise
+from krakked.rest.retries import advise, refuses
 
 T = TypeVar("T")
 
@@ -118,7 +118,10 @@ def judge(
     except ApiError as error:
         return error.with_traceback(None)  # its frames hold the body
     if envelope.errors:
-        return classify([*envelope.errors, *envelope.warnings], endpoint, server_s=server_s)
+        refused = classify([*envelope.errors, *envelope.warnings], endpoint, server_s=server_s)
+        # One text that leaves it open, or a result beside the refusal, and nothing is certain.
+        told_more = _holds_something(envelope.result) or not all(map(refuses, envelope.errors))
+        return advise(refused, read=read, told_more=told_more)
     return without_result(envelope, endpoint) or envelope
 
 
@@ -227,6 +230,22 @@ def _is_error(text: str) -> bool:
     return text.startswith("E") or _SMALL_ERROR.match(text) is not None
 
 
+_NOTHING = frozenset({b"", b"null", b"{}", b"[]"})
+"""What stands for a result where there is none (seen in refusals)."""
+
+
+def _holds_something(result: bytes) -> bool:
+    return b"".join(result.split()) not in _NOTHING
+
+
+def _is_an_outcome(result: bytes) -> bool:
+    """Whether the result of a call that changes something says what became of it.
+
+    Kraken answers such calls with an object, a list or ``true``, never with null or a text.
+    """
+    return result.strip() != b"null" and not result.lstrip().startswith(b'"')
+
+
 def without_result(envelope: Envelope, endpoint: str) -> ServiceError | None:
     """Judge an answer without errors; None when it holds a result.
 
@@ -316,7 +335,7 @@ def decode_untyped(envelope: Envelope, endpoint: str) -> Any:  # noqa: ANN401 --
     """
     result, read = envelope.result, envelope.read
     del envelope  # it is not to be in the frame of an error, nor is its content
-    if not result:
+    if not result or not (read or _is_an_outcome(result)):
         raise advise(unreadable(endpoint, "neither an error nor a result"), read=read)
     with contextlib.suppress(orjson.JSONDecodeError):  # it holds the document
         return orjson.loads(result)

@@ -62,7 +62,7 @@ class RetryBudget:
         self.tokens = min(_CAPACITY, self.tokens + _REFUND)
 
 
-def advise(error: E, *, read: bool, sent: bool = True) -> E:
+def advise(error: E, *, read: bool, sent: bool = True, told_more: bool = False) -> E:
     """Give `error` back, saying what its receiver may do: the one place that decides it.
 
     A call that changes something and may have taken effect must not be sent again unseen, whatever
@@ -73,8 +73,11 @@ def advise(error: E, *, read: bool, sent: bool = True) -> E:
         error: What a call ended with, with the advice for a call that only reads.
         read: Whether the call only reads.
         sent: False when surely nothing of it left this machine.
+        told_more: Whether the answer held more than the error's own text, such as a result: then
+            even a refusal says nothing for certain.
     """
-    if read or not sent or _is_refusal(error) or error.action is Action.LOOK_UP_OUTCOME:
+    refused = _is_refusal(error) and not told_more
+    if read or not sent or refused or error.action is Action.LOOK_UP_OUTCOME:
         return error
     error.retryable, error.action = False, Action.LOOK_UP_OUTCOME
     error.args = (
@@ -92,8 +95,13 @@ def _is_refusal(error: ApiError | NetworkError) -> bool:
     """
     if isinstance(error, NetworkError):
         return False
-    row = find_row(error.code)
-    return isinstance(error, RequestError) if row is None else row.refusal
+    return isinstance(error, RequestError) if find_row(error.code) is None else refuses(error.code)
+
+
+def refuses(code: str) -> bool:
+    """Whether one of Kraken's texts says that the call was not carried out."""
+    row = find_row(code)
+    return row is not None and row.refusal
 
 
 def worth_retrying(error: KrakkedError, *, attempt: int, read: bool) -> bool:
