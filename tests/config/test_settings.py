@@ -103,7 +103,7 @@ def test_the_edges_of_every_bound_are_fine() -> None:
     UniverseSettings(min_24h_volume_usd=1e15)
     tiny = 5e-324
     RestSettings(
-        public_calls_per_second=tiny,
+        public_calls_per_second=0.01,
         public_pair_calls_per_second=1000,
         private_counter_max=1,
         private_counter_decay_per_s=100,
@@ -111,7 +111,7 @@ def test_the_edges_of_every_bound_are_fine() -> None:
     )
     RestSettings(
         public_calls_per_second=1000,
-        public_pair_calls_per_second=tiny,
+        public_pair_calls_per_second=0.01,
         private_counter_max=1000,
         private_counter_decay_per_s=tiny,
         timeout_s=tiny,

@@ -6,17 +6,20 @@ Through the public face alone, so that it can be run against any version.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
 import krakked
+from krakked.credentials.passwords import password_from_file
 from krakked.errors import ConfigError, DataStaleError, KrakkedError
 from krakked.market.universe import build_universe
 from krakked.network import SystemClock, SystemNetwork
@@ -186,3 +189,41 @@ def test_a_variable_for_certificates_that_names_nothing(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match=r"SSL_CERT_FILE names .*gone"):
         SystemNetwork().http_transport()
+
+
+def test_a_rate_of_next_to_nothing_is_refused() -> None:
+    """A call in three hours is a wait that looks like a hang."""
+    for rate in (0.0001, 1e-300):
+        with pytest.raises(krakked.ConfigError, match=r"from 0\.01 and at most 1000"):
+            krakked.RestSettings(public_calls_per_second=rate)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_in_place_of_a_file_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KRAKKED_CONFIG_DIR", str(tmp_path))
+    os.mkfifo(tmp_path / "config.yaml", 0o600)
+    with pytest.raises(krakked.ConfigError, match="not a regular file"):
+        krakked.load_config()
+    os.mkfifo(tmp_path / "password", 0o600)
+    monkeypatch.setattr("krakked.credentials.passwords.PIPE_WAIT_S", 0.05)
+    with pytest.raises(krakked.NoPasswordError, match="nobody has written into it"):
+        password_from_file(tmp_path / "password")
+
+
+def test_a_store_in_a_folder_whose_name_is_no_text_works(tmp_path: Path) -> None:
+    """A home whose name holds a byte that no encoding of ours knows."""
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd"))
+    try:
+        root.mkdir()
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    bar = krakked.OHLCBar(
+        time=1_790_000_040, open=1, high=2, low=1, close=2, vwap=1.5, volume=1, count=1
+    )
+    store = krakked.OHLCStore(root)
+    store.append_bars("XBTUSD", "1m", [bar])
+    store.append_bars("XBTUSD", "1m", [msgspec.structs.replace(bar, time=bar.time + 60)])
+    assert [each.time for each in store.get_bars("XBTUSD", "1m")] == [bar.time, bar.time + 60]
+    assert store.verify() == []

@@ -112,6 +112,7 @@ def _set_up_logging(*, verbose: bool, debug: bool) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     logging.getLogger("krakked").setLevel(level)
+    logging.getLogger("krakked.rest.waits").setLevel(min(level, logging.INFO))  # never silent
 
 
 def _keep_quiet() -> None:

@@ -170,11 +170,24 @@ def _state_dir(setting: str, directory: Path) -> str:
     return str(directory / setting)
 
 
+_READ: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
 def _read_text(path: Path) -> str | None:
     """Read the file, or give None when there is none."""
     try:
-        with path.open("rb") as file:
-            _refuse_what_others_write(path, os.fstat(file.fileno()), path.parent.stat())
+        # Without waiting: a pipe in its place would hold the program up for ever.
+        descriptor = os.open(path, _READ)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+                raise ConfigError(f"{path}: not a regular file. Remove it.", path=str(path))
+            _refuse_what_others_write(path, found, path.parent.stat())
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return None

@@ -104,6 +104,10 @@ class UniverseSettings(Settings, frozen=True):
     Unverified: Kraken's page names countries (``GB``), one client's page a region (``US:TX``)."""
 
 
+CALL_RATE = rules.at_least(0.01, 1000, "calls a second")
+"""From a call in 100 s: less would be a wait without end."""
+
+
 class RestSettings(Settings, frozen=True):
     """`rest:`; the signed and public HTTP calls."""
 
@@ -111,9 +115,11 @@ class RestSettings(Settings, frozen=True):
 
     base_url: Annotated[str, rules.rest_url] = "https://api.kraken.com"
     """Another host must be https unless it is loopback."""
-    public_calls_per_second: Annotated[float, rules.above(0, 1000, "calls a second")] = 1.0
+    public_calls_per_second: Annotated[float, CALL_RATE] = 1.0
     """Upper bound of public calls (Kraken's advice is 1 a second per IP)."""
-    public_pair_calls_per_second: Annotated[float, rules.above(0, 1000, "calls a second")] = 1.0
+    public_pair_calls_per_second: Annotated[float, rules.at_least(0.01, 1000, "calls a second")] = (
+        1.0
+    )
     """Upper bound of OHLC and Trades calls for any one pair, within the bound above."""
     private_counter_max: Annotated[float, rules.at_least(1, 1000, "a count")] = 15.0
     """Kraken's private counter: its maximum (15 suits every tier)."""

@@ -12,6 +12,7 @@ import getpass
 import importlib
 import logging
 import os
+import select
 import stat
 import unicodedata
 import warnings
@@ -33,6 +34,9 @@ MAX_PASSWORD_BYTES: Final = 4096
 
 KEYRING_SERVICE: Final = "krakked"
 KEYRING_ENTRY: Final = "master-password"
+
+PIPE_WAIT_S: Final = 10.0
+"""How long a pipe in place of a password file may stay empty."""
 
 _log = logging.getLogger("krakked.credentials")
 
@@ -201,12 +205,20 @@ def password_from_file(path: str | Path) -> MasterPassword:
     """
     try:
         path = Path(path).expanduser()
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(path, flags)
     except (OSError, RuntimeError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else str(error)
         raise NoPasswordError(f"The password file {path} cannot be opened: {problem}.") from error
     try:
         mode = os.fstat(descriptor).st_mode
+        if os.name == "posix" and stat.S_ISFIFO(mode):
+            if not select.select([descriptor], [], [], PIPE_WAIT_S)[0]:
+                raise NoPasswordError(
+                    f"The password file {path} is a pipe, and nobody has written into it for "
+                    f"{PIPE_WAIT_S:g} s."
+                )
+            os.set_blocking(descriptor, True)
         if stat.S_ISREG(mode) and os.name == "posix":
             if mode & 0o022:
                 raise NoPasswordError(

@@ -44,6 +44,7 @@ from krakked.rest.retries import RetryBudget, advise, pause_s, worth_retrying
 from krakked.rest.server_clock import ServerClock
 from krakked.rest.signing import Credentials
 from krakked.rest.waits import WaitBoard, Waiting
+from krakked.rest.waits import log as waits_log
 from krakked.rest.wire import ApiKeyInfo, ServerTime
 
 log = logging.getLogger("krakked.rest")
@@ -325,7 +326,7 @@ class RestClient(TypedEndpoints):
         if not worth_retrying(error, attempt=attempt, read=read) or not self._budget.spend(error):
             return None
         seconds = pause_s(error, attempt=attempt, chance=self._random.random())
-        log.info("%s; attempt %d follows", type(error).__name__, attempt + 1)
+        waits_log.info("%s; attempt %d follows", error, attempt + 1)
         return seconds
 
     async def _sleep(self, endpoint: str, seconds: float) -> None:

@@ -50,6 +50,7 @@ _NO_FILE = frozenset(
 """What says that there can be no state file here; anything else may pass, and is an error."""
 
 _log = logging.getLogger("krakked.rest")
+_waits = logging.getLogger("krakked.rest.waits")
 _told: set[Path] = set()
 """Directories without a state file that were warned about."""
 
@@ -137,7 +138,7 @@ class SharedState(Generic[R]):
                 pid = self._store.holder_pid()
                 raise LockTimeoutError(
                     f"Another process (pid {pid or 'unknown'}) has held {self.path} for "
-                    f"{timeout_s:.0f} s. Is it stopped in a debugger or suspended?",
+                    f"{timeout_s:.0f} s. Let it go on or end it, then try again.",
                     path=self.path,
                     holder_pid=pid,
                 )
@@ -228,7 +229,8 @@ class SharedState(Generic[R]):
         if self._file is None or error.errno not in _NO_FILE:
             raise ConfigError(
                 f"The state file {self.path} cannot be used "
-                f"({error.strerror or type(error).__name__}).",
+                f"({error.strerror or type(error).__name__}). Remove it, or name another directory "
+                "in KRAKKED_STATE_DIR.",
                 path=self.path,
             ) from error
         self._store = MemoryRecord(self._payload)

@@ -58,6 +58,8 @@ class Recording:
             ReplayFormatError: A line is not a recorded frame.
         """
         frames: dict[int, list[tuple[int, str]]] = {}
+        if Path(path).is_fifo():
+            raise ReplayFormatError(f"{path} is a pipe, not a recording.")
         with Path(path).open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
