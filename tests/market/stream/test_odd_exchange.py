@@ -157,3 +157,24 @@ async def test_a_number_that_is_none_costs_its_own_candle_alone(autojump_clock: 
     broken = [row(60, "x", 3), row(120, "inf", 3), row(180, "2", 1)]
     (bars,) = await filled_by(KeptReplies(broken), 1)
     assert [bar.time for bar in bars] == [180]
+
+
+class SinceReply(KeptReplies):
+    """REST that reads `since` in one of the two ways."""
+
+    def __init__(self, *, inclusive: bool) -> None:
+        super().__init__([row(time, "2", 3) for time in range(0, 300, 60)])
+        self.inclusive = inclusive
+
+    async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
+        reply = await super().ohlc(pair, interval_minutes)
+        from_s = (since_s or 0) + (0 if self.inclusive else 1)
+        return OHLCReply(rows=tuple(r for r in reply.rows if r.time >= from_s), last=0)
+
+
+@pytest.mark.parametrize("inclusive", [True, False])
+async def test_the_first_candle_of_a_hole_comes_however_since_is_read(
+    autojump_clock: Any, inclusive: bool
+) -> None:
+    (bars,) = await filled_by(SinceReply(inclusive=inclusive), 1)
+    assert {60, 120} <= {bar.time for bar in bars}

@@ -356,6 +356,29 @@ async def test_an_error_in_the_cross_check_ends_nobodys_program(
         assert s.feed.statistics().task_errors == {}
 
 
+async def test_an_error_in_a_connections_own_task_ends_nobodys_program(
+    stage: OpenStage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage(pairs=["XBTUSD"], timeframes=("1m", "5m"), settings=SMALL) as s:
+        lost, failing = s.feed.lost, [ZeroDivisionError("a bug"), ZeroDivisionError("a bug")]
+
+        def failed(line: object, outcome: object) -> None:
+            lost(line, outcome)  # type: ignore[arg-type]
+            if failing:
+                raise failing.pop()
+
+        monkeypatch.setattr(s.feed, "lost", failed)
+        for _ in range(3):
+            await s.exchange.faults.cut()
+            await trio.sleep(20)
+            await s.feed.wait_live(None, 5)
+        assert failing == []
+        s.feed.remove_timeframe("5m")
+        await trio.sleep(1)
+        assert [c.name for c in s.feed.statistics().connections] == ["1m"]
+        assert len(s.exchange.connections) == 1
+
+
 @pytest.mark.slow
 async def test_an_error_in_folding_ends_nobodys_program(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch

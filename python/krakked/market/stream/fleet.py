@@ -178,6 +178,11 @@ class Fleet:
             line = self._lines.get(key)
             if line is None:
                 line = self._lines[key] = self._new_line(self._lanes.name(key))
-                self._nursery.start_soon(self._background.keep, f"connection {line.name}", line.run)
+                self._nursery.start_soon(self._keep, line)
             line.name = self._lanes.name(key)
             line.want(set(wanted))
+
+    async def _keep(self, line: Line) -> None:
+        """Run a line for as long as it is part of the plan, whatever happens inside it."""
+        with line.scope:
+            await self._background.keep(f"connection {line.name}", line.run)

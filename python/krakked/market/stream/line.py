@@ -182,19 +182,18 @@ class Line:
             self._connection.stop(reason, detail)
 
     async def run(self) -> None:
-        """Connect and connect again until the scope is cancelled."""
+        """Connect and connect again until cancelled (the owner does so by `scope`)."""
         try:
-            with self.scope:
-                while True:
-                    self.state = ConnectionState.WAITING
-                    await self._gate.enter(self)
-                    outcome = await self._connect_once()
-                    self.state = ConnectionState.WAITING
-                    wait_s = self._backoff.next_wait_s(
-                        maintenance=self._hooks.in_maintenance(), rejected=outcome.rejected
-                    )
-                    self._log("retry", logging.INFO, "retry in %.1f s", wait_s)
-                    await trio.sleep(wait_s)
+            while True:
+                self.state = ConnectionState.WAITING
+                await self._gate.enter(self)
+                outcome = await self._connect_once()
+                self.state = ConnectionState.WAITING
+                wait_s = self._backoff.next_wait_s(
+                    maintenance=self._hooks.in_maintenance(), rejected=outcome.rejected
+                )
+                self._log("retry", logging.INFO, "retry in %.1f s", wait_s)
+                await trio.sleep(wait_s)
         finally:
             self._gate.leave(self)
             self.state = ConnectionState.CLOSED
