@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from krakked.config.settings import RestSettings
 from krakked.rest import limits
 from krakked.rest.limits import (
     MICRO,
     SECOND_NS,
     CounterRule,
     Outcome,
+    Plan,
     PrivateState,
     PublicRule,
     PublicState,
     Reason,
+    Sent,
+    Turn,
 )
 
 TIERS = {"starter": (15, 0.33), "intermediate": (20, 0.5), "pro": (20, 1.0)}
@@ -258,3 +262,258 @@ def test_too_many_requests_widens_the_spacing_which_recovers_slowly() -> None:
         now, calls = state.next_ns, calls + 1
     assert 40 < calls < 80
     assert now > 80 * SECOND_NS
+
+
+# --- every rule by its values ----------------------------------------------------------------
+
+S = SECOND_NS
+
+
+def test_the_units_and_the_defaults() -> None:
+    assert (SECOND_NS, MICRO, limits.TURN_GRACE_NS) == (10**9, 10**6, 2 * 10**9)
+    assert frozenset({"OHLC", "Trades"}) == limits.PAIR_ENDPOINTS
+    assert Plan(wait_ns=0, reason=Reason.TURN) == limits.GO
+    assert PublicRule() == PublicRule(
+        spacing_ns=10**9,
+        pair_spacing_ns=10**9,
+        slow_spacing_ns=3 * 10**9,
+        max_spacing_ns=30 * 10**9,
+    )
+    assert CounterRule() == CounterRule(
+        max_micro=15_000_000,
+        decay_micro_per_s=330_000,
+        slack_micro=1_000_000,
+        pending_ns=60 * 10**9,
+    )
+    assert PublicState() == PublicState(
+        next_ns=0, spacing_ns=0, pairs={}, refused=False, held=False, turns=()
+    )
+    assert PrivateState() == PrivateState(
+        value_micro=0, at_ns=0, in_flight=(), hold_until_ns=0, full_until_ns=0, pairs={}
+    )
+
+
+def test_the_rules_come_from_the_settings() -> None:
+    settings = RestSettings(
+        public_calls_per_second=2.0,
+        public_pair_calls_per_second=0.5,
+        private_counter_max=20,
+        private_counter_decay_per_s=0.5,
+    )
+    assert limits.public_rule(settings) == PublicRule(spacing_ns=S // 2, pair_spacing_ns=2 * S)
+    assert limits.counter_rule(settings) == CounterRule(
+        max_micro=20_000_000, decay_micro_per_s=500_000
+    )
+
+
+def test_what_every_private_call_costs() -> None:
+    orders = (
+        *("AddOrder", "AddOrderBatch", "AmendOrder", "EditOrder"),
+        *("CancelAll", "CancelAllOrdersAfter", "CancelOrder", "CancelOrderBatch"),
+    )
+    dear = ("ClosedOrders", "Ledgers", "QueryLedgers", "QueryTrades", "TradesHistory")
+    assert {limits.call_cost_micro(name) for name in orders} == {0}
+    assert {limits.call_cost_micro(name) for name in dear} == {4_000_000}
+    assert limits.call_cost_micro("Balance") == limits.call_cost_micro("New") == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("pair", "now_s", "ahead_s", "plan"),
+    [
+        (None, 4, 0, Plan(6 * S, Reason.PUBLIC_SPACING)),
+        (None, 9, 0, Plan(1 * S, Reason.PUBLIC_SPACING)),
+        (None, 10, 0, limits.GO),
+        (None, 20, 3, Plan(3 * S, Reason.PUBLIC_SPACING)),
+        (None, 4, 3, Plan(9 * S, Reason.PUBLIC_SPACING)),
+        ("A", 4, 0, Plan(8 * S, Reason.PAIR_SPACING)),
+        ("A", 4, 2, Plan(8 * S, Reason.PUBLIC_SPACING)),
+        ("A", 4, 5, Plan(11 * S, Reason.PUBLIC_SPACING)),
+        ("A", 11, 0, Plan(1 * S, Reason.PAIR_SPACING)),
+        ("A", 12, 0, limits.GO),
+        ("other", 10, 0, limits.GO),
+    ],
+)
+def test_a_public_call_waits_for_the_host_the_pair_and_those_before_it(
+    pair, now_s, ahead_s, plan
+) -> None:
+    state = PublicState(next_ns=10 * S, pairs={"A": 12 * S})
+    assert limits.plan_public(state, pair, now_s * S, ahead_ns=ahead_s * S) == plan
+    if not ahead_s:
+        assert limits.plan_public(state, pair, now_s * S) == plan
+
+
+def test_a_pause_that_kraken_asked_for_is_named_so() -> None:
+    state = PublicState(next_ns=10 * S, held=True)
+    assert limits.plan_public(state, None, 4 * S) == Plan(6 * S, Reason.HOLD)
+
+
+def test_a_pair_never_called_is_free() -> None:
+    state = PublicState(pairs={"A": 12 * S})
+    assert [limits.plan_pair(state, pair, 0) for pair in (None, "B", "A")] == [0, 0, 12 * S]
+    assert limits.plan_pair(state, "A", 13 * S) == 0
+
+
+def test_live_turns_before_ones_own_cost_one_spacing_each() -> None:
+    rule = PublicRule()
+    turns = (Turn(1, 10 * S), Turn(2, 5 * S), Turn(3, 20 * S))
+    state = PublicState(turns=turns)
+    assert [limits.ahead_ns(state, rule, token, 4 * S) for token in (1, 2, 3, 9)] == [
+        0,
+        1 * S,
+        2 * S,
+        3 * S,
+    ]
+    assert limits.ahead_ns(state, rule, 3, 5 * S) == 1 * S  # the second one is late
+    slow = PublicState(turns=turns, spacing_ns=4 * S)
+    assert limits.ahead_ns(slow, rule, 3, 4 * S) == 8 * S
+    queued = limits.queue_public(state, 9, 1 * S, 5 * S)
+    assert queued.turns == (turns[0], turns[2], Turn(9, 8 * S))
+    again = limits.queue_public(state, 2, 1 * S, 5 * S)
+    assert again.turns == (turns[0], Turn(2, 8 * S), turns[2])
+    assert limits.leave_public(state, 2).turns == (turns[0], turns[2])
+    assert limits.leave_public(state, 9) is state
+
+
+def test_a_public_call_that_goes_is_counted_for_host_and_pair() -> None:
+    turns = (Turn(1, 10 * S),)
+    pairs = {"late": 4 * S, "now": 5 * S, "later": 6 * S}
+    state = PublicState(next_ns=5 * S, pairs=pairs, turns=turns, held=True)
+    rule = PublicRule(pair_spacing_ns=2 * S)
+    assert limits.take_public(state, rule, None, 5 * S) == PublicState(
+        next_ns=6 * S, spacing_ns=S, pairs={"later": 6 * S}, turns=turns
+    )
+    assert limits.take_public(state, rule, "A", 5 * S).pairs == {"later": 6 * S, "A": 7 * S}
+    raised = PublicState(spacing_ns=3 * S + 1)
+    shrunk = limits.take_public(raised, rule, "A", 5 * S)
+    assert shrunk == PublicState(
+        next_ns=5 * S + 2_940_000_000,
+        spacing_ns=2_940_000_000,
+        pairs={"A": 5 * S + 2_940_000_000},
+    )
+    refused = PublicState(spacing_ns=3 * S, refused=True, held=True)
+    assert limits.take_public(refused, rule, None, 5 * S) == PublicState(
+        next_ns=8 * S, spacing_ns=3 * S
+    )
+
+
+def test_a_refusal_widens_the_spacing_within_bounds() -> None:
+    def slow(rule: PublicRule, spacing_s: float, *pause_ns: int, next_s: int = 0) -> PublicState:
+        state = PublicState(spacing_ns=int(spacing_s * S), next_ns=next_s * S)
+        return limits.slow_public(state, rule, 5 * S, *pause_ns)
+
+    rule = PublicRule()
+    first = PublicState(next_ns=8 * S, spacing_ns=3 * S, refused=True, held=True)
+    assert slow(rule, 0) == slow(rule, 2.9) == first
+    assert slow(rule, 3).spacing_ns == 6 * S
+    assert slow(rule, 20).spacing_ns == 30 * S
+    assert slow(rule, 0, 2 * S).next_ns == 8 * S
+    assert slow(rule, 0, 10 * S).next_ns == 15 * S
+    assert slow(rule, 0, next_s=50).next_ns == 50 * S
+    rare = PublicRule(spacing_ns=40 * S)
+    assert slow(rare, 0).spacing_ns == slow(rare, 40).spacing_ns == 40 * S
+    often = PublicRule(spacing_ns=S // 10, slow_spacing_ns=S // 2)
+    assert slow(often, 0).next_ns == 5 * S + S // 2
+
+
+def test_a_carried_over_spacing_may_be_wider_than_the_widest_where_the_user_wants_it() -> None:
+    rare = PublicRule(spacing_ns=40 * S)
+    carried = limits.rebase_public(PublicState(), rare, 5 * S, 10 * S)
+    assert carried == PublicState(next_ns=35 * S, spacing_ns=40 * S)
+
+
+def test_a_dear_call_may_fill_the_counter_beyond_its_ceiling() -> None:
+    assert CounterRule().ceiling_micro(MICRO) == 14 * MICRO
+    assert CounterRule().ceiling_micro(20 * MICRO) == 20 * MICRO
+
+
+def test_the_counter_falls_in_whole_micro_units_and_never_below_zero() -> None:
+    rule = CounterRule()
+    state = PrivateState(value_micro=10 * MICRO, at_ns=1 * S)
+    for now_ns, value in (
+        (3 * S + 1, 9_340_000),
+        (1 * S, 10 * MICRO),
+        (0, 10 * MICRO),
+        (99 * S, 0),
+    ):
+        fallen = limits.decay(state, rule, now_ns)
+        assert fallen == PrivateState(value_micro=value, at_ns=now_ns)
+        assert type(fallen.value_micro) is int
+
+
+def test_a_call_is_in_flight_from_its_sending_to_the_end_of_its_time() -> None:
+    sent = [Sent(at_s, MICRO, at_s * S) for at_s in (40, 41, 100, 101)]
+    state = PrivateState(at_ns=100 * S, in_flight=tuple(sent))
+    now = limits.decay(state, CounterRule(), 100 * S)
+    assert now == PrivateState(value_micro=2 * MICRO, at_ns=100 * S, in_flight=tuple(sent[1:3]))
+
+
+@pytest.mark.parametrize(
+    ("cost", "pair", "now_s", "plan"),
+    [
+        (0, None, 4, Plan(6 * S, Reason.HOLD)),
+        (0, None, 10, limits.GO),
+        (0, "A", 4, Plan(8 * S, Reason.ENGINE)),
+        (0, "A", 12, limits.GO),
+        (0, "B", 10, limits.GO),
+        (1, None, 4, Plan(10 * S, Reason.COUNTER)),
+        (1, "A", 13, Plan(1 * S, Reason.COUNTER)),
+        (1, "A", 14, limits.GO),
+    ],
+)
+def test_a_private_call_waits_for_the_latest_of_its_holds(cost, pair, now_s, plan) -> None:
+    state = PrivateState(hold_until_ns=10 * S, full_until_ns=14 * S, pairs={"A": 12 * S})
+    assert limits.plan_private(state, CounterRule(), cost * MICRO, now_s * S, pair=pair) == plan
+
+
+def test_an_order_for_a_pair_never_held_goes_at_once() -> None:
+    assert limits.plan_private(PrivateState(), CounterRule(), 0, 0, pair="A") == limits.GO
+
+
+@pytest.mark.parametrize(
+    ("value", "flying", "decay_per_s", "wait_ns"),
+    [
+        (13_000_000, 0, 330_000, 0),
+        (13_000_001, 0, 330_000, 3_031),  # 3,030.3 rounded up: never too early
+        (14_000_000, 0, 330_000, 3_030_303_031),
+        (0, 13_000_001, 330_000, S // 4),  # nothing decays: look again soon
+        (2_000_000, 13_000_000, 330_000, 6_060_606_061),
+        (1_999_999, 13_000_001, 330_000, S // 4),
+        (13_000_001, 0, 1, S),
+        (13_000_001, 0, 0, S),
+    ],
+)
+def test_how_long_a_call_waits_for_the_counter(value, flying, decay_per_s, wait_ns) -> None:
+    rule = CounterRule(decay_micro_per_s=decay_per_s)
+    in_flight = (Sent(1, flying, 5 * S),) if flying else ()
+    state = PrivateState(value_micro=value, at_ns=5 * S, in_flight=in_flight)
+    plan = limits.plan_private(state, rule, MICRO, 5 * S)
+    assert plan == (Plan(wait_ns, Reason.COUNTER) if wait_ns else limits.GO)
+    assert type(plan.wait_ns) is int
+
+
+def test_settling_a_call_leaves_the_others_in_flight() -> None:
+    other = Sent(2, 4 * MICRO, 5 * S)
+    state = PrivateState(value_micro=MICRO, at_ns=5 * S, in_flight=(Sent(1, 3, 5 * S), other))
+    for outcome, value in (
+        (Outcome.ANSWERED, 1_000_003),
+        (Outcome.UNKNOWN, 1_000_006),
+        (Outcome.NOT_SENT, 1_000_000),
+    ):
+        settled = limits.settle(state, CounterRule(), 1, outcome, 5 * S)
+        assert settled == PrivateState(value_micro=value, at_ns=5 * S, in_flight=(other,))
+
+
+def test_holds_only_grow() -> None:
+    rule = CounterRule()
+    low = PrivateState(value_micro=MICRO, at_ns=5 * S, full_until_ns=50 * S, hold_until_ns=50 * S)
+    full = limits.exceed(low, rule, 40 * S, 5 * S)
+    assert (full.value_micro, full.full_until_ns) == (15 * MICRO, 50 * S)
+    high = PrivateState(value_micro=20 * MICRO, at_ns=5 * S)
+    full = limits.exceed(high, rule, 40 * S, 5 * S)
+    assert (full.value_micro, full.full_until_ns) == (20 * MICRO, 40 * S)
+    assert limits.hold_private(low, 40 * S) == low
+    assert limits.hold_private(low, 60 * S).hold_until_ns == 60 * S
+    pairs = PrivateState(pairs={"late": 4 * S, "now": 5 * S, "A": 9 * S})
+    assert limits.hold_pair(pairs, "A", 7 * S, 5 * S).pairs == {"A": 9 * S}
+    assert limits.hold_pair(pairs, "A", 11 * S, 5 * S).pairs == {"A": 11 * S}
+    assert limits.hold_pair(PrivateState(), "A", 7, 0).pairs == {"A": 7}

@@ -34,6 +34,20 @@ def test_a_nonce_is_the_wall_clock_or_one_more() -> None:
     assert next_nonce(state, NOW - 3600 * 10**9)[0] == NOW + 1
 
 
+def test_the_mark_is_ten_seconds_ahead_and_renewed_when_it_is_passed() -> None:
+    assert AHEAD_NS == OVERLAP_WINDOW == 10 * 10**9
+    assert NonceState() == NonceState(last=0, mark=0)
+    first = NonceState(last=NOW, mark=NOW + AHEAD_NS)
+    assert next_nonce(NonceState(), NOW) == (NOW, first, True)
+    at_mark = NOW + AHEAD_NS
+    state = NonceState(last=at_mark, mark=at_mark)
+    assert next_nonce(first, at_mark) == (at_mark, state, False)
+    state = NonceState(last=at_mark + 1, mark=at_mark + 1 + AHEAD_NS)
+    assert next_nonce(first, at_mark + 1) == (at_mark + 1, state, True)
+    assert after_power_cut(first) == NonceState(last=at_mark, mark=at_mark)
+    assert after_power_cut(NonceState(last=9, mark=5)) == NonceState(last=9, mark=5)
+
+
 def test_the_disk_is_forced_about_every_ten_seconds_only() -> None:
     state, forced = NonceState(), 0
     for call in range(1000):  # ten calls a second for 100 s
@@ -62,6 +76,7 @@ def test_only_a_wide_window_lets_calls_overlap() -> None:
     assert not may_overlap(None)
     assert not may_overlap(0)
     assert not may_overlap(15)
+    assert not may_overlap(OVERLAP_WINDOW - 1)
     assert may_overlap(OVERLAP_WINDOW)
 
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from krakked.errors import (
+    ApiError,
     AuthError,
     ConnectFailedError,
     DisconnectedError,
@@ -181,6 +182,53 @@ def test_pauses_are_full_jitter_and_bounded() -> None:
     assert pause_s(error, attempt=3, chance=0.0) == 0
     assert not worth_retrying(error, attempt=MAX_ATTEMPTS, read=True)
     assert not worth_retrying(error, attempt=1, read=False)
+
+
+def failed(kind: type[ApiError], stated_s: float | None, *, retryable: bool = True) -> ApiError:
+    return kind("x", code="E", endpoint="Balance", retryable=retryable, retry_after_s=stated_s)
+
+
+def test_a_stated_wait_is_kept_here_unless_the_limiter_keeps_it() -> None:
+    cut = NetworkError("x")
+    assert [pause_s(cut, attempt=n, chance=0.5) for n in (1, 2, 3, 9)] == [0.25, 0.5, 1.0, 4.0]
+    assert pause_s(failed(ServiceError, None), attempt=2, chance=0.5) == 0.5
+    assert pause_s(failed(ServiceError, 7.0), attempt=2, chance=0.5) == 7.5
+    assert pause_s(failed(ServiceError, 7.0), attempt=2, chance=0.0) == 7.0
+    for attempt in (1, 3):
+        assert pause_s(failed(RateLimitError, 7.0), attempt=attempt, chance=0.5) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("error", "worth"),
+    [
+        (NetworkError("x"), True),
+        (NetworkError("x", retryable=False), False),
+        (failed(ServiceError, None), True),
+        (failed(ServiceError, 60.0), True),
+        (failed(ServiceError, 60.5), False),
+        (failed(ServiceError, None, retryable=False), False),
+        (failed(ServiceError, 60.0, retryable=False), False),
+        (failed(RateLimitError, 10.0), True),
+        (failed(LockoutError, 10.0), False),
+        (KrakkedError("x"), False),
+    ],
+)
+def test_which_failed_reads_are_sent_again(error, worth) -> None:
+    assert MAX_ATTEMPTS == 3
+    assert [worth_retrying(error, attempt=n, read=True) for n in (1, 2, 3)] == [worth, worth, False]
+    assert not worth_retrying(error, attempt=1, read=False)
+
+
+def test_the_budget_is_spent_to_the_last_token() -> None:
+    budget = RetryBudget()
+    budget.tokens = 15
+    assert budget.spend(NetworkTimeoutError("x"))
+    assert budget.tokens == 5
+    assert not budget.spend(NetworkTimeoutError("x"))
+    assert budget.spend(NetworkError("x"))
+    assert budget.tokens == 0
+    assert not budget.spend(NetworkError("x"))
+    assert budget.tokens == 0
 
 
 def test_successes_fill_the_budget_again() -> None:

@@ -262,6 +262,25 @@ def test_advice_is_given_once() -> None:
     assert (untouched.retryable, untouched.action) == (True, Action.RETRY)
 
 
+def test_a_call_counts_as_sent_and_only_a_refusal_says_that_it_did_nothing() -> None:
+    def advised(error: ApiError | NetworkError) -> tuple[bool, Action]:
+        given = advise(error, read=False)
+        assert given is error
+        return error.retryable, error.action
+
+    def api(kind: type[ApiError], code: str) -> ApiError:
+        return kind("x", code=code, endpoint="AddOrder", retryable=True, action=Action.RETRY)
+
+    unknown = (False, Action.LOOK_UP_OUTCOME)
+    kept = (True, Action.RETRY)
+    assert advised(NetworkError("x", endpoint="AddOrder")) == unknown
+    assert advised(api(ServiceError, "EService:Timeout")) == unknown
+    assert advised(api(RequestError, "EService:Timeout")) == unknown  # the table decides first
+    assert advised(api(ServiceError, "EOrder:Insufficient funds")) == kept
+    assert advised(api(ServiceError, "HTTP 502")) == unknown
+    assert advised(api(RequestError, "HTTP 400")) == kept
+
+
 # --- a bot that does what the error says ----------------------------------------------------------
 
 
