@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -219,3 +220,31 @@ def test_readmes_sandbox_blocks_leave_no_byte_in_the_home(home: Path, tmp_path: 
         assert done.stdout.strip()
     assert files_below(home) == []
     assert files_below(elsewhere) == []
+
+
+@pytest.mark.slow
+async def test_another_sandbox_on_the_same_address_does_not_get_among_its_candles(
+    tmp_path: Path,
+) -> None:
+    """As with ``krakked sandbox`` on fixed ports: the address stays, the market does not."""
+    config, ports = None, (0, 0)
+    for seed in (5, 6):
+        async with open_sandbox(
+            seed=seed, settings=SandboxSettings(pair_count=3), rest_port=ports[0], ws_port=ports[1]
+        ) as exchange:
+            if config is None:
+                config = msgspec.structs.replace(exchange.config(tmp_path), exchange="")
+                ports = tuple(
+                    int(url.split(":")[2].split("/")[0])
+                    for url in (exchange.rest_url, exchange.ws_url)
+                )
+            opened = krakked.open_kraken(config, live=False)
+            if seed == 5:
+                async with opened as kraken:
+                    assert (await kraken.backfill_ohlc("XBTUSD", "1h")).bars > 700
+                continue
+            with pytest.raises(krakked.StoreExchangeError) as caught:
+                async with opened:
+                    pass
+            assert caught.value.stored.startswith("sandbox-5-")
+            assert caught.value.asked.startswith("sandbox-6-")

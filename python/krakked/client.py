@@ -296,6 +296,7 @@ async def open_kraken(
                 root,
                 backend=settings.ohlc_store.backend,
                 exchange=files.exchange,
+                sandbox=rest.sandbox,
                 # Pairs that Kraken lists no more keep the name they are stored under.
                 canonical=lambda name: source.table.resolve(name) if name in source.table else name,
             ),

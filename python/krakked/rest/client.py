@@ -113,6 +113,11 @@ class RestClient(TypedEndpoints):
     def __repr__(self) -> str:
         return f"RestClient({self._exchange.host!r})"
 
+    @property
+    def sandbox(self) -> str | None:
+        """Which sandbox has answered, as ``sandbox-5-20261126``; None for a real exchange."""
+        return self._exchange.sandbox
+
     # --- calls -----------------------------------------------------------------------------------
 
     async def public(self, endpoint: str, params: Mapping[str, Value] | None = None) -> Any:  # noqa: ANN401 -- any JSON value

@@ -91,6 +91,8 @@ class Exchange:
     def __init__(self, base_url: str, network: Network, timeout_s: float) -> None:
         self._base_url = base_url.rstrip("/")
         self.host: str = _checked_host(base_url)
+        self.sandbox: str | None = None
+        """Which sandbox has answered, as it says itself; no real exchange says so."""
         """Host name without port."""
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
@@ -179,6 +181,7 @@ class Exchange:
         self, response: httpx.Response, endpoint: str, limit: int
     ) -> Received | Failed:
         reader = BodyReader(response.headers.get("content-encoding", ""), limit)
+        self.sandbox = response.headers.get("x-krakked-sandbox", self.sandbox)
         if response.status_code != 200:
             body = b""
         elif response.is_stream_consumed:  # a transport for tests that gives whole answers

@@ -40,6 +40,15 @@ class RestApp:
         self.asgi = Starlette(routes=[Route("/{path:path}", self._answer, methods=every)])
 
     async def _answer(self, request: Request) -> Response:
+        """Answer, and say which sandbox it was.
+
+        No real exchange does; a client must not take the candles of another one for its own.
+        """
+        response = await self._answered(request)
+        response.headers["x-krakked-sandbox"] = self._venue.market.name
+        return response
+
+    async def _answered(self, request: Request) -> Response:
         await trio.lowlevel.checkpoint()
         path = request.url.path
         endpoint = path.rsplit("/", 1)[-1]

@@ -62,6 +62,7 @@ class OHLCStore:
         exchange: Identity of the exchange whose candles are written and read, such as ``kraken``;
             the first one to write here owns the store. None claims nothing: for archives, and for
             programs that look at a store of any exchange.
+        sandbox: Which sandbox that exchange is, where it says so (`RestClient.sandbox`).
 
     Raises:
         StoreExchangeError: The store holds candles of another exchange; its own reads and writes
@@ -79,6 +80,7 @@ class OHLCStore:
         lock_timeout_s: float = 30.0,
         canonical: Callable[[str], str] | None = None,
         exchange: str | None = None,
+        sandbox: str | None = None,
     ) -> None:
         try:
             self.backend = StoreBackend(backend)
@@ -94,7 +96,12 @@ class OHLCStore:
         }
         self._wrote_journal = False
         self._root = Root(
-            self._paths, self.backend, set(StoreBackend), exchange, lock_timeout_s=lock_timeout_s
+            self._paths,
+            self.backend,
+            set(StoreBackend),
+            exchange,
+            sandbox=sandbox,
+            lock_timeout_s=lock_timeout_s,
         )
         with contextlib.suppress(StoreCorruptError):  # every use says so, and `repair` mends it
             self._root.check()

@@ -29,7 +29,7 @@ from krakked.market.store.listing import listed, partitions_of, series_below
 _log = logging.getLogger("krakked.store")
 
 
-class RootRecord(msgspec.Struct, frozen=True):
+class RootRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one root."""
 
     version: int
@@ -38,6 +38,8 @@ class RootRecord(msgspec.Struct, frozen=True):
     """Format of the partitions: ``parquet`` or ``csv``."""
     exchange: str | None
     """Whose candles it holds; None while only archives were imported, which name none."""
+    sandbox: str | None = None
+    """Which sandbox that was, where it said so: on one address there may be another tomorrow."""
 
 
 class _Version(msgspec.Struct):
@@ -79,6 +81,7 @@ class Root:
         backend: Name of the file format to be used.
         backends: Names of all there are; files end so.
         exchange: Identity of the exchange that is talked to; None claims none.
+        sandbox: Which sandbox is talked to, where it said so; None = it did not, or is none.
         lock_timeout_s: Longest wait for another process that makes the record, in seconds.
     """
 
@@ -89,12 +92,14 @@ class Root:
         backends: Collection[str],
         exchange: str | None,
         *,
+        sandbox: str | None = None,
         lock_timeout_s: float,
     ) -> None:
         self._paths = paths
         self._backend = backend
         self._backends = frozenset(backends)
         self._exchange = exchange
+        self._sandbox = sandbox
         self._timeout_s = lock_timeout_s
         self._seen: tuple[int, int, int] | None = None
         self._record: RootRecord | None = None
@@ -126,7 +131,9 @@ class Root:
         record = decode(data, self._paths.record)
         self._refuse_other_backend(record.backend)
         if record.exchange is not None and self._exchange not in {None, record.exchange}:
-            raise self._other_exchange("holds candles of", record.exchange)
+            raise self._other_exchange("holds candles of", record.exchange, self._exchange)
+        if self._sandbox is not None and record.sandbox not in {None, self._sandbox}:
+            raise self._other_exchange("holds candles of", record.sandbox, self._sandbox)
         self._record, self._seen = record, seen
 
     def claim(self) -> None:
@@ -188,10 +195,12 @@ class Root:
 
     def _is_claimed(self) -> bool:
         record = self._record
-        return record is not None and (record.exchange is not None or self._exchange is None)
+        if record is None or (self._sandbox is not None and record.sandbox is None):
+            return False
+        return record.exchange is not None or self._exchange is None
 
     def _write(self, exchange: str | None) -> None:
-        record = RootRecord(FORMAT_VERSION, self._backend, exchange)
+        record = RootRecord(FORMAT_VERSION, self._backend, exchange, self._sandbox)
         data = memoryview(encode(record))
         replace(self._paths.record, data, temp_dir=self._paths.tmp, label=ROOT_LABEL)
 
@@ -207,6 +216,7 @@ class Root:
             raise self._other_exchange(
                 "was written by a krakked that did not note the exchange, and is taken for that of",
                 KRAKEN,
+                self._exchange,
             )
 
     def _refuse_other_backend(self, backend: str) -> None:
@@ -217,14 +227,16 @@ class Root:
                 path=str(self._paths.root),
             )
 
-    def _other_exchange(self, found: str, stored: str) -> StoreExchangeError:
+    def _other_exchange(
+        self, found: str, stored: str | None, asked: str | None
+    ) -> StoreExchangeError:
         return StoreExchangeError(
-            f"{self._paths.root} {found} {stored}, and this program talks to {self._exchange}. "
+            f"{self._paths.root} {found} {stored}, and this program talks to {asked}. "
             "Nothing was read or changed. Give each exchange a directory of its own "
             "(market_data.ohlc_store.root_dir).",
             path=str(self._paths.root),
-            stored=stored,
-            asked=str(self._exchange),
+            stored=str(stored),
+            asked=str(asked),
         )
 
 
