@@ -15,6 +15,12 @@ UNALIGNED_S: Final = 604_800
 """From this interval on open times need not be multiples of it: how Kraken aligns weeks is
 unverified."""
 
+MOST_TRADES: Final = 2**63 - 1
+"""Largest count of trades that can be stored."""
+
+VWAP_SLACK: Final = 1e-6
+"""So far beyond low or high, as a part of it, a vwap may lie: it may be rounded otherwise."""
+
 
 class OHLCBar(msgspec.Struct, frozen=True, gc=False):
     """A closed candle in the REST form: intervals without trades are filled (count 0, volume 0)."""
@@ -30,7 +36,8 @@ class OHLCBar(msgspec.Struct, frozen=True, gc=False):
     close: float
     """Last price."""
     vwap: float | None
-    """Volume-weighted average price; None when nothing traded or the source has none."""
+    """Volume-weighted average price; None when nothing traded, or the source has none or one that
+    lies outside of the candle."""
     volume: float
     """Base units."""
     count: int
@@ -55,7 +62,8 @@ class Source(IntEnum):
 def bar_of_row(row: OHLCRow, step_s: int) -> OHLCBar | None:
     """Make a bar of a row of REST's OHLC; None for a row that can be no candle.
 
-    The one place where this is done: what passes here may be stored and handed out.
+    The one place where this is done: what passes here may be stored and handed out. A vwap that
+    lies outside of low to high is none.
 
     Args:
         row: The row.
@@ -68,10 +76,11 @@ def bar_of_row(row: OHLCRow, step_s: int) -> OHLCBar | None:
     except ValueError:
         return None
     open_, high, low, close, vwap, volume = numbers
-    if not all(map(math.isfinite, numbers)) or row.count < 0 or volume < 0:
+    if not all(map(math.isfinite, numbers)) or volume < 0 or not 0 <= row.count <= MOST_TRADES:
         return None
     if not 0 < low <= min(open_, close) or not max(open_, close) <= high:
         return None
     # Kraken fills intervals without trades with vwap "0.0", which is no price.
-    average = vwap if row.count and vwap > 0 else None
+    inside = low * (1 - VWAP_SLACK) <= vwap <= high * (1 + VWAP_SLACK)
+    average = vwap if row.count and inside else None
     return OHLCBar(row.time, open_, high, low, close, average, volume, row.count)

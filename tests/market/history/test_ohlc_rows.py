@@ -25,7 +25,7 @@ def test_contract_8_3_the_running_candle_is_excluded_by_the_clock() -> None:
     assert [bar.time for bar in read_closed(rows, 60, 119.9).bars] == [0]
     assert read_closed(rows, 60, 120.0).covered == ((0, 120),)
     assert read_closed(rows, 60, 30.0).covered == ()
-    assert read_closed([], 60, 1e9).bars == ()
+    assert read_closed([], 60, 1e4).bars == ()
 
 
 def test_contract_8_3_the_place_in_the_reply_does_not_decide() -> None:
@@ -40,14 +40,14 @@ def test_contract_8_3_the_place_in_the_reply_does_not_decide() -> None:
 
 def test_contract_8_3_bars_are_deduplicated_and_ordered() -> None:
     rows = [row(120), row(0, "7"), row(60), row(0, "8")]
-    bars = read_closed(rows, 60, 1e9).bars
+    bars = read_closed(rows, 60, 1e4).bars
     assert [(bar.time, bar.close) for bar in bars] == [(0, 8.0), (60, 2.0), (120, 2.0)]
 
 
 def test_an_interval_without_trades_has_no_vwap() -> None:
-    (bar,) = read_closed([row(0, count=0, vwap="0.0")], 60, 1e9).bars
+    (bar,) = read_closed([row(0, count=0, vwap="0.0")], 60, 1e4).bars
     assert bar.vwap is None
-    (bar,) = read_closed([row(0)], 60, 1e9).bars
+    (bar,) = read_closed([row(0)], 60, 1e4).bars
     assert bar.vwap == 2.0
 
 
@@ -74,6 +74,7 @@ UNFIT = {
     "the year 10000": {"time": 253_402_300_800},
     "negative volume": {"volume": "-1"},
     "negative count": {"count": -1},
+    "a count that no int64 holds": {"count": 2**63},
     "a price of 0": {"low": "0"},
     "a negative price": {"open": "-1", "low": "-1"},
     "open above high": {"open": "10"},
@@ -89,7 +90,7 @@ def test_a_row_that_can_be_no_candle_is_refused_and_costs_no_other(
 ) -> None:
     unfit = msgspec.structs.replace(row(60), **wrong)
     assert bar_of_row(unfit, 60) is None
-    closed = read_closed([row(0), unfit, row(120), row(180)], 60, 1e9)
+    closed = read_closed([row(0), unfit, row(120), row(180)], 60, 1e4)
     assert [bar.time for bar in closed.bars] == [0, 120, 180]
     assert closed.refused == 1
     # What it would have said stays unknown: nothing claims that the minute did not trade.
@@ -102,17 +103,59 @@ def test_the_last_open_time_that_is_one_is_taken() -> None:
 
 
 def test_rows_that_could_not_be_decoded_leave_the_same_doubt() -> None:
-    closed = read_closed([row(0), row(60), row(180)], 60, 1e9, unfit=2)
+    closed = read_closed([row(0), row(60), row(180)], 60, 1e4, unfit=2)
     assert closed.refused == 2
     assert closed.covered == ((0, 120), (180, 240))
-    whole = read_closed([row(0), row(60), row(180)], 60, 1e9)
-    assert (whole.refused, whole.covered) == (0, ((0, 240),))
+    whole = read_closed([row(0), row(60), row(180)], 60, 1e4)
+    # A row that is not there is no answer either: REST sends one for an untraded minute as well.
+    assert (whole.refused, whole.covered) == (0, closed.covered)
 
 
 def test_a_row_given_twice_is_the_later_fit_one() -> None:
-    closed = read_closed([row(0), row(0, close="x"), row(60), row(120)], 60, 1e9)
+    closed = read_closed([row(0), row(0, close="x"), row(60), row(120)], 60, 1e4)
     assert [bar.time for bar in closed.bars] == [0, 60, 120]
     assert closed.bars[0].close == 2.0
+
+
+@pytest.mark.parametrize("hours_back", [5000, 723, 600])
+def test_one_old_row_claims_nothing_but_itself(hours_back: int) -> None:
+    now_s = 10_000 * 3600 + 60.0
+    times = [9_950 * 3600 + hour * 3600 for hour in range(51)]
+    old_s = (10_000 - hours_back) * 3600
+    closed = read_closed([row(old_s), *map(row, times)], 3600, now_s)
+    reached = hours_back <= 721
+    assert closed.refused == (0 if reached else 1)
+    own = [(old_s, old_s + 3600)] if reached else []
+    assert closed.covered == (*own, (times[0], 10_000 * 3600))
+    assert len(closed.bars) == 50 + len(own)
+
+
+@pytest.mark.parametrize("interval_s", [60, 14_400])
+def test_rows_of_another_interval_are_no_candles(interval_s: int) -> None:
+    now_s = 10_000 * 14_400.0
+    rows = [row(10_000 * 14_400 - at * interval_s) for at in range(150)]
+    closed = read_closed(rows, 3600, now_s)
+    assert (closed.bars, closed.covered, closed.refused) == ((), (), 150)
+    # Two may have lost those between them: they say nothing about what is there.
+    pair = [row(10_000 * 14_400 - 20_000 // 3600 * 3600), row(10_000 * 14_400 - 7200)]
+    assert len(read_closed(pair, 3600, now_s).covered) == 2
+
+
+@pytest.mark.parametrize(
+    ("vwap", "kept"),
+    [("9", 9.0), ("0.5", 0.5), ("9.1", None), ("0.4", None), ("-1", None), ("5e9", None)],
+)
+def test_a_vwap_outside_of_its_candle_is_none_and_counted(vwap: str, kept: float | None) -> None:
+    closed = read_closed([row(0, vwap=vwap), row(60)], 60, 1e4)
+    assert closed.bars[0].vwap == kept
+    assert closed.without_vwap == (kept is None)
+    assert (closed.refused, closed.covered) == (0, ((0, 120),))
+
+
+def test_a_candle_that_came_twice_and_not_alike_is_counted() -> None:
+    closed = read_closed([row(0), row(0), row(60), row(60, close="3"), row(120)], 60, 1e4)
+    assert closed.contradicted == 1
+    assert [bar.close for bar in closed.bars] == [2.0, 3.0, 2.0]
 
 
 def test_what_kraken_may_still_revise_is_unsettled() -> None:

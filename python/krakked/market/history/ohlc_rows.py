@@ -6,6 +6,7 @@ Closed is decided by the clock, never by the place in the reply: open time + int
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -46,11 +47,17 @@ class ClosedRows(msgspec.Struct, frozen=True, kw_only=True):
     """Closed bars, oldest first, each open time once."""
     covered: tuple[Range, ...]
     """What is answered for, in order: (first open time, end of the last closed bar). One range,
-    unless rows had to be refused: what those would have said stays unknown."""
+    unless rows are not there or had to be refused: what those would have said stays unknown."""
     unsettled_from: int | None
     """Open time of the first bar that Kraken may still revise; None when all are settled."""
     refused: int
-    """Rows that can be no candles."""
+    """Rows that can be no candles of the interval, or lie out of OHLC's reach."""
+    without_vwap: int = 0
+    """Candles whose vwap lies outside of them, and was left out."""
+    contradicted: int = 0
+    """Candles that the reply has twice, and not alike: the later counts."""
+    newest_s: int | None = None
+    """Open time of the newest row that is a candle, closed or not: what opens before it is over."""
 
 
 def read_closed(
@@ -61,22 +68,32 @@ def read_closed(
     Args:
         rows: Rows in any order; of two with one open time the later wins.
         step_s: Interval in seconds.
-        server_now_s: Kraken's time when the call was sent, unix seconds.
+        server_now_s: Kraken's time when the call was sent, unix seconds. Rows that OHLC cannot
+            reach from there are refused.
         unfit: Rows of the reply that could not even be decoded.
 
     Source: Kraken REST "Get OHLC Data": the last entry is for the current, not-yet-committed
     timeframe and is always present; a recorded reply shows that it may be late after a boundary.
     """
+    rows = tuple(rows)
+    if not unfit and _of_another_interval({row.time for row in rows}, step_s):
+        rows, unfit = (), len(rows)
     by_time: dict[int, OHLCBar] = {}
-    refused = unfit
+    refused, odd_vwaps, contradicted = unfit, set[int](), set[int]()
+    # One candle more than OHLC has, while it does not show the new running one yet.
+    reach_s = server_now_s - (REACH + 2) * step_s
     for row in rows:
         bar = bar_of_row(row, step_s)
-        if bar is None:
+        if bar is None or bar.time <= reach_s:
             refused += 1
-        else:
-            by_time[bar.time] = bar
+            continue
+        if by_time.get(bar.time, bar) != bar:
+            contradicted.add(bar.time)
+        by_time[bar.time] = bar
+        if bar.count and bar.vwap is None and float(row.vwap):
+            odd_vwaps.add(bar.time)
     times = sorted(by_time)
-    newest = times[-1] if times else 0
+    newest = times[-1] if times else None
     bars = tuple(
         by_time[time]
         for time in times
@@ -85,16 +102,25 @@ def read_closed(
     young = (bar.time for bar in bars if bar.time + step_s + SETTLED_S > server_now_s)
     return ClosedRows(
         bars=bars,
-        covered=_answered(bars, step_s, whole=refused == 0),
+        covered=_answered(bars, step_s),
         unsettled_from=next(young, None),
         refused=refused,
+        without_vwap=len(odd_vwaps),
+        contradicted=len(contradicted),
+        newest_s=newest,
     )
 
 
-def _answered(bars: Sequence[OHLCBar], step_s: int, *, whole: bool) -> tuple[Range, ...]:
-    if not bars:
-        return ()
-    if whole:
-        return ((bars[0].time, bars[-1].time + step_s),)
-    # A refused row may have been any that is not there: each bar answers for itself alone.
+def _of_another_interval(opens: set[int], step_s: int) -> bool:
+    """Whether of rows (three at least) none opens one interval after the one before."""
+    times = sorted(opens)
+    return len(times) > 2 and all(after - time != step_s for time, after in pairwise(times))
+
+
+def _answered(bars: Sequence[OHLCBar], step_s: int) -> tuple[Range, ...]:
+    """Join what the bars say: each answers for itself alone.
+
+    REST sends a row for an interval without trades as well (recorded: 216 of 721), so where one is
+    not there, it is no answer: the row may be rubbish, or those around it of another interval.
+    """
     return tuple(union((bar.time, bar.time + step_s) for bar in bars))

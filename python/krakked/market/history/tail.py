@@ -27,8 +27,8 @@ from krakked.rest.wire import OHLCReply, OHLCRow, ServerTime
 
 _TIME_EVERY_NS: Final = 3600 * 1_000_000_000
 
-_REFUSED_WAITS_NS: Final = 60 * 1_000_000_000
-"""So long a candle that a reply had only as rubbish is not asked for again by itself."""
+_LEFT_WAITS_NS: Final = 60 * 1_000_000_000
+"""So long a candle that a reply had only as rubbish, or not, is not asked for again by itself."""
 
 _log = logging.getLogger("krakked.history")
 
@@ -61,7 +61,7 @@ class Tail:
         self._locks: dict[tuple[str, str], trio.Lock] = {}
         self._begins: dict[tuple[str, str], int] = {}
         self._asked_again: dict[tuple[str, str], int] = {}
-        self._refused: dict[tuple[str, str], tuple[int, list[Range]]] = {}
+        self._left: dict[tuple[str, str], tuple[int, list[Range]]] = {}
         self.refused = 0
         """Rows of OHLC that were no candles, over all series."""
 
@@ -139,8 +139,8 @@ class Tail:
 
     def _left_out(self, key: tuple[str, str]) -> list[Range]:
         """Give what a reply left out a moment ago: not worth another call before long."""
-        at_ns, ranges = self._refused.get(key, (0, []))
-        return ranges if self._clock.elapsed_ns() - at_ns < _REFUSED_WAITS_NS else []
+        at_ns, ranges = self._left.get(key, (0, []))
+        return ranges if self._clock.elapsed_ns() - at_ns < _LEFT_WAITS_NS else []
 
     async def fetch(self, target: Target, since_s: int | None) -> tuple[ClosedRows, int]:
         """Make one OHLC call and store its closed bars; give them and how many were new.
@@ -157,8 +157,8 @@ class Tail:
         now_s = self._trusted(now_s, reply.rows, target.step_s)
         closed = read_closed(reply.rows, target.step_s, now_s, unfit=reply.unfit)
         key = (target.pair, target.timeframe)
-        if closed.refused:
-            self._tell_refused(target, closed)
+        self._tell_odd(target, closed)
+        self._remember_holes(key, closed)
         if not closed.bars:
             return closed, 0
         first_s = closed.bars[0].time
@@ -169,17 +169,22 @@ class Tail:
         stored = await run_blocking(self._clock, self._store_closed, target, closed)
         return closed, stored
 
-    def _tell_refused(self, target: Target, closed: ClosedRows) -> None:
-        _log.warning(
-            "%d rows of OHLC for %s %s are no candles and were left out",
-            *(closed.refused, target.pair, target.timeframe),
-        )
+    def _tell_odd(self, target: Target, closed: ClosedRows) -> None:
         self.refused += closed.refused
-        holes: list[Range] = []
+        for count, what in (
+            (closed.refused, "are no candles within its reach and were left out"),
+            (closed.without_vwap, "have a vwap beyond low or high, which was left out"),
+            (closed.contradicted, "came twice and not alike: the later one counts"),
+        ):
+            if count:
+                series = (target.pair, target.timeframe)
+                _log.warning("%d rows of OHLC for %s %s %s", count, *series, what)
+
+    def _remember_holes(self, key: tuple[str, str], closed: ClosedRows) -> None:
         if closed.covered:
             whole = (closed.covered[0][0], closed.covered[-1][1])
             holes = subtract([whole], closed.covered)
-        self._refused[target.pair, target.timeframe] = (self._clock.elapsed_ns(), holes)
+            self._left[key] = (self._clock.elapsed_ns(), holes)
 
     def _trusted(self, now_s: float, rows: Sequence[OHLCRow], step_s: int) -> float:
         """Give the time; no later than the newest row allows while only our own clock has told it.

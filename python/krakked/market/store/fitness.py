@@ -10,12 +10,11 @@ import math
 from numbers import Integral, Real
 from typing import Final, NamedTuple, TypeGuard
 
-from krakked.market.bars import OHLCBar
+from krakked.market.bars import MOST_TRADES, OHLCBar
 from krakked.market.store.layout import Series, is_pair
 from krakked.market.times import FAR_S
 
 _AMOUNTS: Final = ("open", "high", "low", "close", "volume")
-_MOST_TRADES: Final = 2**63 - 1
 
 
 class RefusedBar(NamedTuple):
@@ -47,7 +46,7 @@ def _problem_of_time(time_s: object, series: Series) -> str | None:
 
 
 def _problem_of_numbers(bar: OHLCBar) -> str | None:
-    if not _is_whole(bar.count) or not 0 <= bar.count <= _MOST_TRADES:
+    if not _is_whole(bar.count) or not 0 <= bar.count <= MOST_TRADES:
         return "its count of trades is none"
     for name in _AMOUNTS:
         if not _is_amount(getattr(bar, name)):
