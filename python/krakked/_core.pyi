@@ -286,8 +286,22 @@ class CandleBuilder:
     by the candles not taken yet, never by the length of the tape.
     """
 
-    def __new__(cls, intervals_minutes: list[int], *, latest_ns: int = ...) -> CandleBuilder:
-        """Start with nothing; a trade of a CSV that is later than `latest_ns` is a bad line."""
+    def __new__(
+        cls,
+        intervals_minutes: list[int],
+        *,
+        earliest_ns: int = ...,
+        latest_ns: int = ...,
+        silence_ns: int = ...,
+    ) -> CandleBuilder:
+        """Start with nothing.
+
+        Args:
+            intervals_minutes: Of the candles.
+            earliest_ns: A trade of a CSV that is earlier is a bad line.
+            latest_ns: A trade of a CSV that is later is a bad line.
+            silence_ns: More than this between two trades of a CSV is told by `take_silences`.
+        """
     def add(self, time_ns: int, price: str, volume: str, trade_id: int | None = None) -> bool:
         """Count one trade; False when its id was counted before.
 
@@ -325,6 +339,8 @@ class CandleBuilder:
 
         Candles from the one with the first to the one with the second may lack trades.
         """
+    def take_silences(self) -> list[tuple[int, int]]:
+        """Take the stretches of more than `silence_ns` without a trade, as `take_doubts` does."""
     def take(self, interval_minutes: int, before_s: int | None = None) -> dict[str, bytes]:
         """Take the candles that open before `before_s` (all with None), oldest first, as columns.
 
@@ -346,8 +362,22 @@ class CandleBuilder:
 class OhlcvtParser:
     """One CSV file of Kraken's OHLCVT archive, read piece by piece into columns."""
 
-    def __new__(cls, interval_minutes: int, *, latest_s: int = ...) -> OhlcvtParser:
-        """Start a file; a candle that opens after `latest_s` (unix seconds) is a bad line."""
+    def __new__(
+        cls,
+        interval_minutes: int,
+        *,
+        earliest_s: int = 0,
+        now_s: int = ...,
+        silence_s: int = ...,
+    ) -> OhlcvtParser:
+        """Start a file.
+
+        Args:
+            interval_minutes: Of its candles.
+            earliest_s: A candle that opens before it (unix seconds) is a bad line.
+            now_s: A candle that ends after it (unix seconds) is a bad line.
+            silence_s: More seconds than these without a candle are told by `take_silences`.
+        """
     def feed(self, piece: bytes, *, is_last: bool = False) -> None:
         """Read the next piece; a line may span pieces.
 
@@ -365,6 +395,8 @@ class OhlcvtParser:
 
         Unix seconds. Candles in between are not known to be without trades.
         """
+    def take_silences(self) -> list[tuple[int, int]]:
+        """Take the stretches of more than `silence_s` without a candle, as `take_doubts` does."""
     @property
     def in_order(self) -> bool:
         """Whether the file has not gone back in time; if it has, rows come as they stand there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,12 @@ from krakked.cli.universe import saved_names
 from krakked.config.directories import state_of, store_root
 from krakked.config.loader import load_config
 from krakked.market.history.archive_import import import_archive
-from krakked.market.history.import_report import BadLines, ImportProgress, ImportReport
+from krakked.market.history.import_report import (
+    BadLines,
+    ImportedFile,
+    ImportProgress,
+    ImportReport,
+)
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import MINUTES
 
@@ -108,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
             + (" of the pairs and timeframes asked for." if pairs or arguments.timeframe else ".")
         )
         return 1
-    return 1 if report.failed else 0
+    return 1 if report.failed or report.bad else 0
 
 
 def _lookup(names: Mapping[str, str]) -> Callable[[str], str | None]:
@@ -138,6 +144,15 @@ def _print_report(console: Console, report: ImportReport, root: Path) -> None:
     _print_some(console, [f"Passed over: {each.label}: {each.why}" for each in report.skipped])
     _print_some(console, [f"Failed: {each.label}: {each.why}" for each in report.failed])
     _print_some(console, [_bad_lines(file) for file in report.bad])
+    _print_some(console, [_silences(file) for file in report.files if file.silent])
+    _print_some(
+        console,
+        [
+            f"Left out {file.running:,} candles of {file.timeframe} of {file.label}: not ended yet."
+            for file in report.files
+            if file.running
+        ],
+    )
     if report.unlisted:
         named = ", ".join(report.unlisted[:SHOWN])
         more = f" and {len(report.unlisted) - SHOWN} more" if len(report.unlisted) > SHOWN else ""
@@ -154,6 +169,19 @@ def _bad_lines(file: BadLines) -> str:
     told = "; ".join(f"line {bad.line}: {bad.problem}" for bad in file.first)
     more = "; ..." if file.count > len(file.first) else ""
     return f"Left out {file.count:,} bad lines of {file.label}: {told}{more}"
+
+
+def _utc(moment_s: int) -> str:
+    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _silences(file: ImportedFile) -> str:
+    told = "; ".join(
+        f"the stretch from {_utc(start_s)} to {_utc(end_s)} has no line: left open"
+        for start_s, end_s in file.silent[:3]
+    )
+    more = f"; and {len(file.silent) - 3:,} more such stretches" if len(file.silent) > 3 else ""
+    return f"{file.label}, {file.pair} {file.timeframe}: {told}{more}."
 
 
 def _print_some(console: Console, lines: Sequence[str]) -> None:

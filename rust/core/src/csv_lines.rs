@@ -167,6 +167,9 @@ pub(crate) struct Sequence<T> {
     in_order: bool,
     bad: BadLines,
     doubts: Doubts,
+    /// More time than this between two good lines is told: nobody knows what was there.
+    longest: i64,
+    silences: Vec<(i64, i64)>,
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +182,7 @@ struct Doubts {
 }
 
 impl<T> Sequence<T> {
-    pub(crate) fn new(ties: bool) -> Self {
+    pub(crate) fn new(ties: bool, longest: i64) -> Self {
         Self {
             ties,
             first: None,
@@ -188,6 +191,8 @@ impl<T> Sequence<T> {
             in_order: true,
             bad: BadLines::default(),
             doubts: Doubts::default(),
+            longest,
+            silences: Vec::new(),
         }
     }
 
@@ -208,6 +213,11 @@ impl<T> Sequence<T> {
     /// Takes the stretches of time in which lines were left out: the good lines around them.
     pub(crate) fn take_doubts(&mut self) -> Vec<(i64, i64)> {
         std::mem::take(&mut self.doubts.stretches)
+    }
+
+    /// Takes the stretches without a line that are too long: the good lines around them.
+    pub(crate) fn take_silences(&mut self) -> Vec<(i64, i64)> {
+        std::mem::take(&mut self.silences)
     }
 
     /// Notes a line that could not be read.
@@ -300,6 +310,11 @@ impl<T> Sequence<T> {
             self.doubts
                 .stretches
                 .push((last.min(line.time), last.max(line.time)));
+        }
+        if let Some(last) = self.last
+            && line.time.saturating_sub(last) > self.longest
+        {
+            self.silences.push((last, line.time));
         }
         self.last = Some(line.time);
         1
@@ -395,7 +410,7 @@ mod tests {
             taken.push(time);
             Ok(())
         };
-        let mut lines = Sequence::new(false);
+        let mut lines = Sequence::new(false, i64::MAX);
         for (time, number) in times.iter().zip(1..) {
             match time {
                 Some(time) => {
@@ -451,8 +466,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_without_a_line_that_is_too_long_is_told() {
+        let mut lines = Sequence::new(false, 10);
+        for (number, time) in [(1, 1), (2, 11), (3, 22), (4, 3), (5, 4), (6, 90)] {
+            lines.add(number, time, (), &mut |()| Ok(()));
+        }
+        lines.finish(&mut |()| Ok(()));
+        // Ten are not too many, and going back is no silence.
+        assert_eq!(lines.take_silences(), [(11, 22), (4, 90)]);
+        assert!(lines.take_silences().is_empty());
+    }
+
+    #[test]
     fn what_is_not_taken_is_bad() {
-        let mut lines = Sequence::new(true);
+        let mut lines = Sequence::new(true, i64::MAX);
         let mut each = |row: u8| if row == 2 { Err("two") } else { Ok(()) };
         let mut taken = 0;
         for (number, row) in [(1, 1), (2, 2), (3, 3)] {

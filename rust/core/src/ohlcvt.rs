@@ -63,7 +63,8 @@ impl Columns {
 #[derive(Debug)]
 pub struct OhlcvtParser {
     interval_s: i64,
-    latest_s: i64,
+    earliest_s: i64,
+    now_s: i64,
     columns: Columns,
     pieces: Pieces,
     lines: u64,
@@ -71,16 +72,19 @@ pub struct OhlcvtParser {
 }
 
 impl OhlcvtParser {
-    /// Starts a file of candles of `interval_minutes`, none of which opens after `latest_s`.
+    /// Starts a file of candles of `interval_minutes`, none of which opens before `earliest_s` or
+    /// ends after `now_s`; more than `silence_s` without a candle is told.
     #[must_use]
-    pub fn new(interval_minutes: u32, latest_s: i64) -> Self {
+    pub fn new(interval_minutes: u32, earliest_s: i64, now_s: i64, silence_s: i64) -> Self {
+        let interval_s = i64::from(interval_minutes.max(1)) * 60;
         Self {
-            interval_s: i64::from(interval_minutes.max(1)) * 60,
-            latest_s,
+            interval_s,
+            earliest_s,
+            now_s,
             columns: Columns::default(),
             pieces: Pieces::default(),
             lines: 0,
-            sequence: Sequence::new(false),
+            sequence: Sequence::new(false, silence_s.saturating_add(interval_s)),
         }
     }
 
@@ -133,6 +137,13 @@ impl OhlcvtParser {
         inside.filter(|(start, end)| start < end).collect()
     }
 
+    /// Takes the stretches without a candle that are too long, as `take_doubts` gives them.
+    pub fn take_silences(&mut self) -> Vec<(i64, i64)> {
+        let stretches = self.sequence.take_silences().into_iter();
+        let inside = stretches.map(|(after, before)| (after + self.interval_s, before));
+        inside.collect()
+    }
+
     /// Takes the rows that open before `before_s`; all of them with None, or when they are not in
     /// order.
     pub fn take(&mut self, before_s: Option<i64>) -> Columns {
@@ -175,8 +186,14 @@ impl OhlcvtParser {
         if row.time_s > LAST_S {
             return Err("the open time is not in unix seconds");
         }
-        if row.time_s > self.latest_s {
+        if row.time_s > self.now_s {
             return Err("the candle opens in the future");
+        }
+        if row.time_s > self.now_s.saturating_sub(self.interval_s) {
+            return Err("the candle has not ended yet");
+        }
+        if row.time_s < self.earliest_s {
+            return Err("the candle opens before the exchange existed");
         }
         if row.time_s % self.interval_s != 0 {
             return Err("the open time is no multiple of the interval");
@@ -278,7 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> OhlcvtParser {
-        let mut parser = OhlcvtParser::new(1, LAST_S);
+        let mut parser = OhlcvtParser::new(1, 0, LAST_S, LAST_S);
         parser.feed(text.as_bytes());
         parser.finish();
         parser
@@ -360,8 +377,8 @@ mod tests {
         assert!(!parser.in_order());
         assert_eq!(parser.bad().count, 0);
         assert_eq!(parser.take(Some(60)).time, [60_000, 60_060, 60, 120]);
-        // What opens at the latest second is let through, later ones are not.
-        let mut parser = OhlcvtParser::new(1, 120);
+        // What has ended is let through, later ones are not.
+        let mut parser = OhlcvtParser::new(1, 0, 180, LAST_S);
         parser.feed(text.as_bytes());
         parser.finish();
         assert_eq!(parser.bad().count, 2);
@@ -373,8 +390,44 @@ mod tests {
     }
 
     #[test]
+    fn a_candle_that_runs_and_one_before_the_exchange_are_bad_lines() {
+        let mut parser = OhlcvtParser::new(1, 120, 299, LAST_S);
+        for time in [0, 60, 120, 180, 240, 300] {
+            parser.feed(format!("{time},1,1,1,1,1,1\n").as_bytes());
+        }
+        parser.finish();
+        let problems: Vec<_> = parser
+            .bad()
+            .first
+            .iter()
+            .map(|bad| (bad.line, bad.problem))
+            .collect();
+        let before = "the candle opens before the exchange existed";
+        let wanted = [
+            (1, before),
+            (2, before),
+            (5, "the candle has not ended yet"),
+            (6, "the candle opens in the future"),
+        ];
+        assert_eq!(problems, wanted);
+        assert_eq!(parser.take(None).time, [120, 180]);
+    }
+
+    #[test]
+    fn a_long_stretch_without_a_candle_is_told() {
+        let mut parser = OhlcvtParser::new(1, 0, LAST_S, 120);
+        for time in [60, 240, 480] {
+            parser.feed(format!("{time},1,1,1,1,1,1\n").as_bytes());
+        }
+        parser.finish();
+        // Two minutes without one are let pass, three are not.
+        assert_eq!(parser.take_silences(), [(300, 480)]);
+        assert!(parser.take_doubts().is_empty());
+    }
+
+    #[test]
     fn rows_are_taken_up_to_a_time() {
-        let mut parser = OhlcvtParser::new(1, LAST_S);
+        let mut parser = OhlcvtParser::new(1, 0, LAST_S, LAST_S);
         assert_eq!(parser.last_s(), None);
         parser.feed(b"60,1,1,1,1,1,1\n120,1,1,1,1,1,1\n180,1,1,1,1,1,1\n");
         // The last one waits for what follows.
@@ -394,7 +447,7 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.push(text.len());
             cuts.sort_unstable();
-            let mut parser = OhlcvtParser::new(1, LAST_S);
+            let mut parser = OhlcvtParser::new(1, 0, LAST_S, LAST_S);
             let mut from = 0;
             for cut in cuts {
                 parser.feed(&text.as_bytes()[from..cut]);
@@ -409,7 +462,7 @@ mod tests {
         fn no_bytes_break_it(bytes in prop::collection::vec(
             prop::sample::select(b"0123456789.,eE+-\r\n xNaN\xff".to_vec()), 0..200)
         ) {
-            let mut parser = OhlcvtParser::new(1, LAST_S);
+            let mut parser = OhlcvtParser::new(1, 0, LAST_S, LAST_S);
             parser.feed(&bytes);
             parser.finish();
         }

@@ -11,6 +11,7 @@ use crate::trades::time_ns;
 /// Source: Kraken support "Downloadable historical market data (time and sales)".
 #[derive(Debug)]
 pub struct TradesCsv {
+    earliest_ns: i64,
     latest_ns: i64,
     pieces: Pieces,
     lines: u64,
@@ -18,14 +19,16 @@ pub struct TradesCsv {
 }
 
 impl TradesCsv {
-    /// Starts a file, none of whose trades is later than `latest_ns`.
+    /// Starts a file, none of whose trades is earlier than `earliest_ns` or later than `latest_ns`;
+    /// more than `silence_ns` without a trade is told.
     #[must_use]
-    pub fn new(latest_ns: i64) -> Self {
+    pub fn new(earliest_ns: i64, latest_ns: i64, silence_ns: i64) -> Self {
         Self {
+            earliest_ns,
             latest_ns,
             pieces: Pieces::default(),
             lines: 0,
-            sequence: Sequence::new(true),
+            sequence: Sequence::new(true, silence_ns),
         }
     }
 
@@ -59,6 +62,11 @@ impl TradesCsv {
         self.sequence.take_doubts()
     }
 
+    /// Takes the stretches without a trade that are too long: times of the trades around them.
+    pub fn take_silences(&mut self) -> Vec<(i64, i64)> {
+        self.sequence.take_silences()
+    }
+
     /// Reads whole lines; each ends in a line feed.
     fn lines_of(
         &mut self,
@@ -90,6 +98,9 @@ impl TradesCsv {
     fn checked(&self, trade: Trade) -> Result<Trade, &'static str> {
         if trade.time_ns > self.latest_ns {
             return Err("the trade lies in the future");
+        }
+        if trade.time_ns < self.earliest_ns {
+            return Err("the trade lies before the exchange existed");
         }
         Ok(trade)
     }
@@ -131,7 +142,7 @@ mod tests {
 
     fn read_csv(text: &[u8]) -> (Vec<(i64, f64, f64)>, TradesCsv) {
         let mut rows = Vec::new();
-        let mut csv = TradesCsv::new(i64::MAX);
+        let mut csv = TradesCsv::new(i64::MIN, i64::MAX, i64::MAX);
         let taken = csv.feed(text, true, |t| {
             rows.push((t.time_ns, t.price.to_f64(), t.volume.to_f64()));
             Ok(())
@@ -182,7 +193,7 @@ mod tests {
 
     #[test]
     fn trades_may_share_a_time_and_lie_up_to_the_latest() {
-        let mut csv = TradesCsv::new(2_000_000_000);
+        let mut csv = TradesCsv::new(i64::MIN, 2_000_000_000, i64::MAX);
         let taken = csv.feed(b"1,1,1\n1,1,1\n2,1,1\n2.000000001,1,1\n", true, |_| Ok(()));
         assert_eq!((taken, csv.bad().count), (3, 1));
         assert_eq!(csv.bad().first[0].problem, "the trade lies in the future");
@@ -190,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_trade_that_is_not_taken_is_a_bad_line() {
-        let mut csv = TradesCsv::new(i64::MAX);
+        let mut csv = TradesCsv::new(i64::MIN, i64::MAX, i64::MAX);
         let taken = csv.feed(b"1,1,1\n2,2,2\n3,1,1", true, |trade| {
             if trade.price.to_f64() > 1.0 {
                 Err("late")

@@ -108,9 +108,14 @@ impl Tape {
 #[pymethods]
 impl CandleBuilder {
     #[new]
-    #[pyo3(signature = (intervals_minutes, *, latest_ns=i64::MAX))]
+    #[pyo3(signature = (intervals_minutes, *, earliest_ns=i64::MIN, latest_ns=i64::MAX, silence_ns=i64::MAX))]
     #[expect(clippy::needless_pass_by_value, reason = "a list arrives by value")]
-    fn new(intervals_minutes: Vec<u32>, latest_ns: i64) -> PyResult<Self> {
+    fn new(
+        intervals_minutes: Vec<u32>,
+        earliest_ns: i64,
+        latest_ns: i64,
+        silence_ns: i64,
+    ) -> PyResult<Self> {
         if intervals_minutes.is_empty() || intervals_minutes.contains(&0) {
             return Err(PyValueError::new_err("intervals_minutes must be positive"));
         }
@@ -118,7 +123,7 @@ impl CandleBuilder {
         Ok(Self {
             inner: Mutex::new(Tape {
                 builder,
-                csv: TradesCsv::new(latest_ns),
+                csv: TradesCsv::new(earliest_ns, latest_ns, silence_ns),
             }),
         })
     }
@@ -181,6 +186,10 @@ impl CandleBuilder {
 
     fn take_doubts(&self) -> Vec<(i64, i64)> {
         lock(&self.inner).csv.take_doubts()
+    }
+
+    fn take_silences(&self) -> Vec<(i64, i64)> {
+        lock(&self.inner).csv.take_silences()
     }
 
     #[pyo3(signature = (interval_minutes, before_s=None))]

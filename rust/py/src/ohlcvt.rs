@@ -22,13 +22,18 @@ pub(crate) struct OhlcvtParser {
 #[pymethods]
 impl OhlcvtParser {
     #[new]
-    #[pyo3(signature = (interval_minutes, *, latest_s=i64::MAX))]
-    fn new(interval_minutes: u32, latest_s: i64) -> PyResult<Self> {
+    #[pyo3(signature = (interval_minutes, *, earliest_s=0, now_s=i64::MAX, silence_s=i64::MAX))]
+    fn new(interval_minutes: u32, earliest_s: i64, now_s: i64, silence_s: i64) -> PyResult<Self> {
         if interval_minutes == 0 {
             return Err(PyValueError::new_err("interval_minutes must be positive"));
         }
         Ok(Self {
-            inner: Mutex::new(ohlcvt::OhlcvtParser::new(interval_minutes, latest_s)),
+            inner: Mutex::new(ohlcvt::OhlcvtParser::new(
+                interval_minutes,
+                earliest_s,
+                now_s,
+                silence_s,
+            )),
         })
     }
 
@@ -49,6 +54,10 @@ impl OhlcvtParser {
 
     fn take_doubts(&self) -> Vec<(i64, i64)> {
         lock(&self.inner).take_doubts()
+    }
+
+    fn take_silences(&self) -> Vec<(i64, i64)> {
+        lock(&self.inner).take_silences()
     }
 
     #[getter]

@@ -79,7 +79,8 @@ def import_archive(
     The last candle of a file was perhaps still running when it was made, and a file of trades
     begins somewhere inside its first one: those are stored as provisional (`Source.PARTIAL`), until
     another source tells them or the next file of candles goes on exactly behind.
-    Bad lines are left out and told; nothing is claimed about what they may have held.
+    Bad lines are left out and told; nothing is claimed about what they may have held. Nor is it of
+    a long stretch without any line (`longest_silence_s`): a piece of the file may be missing there.
     Interrupted, it goes on with the first unfinished file when called again.
 
     Args:
@@ -91,7 +92,7 @@ def import_archive(
             which is then stored as it is; None = all names as they are.
         again: Read files anew that an earlier import finished.
         strict: Whether a bad line or a broken file raises, after every other file was read.
-        now_s: Unix seconds; what opens later is refused. None = the machine's clock.
+        now_s: Unix seconds; what has not ended then is refused. None = the machine's clock.
         progress: Told how far it is.
 
     Raises:
@@ -128,8 +129,8 @@ def import_archive(
                 known.append(file.label)
                 continue
             files.append((file, name))
-        latest_s = int(time.time() if now_s is None else now_s)
-        job = _ImportJob(store, wanted, files, zips, writer, latest_s, strict, progress)
+        at_s = int(time.time() if now_s is None else now_s)
+        job = _ImportJob(store, wanted, files, zips, writer, at_s, strict, progress)
         for file, pair in files:
             done = job.read(file, pair)
             if done is not None:
@@ -200,7 +201,7 @@ class _ImportJob:
         files: Sequence[tuple[ArchiveFile, str]],
         zips: Zips,
         writer: ThreadPoolExecutor,
-        latest_s: int,
+        now_s: int,
         strict: bool,
         progress: ImportCallback | None,
     ) -> None:
@@ -210,7 +211,7 @@ class _ImportJob:
         self._bytes_in_all = sum(file.size_bytes for file, _ in files)
         self._zips = zips
         self._writer = writer
-        self._latest_s = latest_s
+        self._now_s = now_s
         self._strict = strict
         self._progress = progress
         self._files_done = self._bytes = self._bars = 0
@@ -230,10 +231,10 @@ class _ImportJob:
         """Read one file and count it; None when it was not read to its end."""
         reader: Reader
         if file.timeframe is not None:
-            reader = CandleReader(file, self._series(pair, file.timeframe), self._latest_s)
+            reader = CandleReader(file, self._series(pair, file.timeframe), self._now_s)
         else:
             labels = [label for label in TRADE_TIMEFRAMES if label in self._wanted]
-            reader = TradeReader([self._series(pair, label) for label in labels], self._latest_s)
+            reader = TradeReader([self._series(pair, label) for label in labels], self._now_s)
         done: list[ImportedFile] | None = None
         try:
             self._pieces(file, reader)

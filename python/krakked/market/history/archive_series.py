@@ -26,8 +26,24 @@ from krakked.market.timeframes import MINUTES, interval_s
 BATCH_ROWS: Final = 400_000
 """Rows after which whole partitions are handed to the store; bounds the memory of an import."""
 
+EARLIEST_S: Final = 1_309_478_400
+"""2011-07-01T00:00Z, unix seconds: an earlier time is a bad line. Kraken was founded in July 2011
+(unverified: when the first trade was; the archive's oldest lines are of 2013)."""
+
+_DAY_S: Final = 86_400
 _NS: Final = 1_000_000_000
 _OFF_GRID: Final = "no multiple of the interval"
+
+
+def longest_silence_s(step_s: int) -> int:
+    """Give the seconds without a line, inside one file, that are believed to be without trades.
+
+    The archive leaves out intervals without trades, and files are put together of pieces, one of
+    which may be missing: a short stretch is the former, of a long one nobody can say. Fifty
+    intervals, at least a day (up to 15m, about it for 30m), at most two weeks (1d): pairs traded at
+    all rest no longer, quarterly and monthly pieces are longer. A wrong guess costs a request.
+    """
+    return min(max(_DAY_S, 50 * step_s), 14 * _DAY_S)
 
 
 class NoCandlesError(Exception):
@@ -68,8 +84,13 @@ class Reader(ABC):
 class CandleReader(Reader):
     """Reads an OHLCVT file."""
 
-    def __init__(self, file: ArchiveFile, series: SeriesWriter, latest_s: int) -> None:
-        self._parser = OhlcvtParser(file.minutes or 1, latest_s=latest_s)
+    def __init__(self, file: ArchiveFile, series: SeriesWriter, now_s: int) -> None:
+        self._parser = OhlcvtParser(
+            file.minutes or 1,
+            earliest_s=EARLIEST_S,
+            now_s=now_s,
+            silence_s=longest_silence_s(series.step_s),
+        )
         self._minutes = file.minutes
         self._one = series
         self._rows = 0
@@ -94,6 +115,7 @@ class CandleReader(Reader):
         if is_last:
             self._check(parser.rows, is_last=True)
             edge = (last_s, end_s)
+            series.silent(parser.take_silences())
             series.put(parser.take(), end_s, parser.take_doubts(), [edge], parser.in_order)
             series.prove_edges()
         elif parser.rows >= BATCH_ROWS:
@@ -102,6 +124,7 @@ class CandleReader(Reader):
             if cut_s > series.next_s or not parser.in_order:
                 columns = parser.take(cut_s)
                 self._check(len(columns["time"]) // 8, is_last=False)
+                series.silent(parser.take_silences())
                 series.put(columns, cut_s, parser.take_doubts(), [], parser.in_order)
 
     def _check(self, rows: int, *, is_last: bool) -> None:
@@ -120,10 +143,16 @@ class CandleReader(Reader):
 class TradeReader(Reader):
     """Reads a time-and-sales file into several timeframes."""
 
-    def __init__(self, series: Sequence[SeriesWriter], latest_s: int) -> None:
+    def __init__(self, series: Sequence[SeriesWriter], now_s: int) -> None:
         self.series = series
+        self._now_s = now_s
         minutes = [MINUTES[each.timeframe] for each in series]
-        self._builder = CandleBuilder(minutes or [1], latest_ns=latest_s * _NS)
+        self._builder = CandleBuilder(
+            minutes or [1],
+            earliest_ns=EARLIEST_S * _NS,
+            latest_ns=now_s * _NS,
+            silence_ns=_DAY_S * _NS,
+        )
         self._taken = 0
 
     def bad_lines(self) -> tuple[int, list[tuple[int, str]]]:
@@ -141,20 +170,25 @@ class TradeReader(Reader):
         if is_last and bad and not self._taken:
             line, problem = first[0]
             raise NoCandlesError(f"none of its {bad:,} lines is a trade (line {line}: {problem}).")
-        doubts = builder.take_doubts()
+        doubts, silences = builder.take_doubts(), builder.take_silences()
         for series in self.series:
             series.doubt(doubts)
+            series.doubt_silences(silences)
             minutes = MINUTES[series.timeframe]
             newest_s = builder.newest_s(minutes)
             if newest_s is None:
                 continue
-            edges = [(newest_s, newest_s + series.step_s)] if is_last else []
-            if is_last:
-                series.put(builder.take(minutes), newest_s + series.step_s, [], edges)
+            end_s = newest_s + series.step_s
+            if is_last and end_s > self._now_s:
+                # The file goes on into a candle that has not ended: those before it are whole.
+                series.put(builder.take(minutes, newest_s), newest_s, [], [])
+                series.running = builder.pending(minutes)
+            elif is_last:
+                series.put(builder.take(minutes), end_s, [], [(newest_s, end_s)])
             elif builder.pending(minutes) >= BATCH_ROWS:
                 cut_s = partition_bounds(partition_of(series.timeframe, newest_s))[0]
                 if cut_s > series.next_s:
-                    series.put(builder.take(minutes, cut_s), cut_s, [], edges)
+                    series.put(builder.take(minutes, cut_s), cut_s, [], [])
 
 
 class SeriesWriter:
@@ -174,9 +208,12 @@ class SeriesWriter:
         self._last_s = 0
         self._doubtful: list[Range] | None = None
         self._gaps: list[Range] = []
+        self._ends: list[Range] = []
+        self._silences: list[Range] = []
         self._covered: list[Range] = []
         self.stored = 0
         self.next_s = 0
+        self.running = 0
 
     def doubt(self, doubts_ns: Sequence[tuple[int, int]]) -> None:
         """Note times between which trades may be missing: all candles that hold any of them."""
@@ -187,6 +224,23 @@ class SeriesWriter:
             (start // step_ns * self.step_s, (end // step_ns + 1) * self.step_s)
             for start, end in doubts_ns
         ]
+
+    def doubt_silences(self, silences_ns: Sequence[tuple[int, int]]) -> None:
+        """Note times of trades between which a piece may be missing, those that are too long."""
+        longest_ns = longest_silence_s(self.step_s) * _NS
+        long = [(start, end) for start, end in silences_ns if end - start > longest_ns]
+        before = len(self._doubtful or [])
+        self.doubt(long)
+        self._silences += (self._doubtful or [])[before:]
+
+    def silent(self, silences: Sequence[Range]) -> None:
+        """Note stretches without a line in which a piece of the file may be missing.
+
+        The candle before one may end a piece, and have been running when that was made.
+        """
+        self._silences += silences
+        self._gaps += silences
+        self._ends += [(start_s - self.step_s, start_s) for start_s, _ in silences]
 
     def put(
         self,
@@ -218,7 +272,7 @@ class SeriesWriter:
             start_s = times[0]
         else:
             start_s = self.next_s
-        partial = union([*edges, *(self._doubtful or [])])
+        partial = union([*edges, *self._ends, *(self._doubtful or [])])
         self._gaps += gaps  # one may reach beyond `end_s`
         claims = subtract([(start_s, end_s)], union([*self._gaps, *partial])) if in_order else []
         firm, loose = _split(columns, times, partial, in_order)
@@ -275,6 +329,8 @@ class SeriesWriter:
             rows=self._rows,
             bars=self.stored,
             covered=tuple(self._covered),
+            silent=tuple(self._silences),
+            running=self.running,
         )
 
     def _settle(self) -> None:

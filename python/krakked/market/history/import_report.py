@@ -64,6 +64,10 @@ class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
     """Bars stored that were not stored before, or replaced weaker ones."""
     covered: tuple[Range, ...]
     """What is complete by this file, in order: not its edges, nor where lines were left out."""
+    silent: tuple[Range, ...] = ()
+    """Stretches without a line too long to be taken for no trades: left open, unix seconds."""
+    running: int = 0
+    """Candles made of trades that were left out, because they have not ended yet."""
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
