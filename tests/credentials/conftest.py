@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from krakked.config.settings import KrakkedConfig
+from krakked.credentials import passwords, payload
 from krakked.credentials.candidate import Candidate
 from krakked.credentials.passwords import MasterPassword
 from krakked.credentials.vault import Cost, Derivation
 from krakked.credentials.vault_file import VaultFile
+from krakked.credentials.veil import wipe
 
 
 @dataclass
@@ -70,3 +72,17 @@ def refuse() -> Callable[..., object]:
         raise AssertionError("called, although it must not be")
 
     return never
+
+
+@pytest.fixture
+def wiped(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was overwritten, as it stood before, in order."""
+    seen: list[bytes] = []
+
+    def watched(buffer: bytearray) -> None:
+        seen.append(bytes(buffer))
+        wipe(buffer)
+
+    for module in (passwords, payload):
+        monkeypatch.setattr(module, "wipe", watched)
+    return seen

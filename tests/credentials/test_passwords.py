@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import getpass
 import logging
 import os
 import pickle
 import sys
+import traceback
 import types
 import warnings
 
@@ -214,6 +216,61 @@ def test_how_long_a_password_is() -> None:
     assert MasterPassword("x" * 4096).size == 4096
     with pytest.raises(CredentialsFormatError, match="longer than 4096"):
         MasterPassword("x" * 4097)
+
+
+def test_every_plain_copy_of_a_password_is_overwritten(wiped) -> None:
+    password, other = MasterPassword("correct"), MasterPassword("horse")
+    assert wiped == [b"correct", b"horse"]
+    wiped.clear()
+    assert password.characters == 7
+    assert wiped == [b"correct"]
+    wiped.clear()
+    assert not password.matches(other)
+    assert wiped == [b"correct", b"horse"]
+    wiped.clear()
+    read, write = os.pipe()
+    os.write(write, b"\xef\xbb\xbfcorrect\r\nmore")
+    os.close(write)
+    password_from_fd(read)
+    os.close(read)
+    line = b"\xef\xbb\xbfcorrect"
+    assert wiped == [b"correct", line, b"correct", line + b"\r\nmore"]
+
+
+def test_what_was_read_before_a_descriptor_fails_is_overwritten(wiped, monkeypatch) -> None:
+    pieces = [b"corr"]
+
+    def failing(*_: object) -> bytes:
+        if pieces:
+            return pieces.pop()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "read", failing)
+    with pytest.raises(NoPasswordError, match="from file descriptor 99: Input/output") as caught:
+        password_from_fd(99)
+    assert wiped == [b"corr"]
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(caught.tb)]
+    assert not [held for frame in frames[1:] for held in frame.values() if held == b"corr"]
+    pieces.append(b"corr")
+    with pytest.raises(NoPasswordError, match="cannot be read from the secret: "):
+        password_from_fd(99, named="the secret")
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError])
+def test_what_goes_to_the_keyring_is_overwritten(wiped, monkeypatch, fault) -> None:
+    keyring = types.ModuleType("keyring")
+
+    def stored(*_: object) -> None:
+        if fault:
+            raise fault
+
+    keyring.set_password = stored  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "keyring", keyring)
+    password = MasterPassword("correct")
+    wiped.clear()
+    with pytest.raises(NoPasswordError) if fault else contextlib.nullcontext():
+        store_in_keyring(password)
+    assert wiped == [b"correct"]
 
 
 def test_password_file_that_others_may_change_or_that_is_not_there(tmp_path) -> None:

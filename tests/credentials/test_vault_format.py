@@ -14,7 +14,12 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from krakked.credentials import vault as format_
 from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.payload import decode_payload, encode_payload, read_validated_at
+from krakked.credentials.payload import (
+    decode_payload,
+    encode_payload,
+    read_validated_at,
+    restamped,
+)
 from krakked.credentials.vault import (
     BODY_OFFSET,
     DEFAULT_COST,
@@ -306,6 +311,25 @@ def test_the_secret_is_handed_over_in_a_buffer_that_is_wiped(known) -> None:
         decode_payload(content, lambda _, secret: kept.append(secret) or 1 / 0)
     assert not any(kept[1])
     assert not any(content)
+
+
+def test_every_plain_copy_of_key_and_secret_is_overwritten(known, wiped) -> None:
+    key, secret = known.key.encode(), known.secret.encode()
+    content = encode_payload(known.candidate(), validated_at_s=5)
+    assert wiped == [key, secret]
+    wiped.clear()
+    restamped(content, validated_at_s=6)
+    assert wiped == [key, secret]
+    wiped.clear()
+    before = bytes(content)
+    decode_payload(content, lambda *_: None)
+    assert wiped == [key, secret, before]
+    wiped.clear()
+    odd = bytearray(b'{"schema":1,"api_key":"A-A","api_secret":"BB","validated_at":null}')
+    before = bytes(odd)
+    with pytest.raises(VaultDamagedError):
+        decode_payload(odd, lambda *_: None)
+    assert wiped == [b"A-A", b"", b"BB", before]
 
 
 def test_too_little_memory_is_a_vault_error(known, monkeypatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from krakked.errors import AuthError, KrakkedError, RequestError, ServiceError
 from krakked.rest.otp import OneTimePassword
+from krakked.rest.request import PrivateCall
 
 TYPED = {
     "balance": {"ZUSD": "1"},
@@ -199,3 +200,15 @@ def test_a_one_time_password_shows_nothing() -> None:
     assert code.fresh("Balance") is None
     code.not_sent(hash("hide-me-123456"))
     assert not code.exhausted
+
+
+def test_not_sent_is_told_for_nothing_before_signing_and_after_dropping(credentials) -> None:
+    call = PrivateCall("Balance", otp="123456")
+    call.not_sent()
+    assert call.may_repeat
+    assert b"otp=123456" in call.sign(credentials, 5).body()
+    assert not call.may_repeat
+    call.not_sent()
+    assert call.may_repeat
+    call.drop()
+    call.not_sent()  # as when the call was cancelled meanwhile
