@@ -53,6 +53,31 @@ async def test_ohlc_finds_its_pair_whatever_its_name(autojump_clock, server, ope
     assert dict(server.requests[0].url.params) == {"pair": "XBTUSD", "interval": "1", "since": "0"}
 
 
+@pytest.mark.parametrize("call", ["ohlc", "trades", "trades_bytes"])
+@pytest.mark.parametrize(
+    ("key", "refused"), [("XXBTZUSD", False), ("NEWNAME", False), ("XETHZUSD", True)]
+)
+async def test_an_answer_about_another_pair_is_refused(
+    autojump_clock, server, open_client, call, key, refused
+) -> None:
+    names = {"XBTUSD": "XBTUSD", "XXBTZUSD": "XBTUSD", "XETHZUSD": "ETHUSD"}
+    rows = '[60,"1","1","1","1","1","1",1]' if call == "ohlc" else '["1","2",5.25,"b","m","",9]'
+    reply = f'{{"error":[],"result":{{"{key}":[{rows}],"last":"60"}}}}'
+    server.script = [body(reply), body(reply)]
+    async with open_client() as client:
+        ask = getattr(client, call)
+        await ask("XBTUSD", 1)  # who knows no pairs can't tell
+        client.know_pairs(names.get)
+        if refused:
+            with pytest.raises(
+                ServiceError, match="asked for XBTUSD, it is about ETHUSD"
+            ) as caught:
+                await ask("XBTUSD", 1)
+            assert caught.value.code == "unreadable answer"
+        else:
+            assert await ask("XBTUSD", 1)
+
+
 async def test_trades_read_text_last_and_old_rows(autojump_clock, server, open_client) -> None:
     server.script = [
         body(
