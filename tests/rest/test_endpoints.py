@@ -25,6 +25,21 @@ async def test_time_and_status(autojump_clock, server, open_client) -> None:
         assert (await client.system_status()).status == "post_only"
 
 
+@pytest.mark.parametrize(
+    "unixtime", [0, -1, 10, 1_293_839_999, 4_102_444_800, 1_790_000_000_000, 10**12, 10**30]
+)
+async def test_a_time_that_can_be_none_is_refused_and_teaches_nothing(
+    autojump_clock, server, open_client, unixtime
+) -> None:
+    server.script = [body(f'{{"error":[],"result":{{"unixtime":{unixtime}}}}}')]
+    async with open_client() as client:
+        before_ns = client.server_wall_ns()
+        with pytest.raises(ServiceError, match="Time is not readable"):
+            await client.time()
+        assert abs(client.server_wall_ns() - before_ns) < 60 * 10**9
+        assert client.reachability().clock_ahead_s is None
+
+
 async def test_pairs_may_lack_everything_but_the_name(autojump_clock, server, open_client) -> None:
     server.script = [
         body('{"error":[],"result":{"AUSD":{"altname":"AUSD"},"B":{"altname":"B","new":[{}]}}}')
