@@ -289,6 +289,7 @@ async def open_kraken(
     ):
         source = UniverseSource(rest, config.universe, config.region, clock, state)
         await source.start()
+        rest.know_pairs(lambda name: source.table.resolve(name) if name in source.table else None)
         settings = config.market_data
         store = await run_blocking(
             clock,

@@ -25,6 +25,21 @@ async def test_time_and_status(autojump_clock, server, open_client) -> None:
         assert (await client.system_status()).status == "post_only"
 
 
+@pytest.mark.parametrize(
+    "unixtime", [0, -1, 10, 1_293_839_999, 4_102_444_800, 1_790_000_000_000, 10**12, 10**30]
+)
+async def test_a_time_that_can_be_none_is_refused_and_teaches_nothing(
+    autojump_clock, server, open_client, unixtime
+) -> None:
+    server.script = [body(f'{{"error":[],"result":{{"unixtime":{unixtime}}}}}')]
+    async with open_client() as client:
+        before_ns = client.server_wall_ns()
+        with pytest.raises(ServiceError, match="Time is not readable"):
+            await client.time()
+        assert abs(client.server_wall_ns() - before_ns) < 60 * 10**9
+        assert client.reachability().clock_ahead_s is None
+
+
 async def test_pairs_may_lack_everything_but_the_name(autojump_clock, server, open_client) -> None:
     server.script = [
         body('{"error":[],"result":{"AUSD":{"altname":"AUSD"},"B":{"altname":"B","new":[{}]}}}')
@@ -51,6 +66,31 @@ async def test_ohlc_finds_its_pair_whatever_its_name(autojump_clock, server, ope
     ]
     assert reply.last == 60
     assert dict(server.requests[0].url.params) == {"pair": "XBTUSD", "interval": "1", "since": "0"}
+
+
+@pytest.mark.parametrize("call", ["ohlc", "trades", "trades_bytes"])
+@pytest.mark.parametrize(
+    ("key", "refused"), [("XXBTZUSD", False), ("NEWNAME", False), ("XETHZUSD", True)]
+)
+async def test_an_answer_about_another_pair_is_refused(
+    autojump_clock, server, open_client, call, key, refused
+) -> None:
+    names = {"XBTUSD": "XBTUSD", "XXBTZUSD": "XBTUSD", "XETHZUSD": "ETHUSD"}
+    rows = '[60,"1","1","1","1","1","1",1]' if call == "ohlc" else '["1","2",5.25,"b","m","",9]'
+    reply = f'{{"error":[],"result":{{"{key}":[{rows}],"last":"60"}}}}'
+    server.script = [body(reply), body(reply)]
+    async with open_client() as client:
+        ask = getattr(client, call)
+        await ask("XBTUSD", 1)  # who knows no pairs can't tell
+        client.know_pairs(names.get)
+        if refused:
+            with pytest.raises(
+                ServiceError, match="asked for XBTUSD, it is about ETHUSD"
+            ) as caught:
+                await ask("XBTUSD", 1)
+            assert caught.value.code == "unreadable answer"
+        else:
+            assert await ask("XBTUSD", 1)
 
 
 async def test_trades_read_text_last_and_old_rows(autojump_clock, server, open_client) -> None:

@@ -2,7 +2,7 @@
 
 Replies are decoded from bytes straight into structs. The key of a result is not the name that was
 asked for (``XBTUSD`` comes back as ``XXBTZUSD``), so a single result is found by being the
-only one.
+only one; it is refused when its key is known to name another pair.
 
 Source: "Spot REST", docs.kraken.com/api/docs/rest-api, one page per endpoint.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -71,6 +71,23 @@ class TypedEndpoints(ABC):
     """
 
     _forex: frozenset[str] = frozenset()  # pairs that need asset_class=forex, as learned
+    _pair_of: Callable[[str], str | None] | None = None
+
+    def know_pairs(self, pair_of: Callable[[str], str | None]) -> None:
+        """Refuse from now on answers of `ohlc`, `trades` and `trades_bytes` that are another's.
+
+        Args:
+            pair_of: Gives one name to all spellings of a listed pair, and None to what may be any:
+                that is let pass.
+        """
+        self._pair_of = pair_of
+
+    def _check_pair(self, endpoint: str, asked: str, names: Iterable[str]) -> None:
+        if self._pair_of is None or (mine := self._pair_of(asked)) is None:
+            return
+        for name in names:
+            if (theirs := self._pair_of(name)) is not None and theirs != mine:
+                raise unreadable(endpoint, f"asked for {mine}, it is about {theirs}")
 
     @abstractmethod
     async def fetch_public(
@@ -156,6 +173,7 @@ class TypedEndpoints(ABC):
             answer.envelope, dict[str, list[msgspec.Raw] | int | str], "OHLC"
         )
         last, raw = _split_last(result, "OHLC")
+        self._check_pair("OHLC", pair, result)
         rows = []
         for row in raw:
             with contextlib.suppress(msgspec.ValidationError):
@@ -177,11 +195,16 @@ class TypedEndpoints(ABC):
             answer.envelope, dict[str, list[TradeRow] | int | str], "Trades"
         )
         last_ns, rows = _split_last(result, "Trades")
+        self._check_pair("Trades", pair, result)
         return TradesReply(rows=tuple(rows), last_ns=last_ns)
 
     async def trades_bytes(self, pair: str, since_ns: int, count: int = 1000) -> bytes:
         """Ask for a page of trades; the whole reply body. Arguments as for `trades`."""
-        return (await self.ask_public("Trades", _trades_params(pair, since_ns, count))).body
+        answer = await self.ask_public("Trades", _trades_params(pair, since_ns, count))
+        if self._pair_of is not None:
+            names: dict[str, Any] = decode_result(answer.envelope, dict[str, msgspec.Raw], "Trades")
+            self._check_pair("Trades", pair, (name for name in names if name != "last"))
+        return answer.body
 
     async def balance(self, *, otp: Otp | None = None) -> dict[str, str]:
         """Ask for the balances: asset id -> decimal text."""

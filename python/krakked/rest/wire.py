@@ -6,15 +6,21 @@ Prices and volumes stay the decimal text that Kraken sent, so that no digit is l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
+EARLIEST_S: Final = 1_293_840_000
+"""2011-01-01: Kraken is no older, so no clock of its tells an earlier time."""
+
+LATEST_S: Final = 4_102_444_800
+"""2100-01-01: a later time is rubbish, or counted in another unit."""
+
 
 class ServerTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Reply of ``Time``."""
+    """Reply of ``Time``; decoded, times that can be none are refused."""
 
-    unixtime: int
+    unixtime: Annotated[int, msgspec.Meta(ge=EARLIEST_S, lt=LATEST_S)]
     """Kraken's clock, unix seconds."""
     rfc1123: str = ""
     """The same as text, with a two-digit year: use `unixtime`."""

@@ -31,6 +31,9 @@ up to 2 s old (measured: ``cache-control: public, max-age=2``). Such a candle wo
 its last trades for ever.
 """
 
+ABSENT_S: Final = 60.0
+"""So long after its end a candle may not be there yet without being missing, unless there is a
+newer one. Our own measure: answers are up to 2 s old, and a new candle was seen to be late."""
 
 SETTLED_S: Final = 900.0
 """So long after its end Kraken may revise a candle; one fetched earlier is asked for once more.
@@ -57,7 +60,7 @@ class ClosedRows(msgspec.Struct, frozen=True, kw_only=True):
     contradicted: int = 0
     """Candles that the reply has twice, and not alike: the later counts."""
     newest_s: int | None = None
-    """Open time of the newest row that is a candle, closed or not: what opens before it is over."""
+    """Open time of the newest candle that has begun, closed or not: what opens before is over."""
 
 
 def read_closed(
@@ -107,7 +110,7 @@ def read_closed(
         refused=refused,
         without_vwap=len(odd_vwaps),
         contradicted=len(contradicted),
-        newest_s=newest,
+        newest_s=max((time for time in times if time <= server_now_s), default=None),
     )
 
 

@@ -11,10 +11,10 @@ from krakked.errors import MissingBarsError, UnknownPairError
 from krakked.market.bars import OHLCBar
 from krakked.market.history.deep import Target, TradesRest
 from krakked.market.history.renamed import successor_of
-from krakked.market.history.tail import OHLCRest, Tail
+from krakked.market.history.tail import OHLCRest, Tail, ToppedUp
 from krakked.market.pairs import PairTable
 from krakked.market.store.columns import bars_of_table, convert, library_of, times
-from krakked.market.store.coverage import Gap, GapKind
+from krakked.market.store.coverage import Gap, GapKind, union
 from krakked.market.store.merge import between
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.market.timeframes import parse_timeframe
@@ -29,6 +29,10 @@ OnGap = Literal["cut", "raise", "join"]
 """What `get_ohlc` does about candles missing between those there are."""
 
 _ON_GAP: Final = get_args(OnGap)
+_HOLE: Final = ". backfill_ohlc fetches them; until then only newer ones are given."
+_EDGE: Final = (
+    " in Kraken's answer, or can be no candles there; until they come older ones are given."
+)
 _log = logging.getLogger("krakked.history")
 
 
@@ -58,7 +62,8 @@ class OHLCReader:
         self._clock = clock
         self._table = table
         self._tail = Tail(rest, store, clock)
-        self._told: set[tuple[str, str, Gap]] = set()
+        self._told: set[tuple[str, str, int]] = set()
+        self._edges: dict[tuple[str, str], Gap] = {}
 
     def target(self, pair: str, timeframe: str) -> Target:
         """Resolve a pair (any spelling) and a timeframe.
@@ -123,6 +128,11 @@ class OHLCReader:
         Closed is decided by Kraken's clock. Fewer than asked are returned as they are: the pair may
         be young, or older candles were never back-filled (`backfill_ohlc`, `gaps`).
 
+        The newest candles may be missing, too: Kraken's answer ended earlier, or had them as what
+        can be no candles. A candle counts as missing there when Kraken has a newer one, or else
+        when it ended more than a minute ago by Kraken's clock; until then it may just not be there
+        yet. Older ones are still given, with one warning, unless `on_gap` is ``raise``.
+
         Args:
             pair: Any spelling. With ``refresh=False`` also a pair that Kraken lists no more, by the
                 name that it is stored under.
@@ -131,9 +141,10 @@ class OHLCReader:
             refresh: False reads the store alone and never raises a network error.
             provisional: Whether candles count that only the live stream has reported, or that stand
                 at the edge of an imported file and may lack trades.
-            on_gap: What to do when candles are missing between those there are. ``cut``: give only
-                those after the newest hole, and log one warning (``krakked.history``) that names
-                it. ``raise``: raise. ``join``: give all as if nothing was missing.
+            on_gap: What to do when candles are missing. ``cut``: give only those after the newest
+                hole between them, and log one warning (``krakked.history``) that names it; of a
+                hole behind the newest only the warning. ``raise``: raise. ``join``: give all as if
+                nothing was missing.
             as_: ``arrow``, ``polars``, ``pandas`` or ``numpy`` gives columns instead of bars.
 
         Raises:
@@ -151,16 +162,15 @@ class OHLCReader:
         if on_gap not in _ON_GAP:
             raise ValueError(f"on_gap is {on_gap!r}; use one of {', '.join(_ON_GAP)}")
         target = await self._asked(pair, timeframe, as_, refresh)
-        confirmed_s = None
+        asked = None
         if refresh and lookback:
-            confirmed_s = await self._tail.top_up(target, None, lookback, provisional=provisional)
-        until_s = self._until(target, None if provisional else confirmed_s)
+            asked = await self._tail.top_up(target, None, lookback, provisional=provisional)
         return await run_blocking(
             self._clock,
             lambda: self._read(
                 target,
                 lookback=lookback,
-                until_s=until_s,
+                asked=asked,
                 provisional=provisional,
                 on_gap=on_gap,
                 form=as_,
@@ -210,16 +220,15 @@ class OHLCReader:
         """
         since_s = unix_seconds(since_ts, "since_ts", now_s=self._rest.server_wall_ns() / 1e9)
         target = await self._asked(pair, timeframe, as_, refresh)
-        confirmed_s = None
+        asked = None
         if refresh:
-            confirmed_s = await self._tail.top_up(target, since_s, None, provisional=provisional)
-        until_s = self._until(target, None if provisional else confirmed_s)
+            asked = await self._tail.top_up(target, since_s, None, provisional=provisional)
         return await run_blocking(
             self._clock,
             lambda: self._read(
                 target,
                 since_s=since_s,
-                until_s=until_s,
+                asked=asked,
                 provisional=provisional,
                 on_gap="join",
                 form=as_,
@@ -245,13 +254,15 @@ class OHLCReader:
         self,
         target: Target,
         *,
-        until_s: int,
+        asked: ToppedUp | None,
         provisional: bool,
         on_gap: OnGap,
         form: Form | None,
         lookback: int | None = None,
         since_s: int | None = None,
     ) -> Any:  # noqa: ANN401 - bars, or another library's table
+        confirmed_s = None if asked is None or provisional else asked.confirmed_s
+        until_s = self._until(target, confirmed_s)
         table = self._store.get_columns(
             target.pair,
             target.timeframe,
@@ -260,11 +271,39 @@ class OHLCReader:
             until=until_s,
             provisional=provisional,
         )
-        hole = None if on_gap == "join" else self._newest_hole(target, table, provisional)
+        edge = None
+        if asked is not None:
+            edge = self._edge(target, table, asked, provisional)
+        hole = None
+        if on_gap != "join":
+            hole = self._newest_hole(target, table, provisional)
+            if edge is not None:
+                self._tell_hole(target, edge, on_gap, _EDGE)
         if hole is not None:
-            self._tell_hole(target, hole, on_gap)
+            self._tell_hole(target, hole, on_gap, _HOLE)
             table = between(table, hole.end_s, None)
         return bars_of_table(table) if form is None else convert(table, form)
+
+    def _edge(
+        self,
+        target: Target,
+        table: Any,  # noqa: ANN401 - an Arrow table
+        asked: ToppedUp,
+        provisional: bool,
+    ) -> Gap | None:
+        """Find what is missing behind the newest candle that is given, and remember it."""
+        opens, step_s = times(table), target.step_s
+        key = (target.pair, target.timeframe)
+        known_s = opens[-1] + step_s if len(opens) else asked.refused_from_s
+        self._edges.pop(key, None)
+        if known_s is None or asked.due_s is None or asked.due_s < known_s + step_s:
+            return None
+        end_s = known_s + (asked.due_s - known_s) // step_s * step_s
+        gaps = self._store.gaps(*key, known_s, end_s, provisional=provisional)
+        edge = next((gap for gap in reversed(gaps) if gap.kind is GapKind.MISSING), None)
+        if edge is not None:
+            self._edges[key] = edge
+        return edge
 
     def _newest_hole(
         self,
@@ -280,39 +319,52 @@ class OHLCReader:
         )
         return next((gap for gap in reversed(gaps) if gap.kind is GapKind.MISSING), None)
 
-    def _tell_hole(self, target: Target, hole: Gap, on_gap: OnGap) -> None:
+    def _tell_hole(self, target: Target, hole: Gap, on_gap: OnGap, then: str) -> None:
         first, end = (
             datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
             for at in (hole.start_s, hole.end_s)
         )
-        what = (
-            f"{target.pair} {target.timeframe}: candles from {first} to {end} UTC are missing. "
-            "backfill_ohlc fetches them"
-        )
+        what = f"{target.pair} {target.timeframe}: candles from {first} to {end} UTC are missing"
         if on_gap == "raise":
             raise MissingBarsError(
-                f"{what}; on_gap='join' gives the others as they are.",
+                f"{what}. backfill_ohlc fetches them; on_gap='join' gives the others as they are.",
                 pair=target.pair,
                 timeframe=target.timeframe,
                 start_s=hole.start_s,
                 end_s=hole.end_s,
             )
-        told = (target.pair, target.timeframe, hole)
+        # At the newest edge a hole grows; it is told when it begins.
+        told = (target.pair, target.timeframe, hole.start_s)
         if told not in self._told:
             self._told.add(told)
-            _log.warning("%s; until then only newer ones are given.", what)
+            _log.warning("%s%s", what, then)
 
     async def gaps(
         self, pair: str, timeframe: str, since: Time | None = None, until: Time | None = None
     ) -> list[Gap]:
         """Give the stretches without traded bars, missing ones told from those without trades.
 
-        The pair may be one that Kraken lists no more, by the name that it is stored under.
+        Without `until` that includes the newest ones that Kraken's last answer lacked, see
+        `get_ohlc`. The pair may be one that Kraken lists no more, by the name that it is stored
+        under.
         """
         target = await self._stored(pair, timeframe)
-        return await run_blocking(
-            self._clock, self._store.gaps, target.pair, target.timeframe, since, until
-        )
+        return await run_blocking(self._clock, self._gaps, target, since, until)
+
+    def _gaps(self, target: Target, since: Time | None, until: Time | None) -> list[Gap]:
+        key = (target.pair, target.timeframe)
+        found = self._store.gaps(*key, since, until)
+        edge = self._edges.get(key)
+        if until is not None or edge is None:
+            return found
+        first_s = edge.start_s if since is None else max(edge.start_s, unix_seconds(since, "since"))
+        found += self._store.gaps(*key, min(first_s, edge.end_s), edge.end_s)
+        joined = [
+            Gap(start_s, end_s, kind)
+            for kind in GapKind
+            for start_s, end_s in union((g.start_s, g.end_s) for g in found if g.kind is kind)
+        ]
+        return sorted(joined, key=lambda gap: gap.start_s)
 
     # --- pairs that are listed no more -----------------------------------------------------------
 

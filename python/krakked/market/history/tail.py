@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
 from krakked.errors import ApiError, NetworkError
 from krakked.market.bars import Source
 from krakked.market.history.deep import Target
-from krakked.market.history.ohlc_rows import REACH, ClosedRows, read_closed
+from krakked.market.history.ohlc_rows import ABSENT_S, REACH, ClosedRows, read_closed
 from krakked.market.history.plan import (
     confirmed_ranges,
     due_ranges,
@@ -49,6 +50,17 @@ class OHLCRest(Protocol):
         ...
 
 
+class ToppedUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What Kraken has said about a window, and what it should have."""
+
+    confirmed_s: int | None
+    """End of what REST has confirmed of the window; None when that is nothing."""
+    due_s: int | None
+    """Second until which Kraken must have its candles by now; None when its clock is not known."""
+    refused_from_s: int | None
+    """Start of the window, when Kraken's last answer had rows, but none that is a candle."""
+
+
 class Tail:
     """Keeps the newest 720 candles of any series in the store. One call at a time per series."""
 
@@ -62,6 +74,8 @@ class Tail:
         self._begins: dict[tuple[str, str], int] = {}
         self._asked_again: dict[tuple[str, str], int] = {}
         self._left: dict[tuple[str, str], tuple[int, list[Range]]] = {}
+        self._newest: dict[tuple[str, str], int] = {}
+        self._unfit: set[tuple[str, str]] = set()
         self.refused = 0
         """Rows of OHLC that were no candles, over all series."""
 
@@ -84,7 +98,7 @@ class Tail:
 
     async def top_up(
         self, target: Target, since_s: int | None, lookback: int | None, *, provisional: bool
-    ) -> int | None:
+    ) -> ToppedUp:
         """Let REST confirm a window, as far as OHLC still reaches: one call at most.
 
         What a weaker source has answered for does not keep REST from being asked. Candles that it
@@ -96,9 +110,6 @@ class Tail:
             since_s: Start of the window in unix seconds, or None: `lookback` candles back.
             lookback: Number of closed candles wanted when `since_s` is None.
             provisional: Whether the WebSocket's word counts as known.
-
-        Returns:
-            End of what REST has confirmed of the window; None when that is nothing.
 
         Raises:
             NetworkError: Kraken could not be reached.
@@ -135,7 +146,17 @@ class Tail:
                 if due:
                     self._asked_again[key] = due[-1][1]
             ends = [end for _, end in confirmed if end > start_s]
-            return ends[-1] if ends else None
+            return ToppedUp(
+                confirmed_s=ends[-1] if ends else None,
+                due_s=self._due_s(key, now_s),
+                refused_from_s=start_s if key in self._unfit else None,
+            )
+
+    def _due_s(self, key: tuple[str, str], now_s: float) -> int | None:
+        seen_s = self._newest.get(key)
+        if not self._heard_time:
+            return seen_s
+        return max(int(now_s - ABSENT_S), seen_s or 0)
 
     def _left_out(self, key: tuple[str, str]) -> list[Range]:
         """Give what a reply left out a moment ago: not worth another call before long."""
@@ -158,7 +179,7 @@ class Tail:
         closed = read_closed(reply.rows, target.step_s, now_s, unfit=reply.unfit)
         key = (target.pair, target.timeframe)
         self._tell_odd(target, closed)
-        self._remember_holes(key, closed)
+        self._remember(key, closed)
         if not closed.bars:
             return closed, 0
         first_s = closed.bars[0].time
@@ -180,7 +201,13 @@ class Tail:
                 series = (target.pair, target.timeframe)
                 _log.warning("%d rows of OHLC for %s %s %s", count, *series, what)
 
-    def _remember_holes(self, key: tuple[str, str], closed: ClosedRows) -> None:
+    def _remember(self, key: tuple[str, str], closed: ClosedRows) -> None:
+        if closed.newest_s is not None:
+            self._newest[key] = max(closed.newest_s, self._newest.get(key, 0))
+        if closed.refused and not closed.bars:
+            self._unfit.add(key)
+        else:
+            self._unfit.discard(key)
         if closed.covered:
             whole = (closed.covered[0][0], closed.covered[-1][1])
             holes = subtract([whole], closed.covered)
