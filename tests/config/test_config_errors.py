@@ -146,3 +146,13 @@ def test_a_secret_pasted_into_the_file_reaches_no_message(tmp_path: Path, text: 
 
 def test_timeframe_labels_are_those_of_the_market_room() -> None:
     assert tuple(MINUTES) == TIMEFRAMES
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["api_key", "API_KEY", "api-key", "apiKey", "my_secret", "password", "private_key"],
+)
+def test_a_key_that_names_a_secret_is_sent_to_the_setup(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"{name}: x\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{name}: unknown key; keys and secrets never stand in"):
+        load_config(tmp_path)

@@ -259,3 +259,80 @@ def test_the_state_directory_comes_from_the_variable_then_the_file_then_nowhere(
 def test_countries_and_regions(code) -> None:
     assert UniverseSettings(country_code=code).country_code == code
     assert UniverseSettings().country_code is None, "off by default: unverified"
+
+
+def test_every_default() -> None:
+    """As README and the contract give them; a changed one changes what every user gets."""
+    assert msgspec.to_builtins(KrakkedConfig()) == {
+        "region": {
+            "code": "US_CA",
+            "supports_margin": False,
+            "supports_futures": False,
+            "supports_staking": False,
+            "default_quote": "USD",
+        },
+        "universe": {
+            "include_pairs": (),
+            "exclude_pairs": (),
+            "exclude_bases": (),
+            "min_24h_volume_usd": 0.0,
+            "margin_eligible": "exclude",
+            "country_code": None,
+        },
+        "rest": {
+            "base_url": "https://api.kraken.com",
+            "public_calls_per_second": 1.0,
+            "public_pair_calls_per_second": 1.0,
+            "private_counter_max": 15.0,
+            "private_counter_decay_per_s": 0.33,
+            "timeout_s": 30.0,
+        },
+        "market_data": {
+            "ws": {
+                "url": "wss://ws.kraken.com/v2",
+                "stale_tolerance_seconds": 60.0,
+                "timeframes": ("1m", "5m", "1h"),
+            },
+            "ohlc_store": {"backend": "parquet", "root_dir": "~/.local/share/kraken_bot/ohlc"},
+        },
+        "network": {"proxy": None},
+        "state_dir": "",
+        "config_dir": "",
+        "exchange": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "kept", "expected"),
+    [
+        (float, "5", "5", "expected a number"),
+        (float, True, True, "expected a number"),
+        (float, None, None, "expected a number"),
+        (float, 5, 5.0, None),
+        (float, 10**400, INF, None),
+        (tuple[str, ...], "A", "A", "expected a list such as [A, B]"),
+        (tuple[str, ...], [1], [1], "expected text in the list"),
+        (tuple[str, ...], ["A"], ("A",), None),
+        (tuple[str, ...], frozenset({"A"}), ("A",), None),
+        (bool, 1, 1, "expected true or false"),
+        (bool, False, False, None),
+        (str, 1, 1, "expected text"),
+        (str | None, None, None, None),
+        (str | None, 1, 1, "expected text"),
+        (MarginEligible, "include", MarginEligible.INCLUDE, None),
+        (MarginEligible, "x", "x", "expected exclude or include"),
+        (RestSettings, 5, 5, "expected a RestSettings"),
+    ],
+)
+def test_a_value_is_brought_into_its_type_or_told_what_it_should_be(
+    kind: object, value: object, kept: object, expected: str | None
+) -> None:
+    found = rules.fit(kind, value)
+    assert found == (kept, expected)
+    assert type(found[0]) is type(kept)
+
+
+def test_every_label_of_a_timeframe_may_be_asked_for() -> None:
+    labels = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
+    assert labels == rules.TIMEFRAMES
+    assert WebSocketSettings(timeframes=labels).timeframes == labels

@@ -135,3 +135,39 @@ def test_nesting_is_read_to_its_bound_and_no_further() -> None:
             parse_yaml("\n" + nested(depth), path="p")
         assert (caught.value.key is not None) is key
         assert caught.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: b: c\n", "1: not readable as YAML: a second ':' on the line; put the value in quotes "
+         "or mend the indentation."),
+        ("\ta: 1\n", "1: not readable as YAML: a tab where spaces are needed."),
+        ("a: 'b\n", "2: not readable as YAML: a quote is not closed."),
+        ("a: 1\n---\nb: 2\n", "2: not readable as YAML: more than one document ('---') in the "
+         "file."),
+        ("a: *b\n", "1: not readable as YAML: aliases ('*name') are not used here."),
+        ("a: 'x' y\n", "1: not readable as YAML: the indentation does not fit, or a ':' is "
+         "missing."),
+        ("a: 1\nb\nc: 2\n", "3: not readable as YAML: the indentation does not fit, or a ':' is "
+         "missing."),
+        ("a: [1\n", "2: not readable as YAML: check quotes, brackets and indentation around this "
+         "line."),
+        ("words\n", "1: not readable as YAML: expected `key: value` lines at the top."),
+        ("\n- a\n", "2: not readable as YAML: expected `key: value` lines at the top."),
+        ("{[a]: 1}\n", "1: a key must be a plain name."),
+        ("b: {[a]: 1}\n", "1: b: a key must be a plain name."),
+        ("a: [1, !x 2]\n", "1: a.1: tags ('!name') are not used here."),
+    ],
+)  # fmt: skip
+def test_what_is_not_readable_is_told_in_full(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, path="p")
+    assert str(caught.value) == f"p:{told}"
+
+
+def test_lists_nest_as_deep_as_blocks() -> None:
+    assert parse_yaml("a: " + "[" * MAX_DEPTH + "]" * MAX_DEPTH, path="p").entries
+    with pytest.raises(ConfigError, match="nested too deeply") as caught:
+        parse_yaml("a: " + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), path="p")
+    assert caught.value.key == "a" + ".0" * MAX_DEPTH

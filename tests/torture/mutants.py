@@ -242,8 +242,13 @@ def touched_lines(since: str) -> dict[str, set[int]]:
     return found
 
 
-def tests_of(module: str) -> list[str]:
-    """Give the test files of a module: its own, those that import it, the rest of its room."""
+def tests_of(module: str, *, nearest: bool) -> list[str]:
+    """Give the test files of a module: its own, those that import it, the rest of its room.
+
+    Args:
+        module: The module.
+        nearest: Leave out the rest of its room.
+    """
     *room, stem = module.split(".")
     folder = ROOT.joinpath("tests", *room)
     folders = [folder, folder / stem.split("_")[0]]
@@ -257,7 +262,7 @@ def tests_of(module: str) -> list[str]:
             rank = 0
         elif dotted.search(text):
             rank = 1 if path.parent in folders else 2
-        elif path.parent in folders:
+        elif path.parent in folders and not nearest:
             rank = 3
         else:
             continue
@@ -339,13 +344,15 @@ class Map:
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Give the tests that run a mutant's lines, the cheapest first; for what only an import
-        runs (a constant, a field), those that run anything of the module.
+        runs (a constant, a field), those that run anything of the module or may name it.
         """
         found: set[str] = set()
         for line in range(mutant.line, mutant.last_line + 1):
             found |= self.lines.get((mutant.module, line), set())
         if not found and not mutant.inside_function:
-            found = self.modules.get(mutant.module, set())
+            near = set(tests_of(mutant.module, nearest=True))
+            named = {test for test in self.seconds if test.partition("::")[0] in near}
+            found = self.modules.get(mutant.module, set()) | named
         return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
 
 
@@ -431,7 +438,7 @@ class Result:
 
 def watched(modules: list[str], tree: Path) -> Map:
     """Run the modules' tests once without any mutant."""
-    tests = sorted({test for module in modules for test in tests_of(module)})
+    tests = sorted({test for module in modules for test in tests_of(module, nearest=False)})
     pid = child(tree, tests, 3600, Watch(tree, modules))
     _, code, _ = wait_for({pid: (None, tree, time.monotonic() + 3600 - WALL_S)})
     if code != 0:
