@@ -130,6 +130,16 @@ def test_one_old_row_claims_nothing_but_itself(hours_back: int) -> None:
     assert len(closed.bars) == 50 + len(own)
 
 
+def test_a_row_of_the_future_is_refused_and_closes_no_other() -> None:
+    rows = [row(0), row(60), row(6000)]
+    closed = read_closed(rows, 60, 120.0)
+    assert ([bar.time for bar in closed.bars], closed.refused) == ([0], 1)
+    assert closed.newest_s == 60
+    # The next one may have begun already, by Kraken's clock.
+    soon = read_closed([row(0), row(60), row(120)], 60, 119.0)
+    assert ([bar.time for bar in soon.bars], soon.refused) == ([0], 0)
+
+
 @pytest.mark.parametrize("interval_s", [60, 14_400])
 def test_rows_of_another_interval_are_no_candles(interval_s: int) -> None:
     now_s = 10_000 * 14_400.0

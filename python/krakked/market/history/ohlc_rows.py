@@ -87,7 +87,7 @@ def read_closed(
     reach_s = server_now_s - (REACH + 2) * step_s
     for row in rows:
         bar = bar_of_row(row, step_s)
-        if bar is None or bar.time <= reach_s:
+        if bar is None or not reach_s < bar.time <= server_now_s + step_s:
             refused += 1
             continue
         if by_time.get(bar.time, bar) != bar:
@@ -96,7 +96,7 @@ def read_closed(
         if bar.count and bar.vwap is None and float(row.vwap):
             odd_vwaps.add(bar.time)
     times = sorted(by_time)
-    newest = times[-1] if times else None
+    newest = max((time for time in times if time <= server_now_s), default=None)
     bars = tuple(
         by_time[time]
         for time in times
@@ -110,7 +110,7 @@ def read_closed(
         refused=refused,
         without_vwap=len(odd_vwaps),
         contradicted=len(contradicted),
-        newest_s=max((time for time in times if time <= server_now_s), default=None),
+        newest_s=newest,
     )
 
 
