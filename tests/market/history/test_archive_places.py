@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from krakked.cli.main import main
 from krakked.market.history.archive import Zips, find_files
 from krakked.market.history.archive_import import import_archive
+from krakked.market.store.ohlc_store import OHLCStore
 
 DAY_S = 1_704_067_200
 
@@ -134,3 +136,25 @@ def test_members_of_one_name_are_both_read_and_hidden_ones_named(
     assert len(store.get_bars("XBTUSD", "1h")) == 19
     assert [each.label.rpartition("!")[2] for each in report.skipped] == [".hidden/ETHUSD_60.csv"]
     assert len(import_archive(store, [path]).known) == 2
+
+
+def test_files_that_tell_the_same_candles_are_counted_once_and_contradictions_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("import_",))
+    monkeypatch.setenv("COLUMNS", "300")
+    root = str(tmp_path / "ohlc")
+    for name in ("a", "b"):
+        csv(tmp_path / "same" / name / "XBTUSD_60.csv")
+    assert main(["import", str(tmp_path / "same"), "--root", root]) == 0
+    printed = capsys.readouterr().out
+    assert "10 new bars of 20 in 1 series, " in printed
+    assert "replaced" not in printed
+    other = csv(tmp_path / "c" / "XBTUSD_60.csv")
+    other.write_text(rows(0, 15).replace(f"{DAY_S + 7200},10,", f"{DAY_S + 7200},9.5,"))
+    assert main(["import", str(other), "--root", root]) == 0
+    printed = capsys.readouterr().out
+    # The tenth was provisional until now.
+    assert "5 new bars of 15 in 1 series, 2 replaced, " in printed
+    assert "XBTUSD 1h: 1 candles differ from those of a file read before" in printed
+    assert OHLCStore(root).get_bars("XBTUSD", "1h")[2].open == 9.5

@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from krakked._core import CandleBuilder, OhlcvtParser
 from krakked.market.bars import Source
 from krakked.market.history.archive import ArchiveFile
 from krakked.market.history.import_report import ImportedFile
-from krakked.market.store.columns import bars_of_table
+from krakked.market.store.columns import bars_of_table, table_of_buffers
 from krakked.market.store.coverage import Range, subtract, union
 from krakked.market.store.layout import partition_bounds, partition_of
 from krakked.market.store.ohlc_store import OHLCStore
@@ -202,7 +205,7 @@ class SeriesWriter:
         self._pair = pair
         self.timeframe = timeframe
         self.step_s = interval_s(timeframe)
-        self._pending: Future[int] | None = None
+        self._pending: Future[_Written] | None = None
         self._rows = 0
         self._first_s: int | None = None
         self._last_s = 0
@@ -212,6 +215,8 @@ class SeriesWriter:
         self._silences: list[Range] = []
         self._covered: list[Range] = []
         self.stored = 0
+        self._replaced = 0
+        self._differing = 0
         self.next_s = 0
         self.running = 0
 
@@ -285,10 +290,21 @@ class SeriesWriter:
 
     def _write(
         self, firm: dict[str, bytes], claims: Sequence[Range], loose: dict[str, bytes]
-    ) -> int:
-        return self._store.import_columns(
+    ) -> _Written:
+        new = table_of_buffers(firm, Source.ARCHIVE)
+        opens = pa.concat_tables([new, table_of_buffers(loose, Source.PARTIAL)]).column("time")
+        ends = pc.min_max(opens).as_py()
+        before = self._store.get_columns(
+            self._pair, self.timeframe, since=ends["min"], until=ends["max"] + 1, provisional=True
+        )
+        count = self._store.import_columns(
             self._pair, self.timeframe, firm, Source.ARCHIVE, claims, partial=loose
         )
+        if not before.num_rows:
+            return _Written(count, 0, 0)
+        known = pc.is_in(pc.unique(opens), value_set=before.column("time"))
+        fresh = len(known) - int(pc.sum(known).as_py())
+        return _Written(count, max(0, count - fresh), _differing(before, new))
 
     def prove_edges(self) -> None:
         """Believe the last candle of a file behind which another goes on, this file or that one.
@@ -331,12 +347,38 @@ class SeriesWriter:
             covered=tuple(self._covered),
             silent=tuple(self._silences),
             running=self.running,
+            replaced=self._replaced,
+            differing=self._differing,
         )
 
     def _settle(self) -> None:
         if self._pending is not None:
-            self.stored += self._pending.result()
+            written = self._pending.result()
+            self.stored += written.stored
+            self._replaced += written.replaced
+            self._differing += written.differing
             self._pending = None
+
+
+class _Written(NamedTuple):
+    """What a batch did: bars stored, those of them that replaced others, contradictions."""
+
+    stored: int
+    replaced: int
+    differing: int
+
+
+def _differing(stored: pa.Table, new: pa.Table) -> int:
+    """Count the candles that an archive has told otherwise before."""
+    told = stored.filter(pc.equal(stored.column("source"), int(Source.ARCHIVE)))
+    new = new.filter(pc.is_in(new.column("time"), value_set=told.column("time")))
+    if not new.num_rows:
+        return 0
+    told = told.take(pc.index_in(new.column("time"), value_set=told.column("time")))
+    differs = pc.not_equal(told.column("count"), new.column("count"))
+    for name in ("open", "high", "low", "close", "volume"):
+        differs = pc.or_(differs, pc.not_equal(told.column(name), new.column(name)))
+    return int(pc.sum(differs).as_py())
 
 
 def _split(
