@@ -7,6 +7,7 @@ nobody can say what was there.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from krakked._core import CandleBuilder, OhlcvtParser
 from krakked.market.bars import Source
-from krakked.market.history.archive import ArchiveFile
+from krakked.market.history.archive import ARCHIVE_MINUTES, ArchiveFile
 from krakked.market.history.import_report import ImportedFile
 from krakked.market.store.columns import bars_of_table, table_of_buffers
 from krakked.market.store.coverage import Range, subtract, union
@@ -35,6 +36,9 @@ EARLIEST_S: Final = 1_309_478_400
 
 _DAY_S: Final = 86_400
 _NS: Final = 1_000_000_000
+_LOOKED_AT: Final = 1000
+_BY_CHANCE: Final = 9.0
+"""One in a billion, as a power of ten."""
 _OFF_GRID: Final = "no multiple of the interval"
 
 
@@ -112,35 +116,55 @@ class CandleReader(Reader):
         parser, series = self._parser, self._one
         last_s = parser.last_s
         if last_s is None:
-            self._check(0, is_last=is_last)
+            self._check(memoryview(b"").cast("q"), is_last=is_last)
             return
         end_s = last_s + series.step_s
         if is_last:
-            self._check(parser.rows, is_last=True)
+            columns = parser.take()
+            self._check(memoryview(columns["time"]).cast("q"), is_last=True)
             edge = (last_s, end_s)
             series.silent(parser.take_silences())
-            series.put(parser.take(), end_s, parser.take_doubts(), [edge], parser.in_order)
+            series.put(columns, end_s, parser.take_doubts(), [edge], parser.in_order)
             series.prove_edges()
         elif parser.rows >= BATCH_ROWS:
             # Whole partitions only: none is written twice.
             cut_s = partition_bounds(partition_of(series.timeframe, last_s))[0]
             if cut_s > series.next_s or not parser.in_order:
                 columns = parser.take(cut_s)
-                self._check(len(columns["time"]) // 8, is_last=False)
+                self._check(memoryview(columns["time"]).cast("q"), is_last=False)
                 series.silent(parser.take_silences())
                 series.put(columns, cut_s, parser.take_doubts(), [], parser.in_order)
 
-    def _check(self, rows: int, *, is_last: bool) -> None:
+    def _check(self, times: memoryview[int], *, is_last: bool) -> None:
         """Refuse a file of which no line, or by its times most likely none, is what it says."""
-        self._rows += rows
+        if not self._rows:
+            self._check_grid(times)
+        self._rows += len(times)
         bad, first = self._parser.bad_lines()
         if not bad or not (is_last or self._rows):
             return
         line, problem = first[0]
         if self._rows == 0:
             raise NoCandlesError(f"none of its {bad:,} lines is a candle (line {line}: {problem}).")
-        if bad > self._rows and _OFF_GRID in problem:
+        if bad > self._rows and any(_OFF_GRID in problem for _, problem in first):
             raise NoCandlesError(f"most of its candles are not of {self._minutes} minutes.")
+
+    def _check_grid(self, times: memoryview[int]) -> None:
+        """Refuse candles of a longer interval: all their times are multiples of that one.
+
+        So many lines of the interval that the name says would not be so by chance.
+        """
+        step_s, some = self._one.step_s, times[:_LOOKED_AT]
+        common_s = math.gcd(*some)
+        for minutes in sorted(ARCHIVE_MINUTES, reverse=True):
+            longer = minutes * 60 / step_s
+            if longer > 1 and common_s % (minutes * 60) == 0:
+                if len(some) * math.log10(longer) > _BY_CHANCE:
+                    raise NoCandlesError(
+                        f"its candles are of {minutes} minutes, as it seems, not of "
+                        f"{self._minutes}."
+                    )
+                return
 
 
 class TradeReader(Reader):
