@@ -114,7 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
             + (" of the pairs and timeframes asked for." if pairs or arguments.timeframe else ".")
         )
         return 1
-    return 1 if report.failed or report.bad else 0
+    # What was left out for what it is, such as a readme, takes nothing from the whole.
+    unread = report.failed or report.bad or any(each.unreadable for each in report.skipped)
+    return 1 if unread else 0
 
 
 def _lookup(names: Mapping[str, str]) -> Callable[[str], str | None]:

@@ -158,3 +158,15 @@ def test_files_that_tell_the_same_candles_are_counted_once_and_contradictions_to
     assert "5 new bars of 15 in 1 series, 2 replaced, " in printed
     assert "XBTUSD 1h: 1 candles differ from those of a file read before" in printed
     assert OHLCStore(root).get_bars("XBTUSD", "1h")[2].open == 9.5
+
+
+def test_a_broken_zip_beside_good_files_is_not_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("import_",))
+    csv(tmp_path / "in" / "XBTUSD_60.csv")
+    (tmp_path / "in" / "readme.csv.txt").write_text("x")
+    root = str(tmp_path / "ohlc")
+    assert main(["import", str(tmp_path / "in"), "--root", root]) == 0
+    csv(tmp_path / "in" / "K.zip")  # what is in it is no zip
+    assert main(["import", str(tmp_path / "in"), "--root", root]) == 1

@@ -74,6 +74,8 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """The file, with the member inside an archive."""
     why: str
     """The reason, in plain words."""
+    unreadable: bool = False
+    """Whether it is a zip or a folder that could not be looked into: what it holds is not read."""
 
 
 class Zips:
@@ -208,7 +210,11 @@ def _walk(top: Path) -> Iterator[Path | Skipped]:
             entries = sorted(folder.iterdir())
         except OSError as error:
             if not hidden:
-                yield Skipped(label=str(folder), why=f"it cannot be read ({error.strerror}).")
+                yield Skipped(
+                    label=str(folder),
+                    why=f"it cannot be read ({error.strerror}).",
+                    unreadable=True,
+                )
             continue
         if (at.st_dev, at.st_ino) in seen:
             if not hidden:
@@ -266,7 +272,9 @@ def _look_into_zip(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
         members = zips.of(path).infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         yield Skipped(
-            label=str(path), why=f"it cannot be read as a zip ({error}). Is the download complete?"
+            label=str(path),
+            why=f"it cannot be read as a zip ({error}). Is the download complete?",
+            unreadable=True,
         )
         return
     names = Counter(member.filename for member in members)

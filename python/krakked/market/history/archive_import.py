@@ -177,7 +177,7 @@ def _pair_of(name: str, canonical: Callable[[str], str | None]) -> str | None:
 
 def _refuse_broken(skipped: Sequence[Skipped]) -> None:
     for each in skipped:
-        if each.label.lower().endswith(".zip") and each.why.startswith("it cannot be read"):
+        if each.unreadable:
             raise ImportFormatError(f"{each.label}: {each.why}", path=each.label)
 
 
