@@ -14,13 +14,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from krakked._core import CandleBuilder, OhlcvtParser
 from krakked.market.bars import Source
 from krakked.market.history.archive import ARCHIVE_MINUTES, ArchiveFile
 from krakked.market.history.import_report import ImportedFile
+from krakked.market.store import merge
 from krakked.market.store.columns import bars_of_table, table_of_buffers
 from krakked.market.store.coverage import Range, subtract, union
 from krakked.market.store.layout import partition_bounds, partition_of
@@ -316,19 +314,16 @@ class SeriesWriter:
         self, firm: dict[str, bytes], claims: Sequence[Range], loose: dict[str, bytes]
     ) -> _Written:
         new = table_of_buffers(firm, Source.ARCHIVE)
-        opens = pa.concat_tables([new, table_of_buffers(loose, Source.PARTIAL)]).column("time")
-        ends = pc.min_max(opens).as_py()
+        loose_too = table_of_buffers(loose, Source.PARTIAL)
+        since, until = merge.span(new, loose_too)
         before = self._store.get_columns(
-            self._pair, self.timeframe, since=ends["min"], until=ends["max"] + 1, provisional=True
+            self._pair, self.timeframe, since=since, until=until, provisional=True
         )
         count = self._store.import_columns(
             self._pair, self.timeframe, firm, Source.ARCHIVE, claims, partial=loose
         )
-        if not before.num_rows:
-            return _Written(count, 0, 0)
-        known = pc.is_in(pc.unique(opens), value_set=before.column("time"))
-        fresh = len(known) - int(pc.sum(known).as_py())
-        return _Written(count, max(0, count - fresh), _differing(before, new))
+        fresh = merge.added(before, new, loose_too)
+        return _Written(count, max(0, count - fresh), merge.contradictions(before, new))
 
     def prove_edges(self) -> None:
         """Believe the last candle of a file behind which another goes on, this file or that one.
@@ -390,19 +385,6 @@ class _Written(NamedTuple):
     stored: int
     replaced: int
     differing: int
-
-
-def _differing(stored: pa.Table, new: pa.Table) -> int:
-    """Count the candles that an archive has told otherwise before."""
-    told = stored.filter(pc.equal(stored.column("source"), int(Source.ARCHIVE)))
-    new = new.filter(pc.is_in(new.column("time"), value_set=told.column("time")))
-    if not new.num_rows:
-        return 0
-    told = told.take(pc.index_in(new.column("time"), value_set=told.column("time")))
-    differs = pc.not_equal(told.column("count"), new.column("count"))
-    for name in ("open", "high", "low", "close", "volume"):
-        differs = pc.or_(differs, pc.not_equal(told.column(name), new.column(name)))
-    return int(pc.sum(differs).as_py())
 
 
 def _split(
