@@ -114,7 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
             + (" of the pairs and timeframes asked for." if pairs or arguments.timeframe else ".")
         )
         return 1
-    return 1 if report.failed or report.bad else 0
+    # What was left out for what it is, such as a readme, takes nothing from the whole.
+    unread = report.failed or report.bad or any(each.unreadable for each in report.skipped)
+    return 1 if unread else 0
 
 
 def _lookup(names: Mapping[str, str]) -> Callable[[str], str | None]:
@@ -132,10 +134,12 @@ def _lookup(names: Mapping[str, str]) -> Callable[[str], str | None]:
 
 def _print_report(console: Console, report: ImportReport, root: Path) -> None:
     rows = sum(file.rows for file in report.files)
+    replaced = report.bars - report.new_bars
     speed = rows / report.elapsed_s if report.elapsed_s else 0.0
     console.print(
-        f"{report.bars:,} new bars of {rows:,} in {len(report.files)} series, "
-        f"{report.elapsed_s:.1f} s ({speed:,.0f} a second), in {escape(str(root))}.",
+        f"{report.new_bars:,} new bars of {rows:,} in {report.series} series, "
+        + (f"{replaced:,} replaced, " if replaced else "")
+        + f"{report.elapsed_s:.1f} s ({speed:,.0f} a second), in {escape(str(root))}.",
         highlight=False,
         soft_wrap=True,
     )
@@ -144,6 +148,15 @@ def _print_report(console: Console, report: ImportReport, root: Path) -> None:
     _print_some(console, [f"Passed over: {each.label}: {each.why}" for each in report.skipped])
     _print_some(console, [f"Failed: {each.label}: {each.why}" for each in report.failed])
     _print_some(console, [_bad_lines(file) for file in report.bad])
+    _print_some(
+        console,
+        [
+            f"{file.label}, {file.pair} {file.timeframe}: {file.differing:,} candles differ from "
+            "those of a file read before: the later ones are stored."
+            for file in report.files
+            if file.differing
+        ],
+    )
     _print_some(console, [_silences(file) for file in report.files if file.silent])
     _print_some(
         console,

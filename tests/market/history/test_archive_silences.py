@@ -169,3 +169,25 @@ def test_the_command_says_what_is_left_open(
     assert (
         "XBTUSD 1h: the stretch from 2024-01-02 00:00 to 2024-03-31 00:00 has no line: left open."
     ) in printed
+
+
+@pytest.mark.parametrize(("name", "step_s"), [("1", 3600), ("1440", 3600), ("60", 86_400)])
+def test_candles_of_another_interval_than_the_name_says_are_passed_over(
+    store: Any, tmp_path: Path, name: str, step_s: int
+) -> None:
+    path = tmp_path / f"XBTUSD_{name}.csv"
+    header = "time,open,high,low,close,volume,trades\n"
+    path.write_text(header + rows(DAY_S + 86_400, 10, step_s))
+    report = import_archive(store, [path])
+    (skipped,) = report.skipped
+    assert f"of {name} minutes" in skipped.why or f"not of {name}" in skipped.why
+    assert report.bars == 0
+    assert store.get_bars("XBTUSD", "1h", provisional=True) == []
+
+
+def test_a_few_lines_on_a_longer_grid_may_be_chance(store: Any, tmp_path: Path) -> None:
+    quarters = tmp_path / "XBTUSD_15.csv"
+    quarters.write_text(rows(DAY_S, 20, 1800))
+    minutes = tmp_path / "ETHUSD_1.csv"
+    minutes.write_text(rows(DAY_S, 4, 3600) + rows(DAY_S + 4 * 3600, 10, 60))
+    assert import_archive(store, [quarters, minutes]).skipped == ()

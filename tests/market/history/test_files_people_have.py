@@ -179,7 +179,11 @@ def test_a_folder_below_a_hidden_one_is_looked_into(store: Any, tmp_path: Path) 
     (folder / "._XBTUSD_1.csv").write_bytes(b"\x00\x05\x16\x07")
     report = import_archive(store, [folder])
     assert [(file.pair, file.rows) for file in report.files] == [("XBTUSD", COUNT)]
-    assert report.skipped == ()
+    # What is hidden below it is not read, but named.
+    hidden = [
+        (folder / ".Trash" / "ETHUSD_1.csv", "it is hidden; give its own path to have it read.")
+    ]
+    assert [(Path(each.label), each.why) for each in report.skipped] == hidden
 
 
 def test_gzipped_files_are_read_alone_in_folders_and_in_zips(store: Any, tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ historical OHLCVT data" and "Downloadable historical market data (time and sales
 
 from __future__ import annotations
 
+import enum
 import gzip
 import re
+import stat
 import zipfile
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -31,6 +34,9 @@ _OTHER_ARCHIVES: Final = frozenset(
     {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst", ".zip"}
 )
 
+_NO_FILE: Final = "it is no file (a pipe, a socket or a device)."
+_HIDDEN: Final = "it is hidden; give its own path to have it read."
+
 
 class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
     """One CSV file worth importing."""
@@ -47,6 +53,8 @@ class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
     """Size, unpacked; of a ``.gz`` as it lies there."""
     mark: str
     """Tells this very content from another under the same name (CRC, or time of change)."""
+    place: int | None = None
+    """Which of the members of this name it is, from 0, should the zip hold several."""
 
     @property
     def timeframe(self) -> str | None:
@@ -56,7 +64,7 @@ class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """The file's name for messages, the member of an archive included."""
-        return str(self.path) if self.member is None else f"{self.path}!{self.member}"
+        return _label(self.path, self.member, self.place)
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +74,8 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """The file, with the member inside an archive."""
     why: str
     """The reason, in plain words."""
+    unreadable: bool = False
+    """Whether it is a zip or a folder that could not be looked into: what it holds is not read."""
 
 
 class Zips:
@@ -95,8 +105,15 @@ class Zips:
     def open(self, file: ArchiveFile) -> IO[bytes]:
         """Open the content of a file, unpacked; close the result."""
         name = file.member or file.path.name
-        raw = file.path.open("rb") if file.member is None else self.of(file.path).open(file.member)
+        raw = file.path.open("rb") if file.member is None else self._member(file, file.member)
         return cast("IO[bytes]", _Unpacked(raw)) if name.lower().endswith(".gz") else raw
+
+    def _member(self, file: ArchiveFile, name: str) -> IO[bytes]:
+        archive = self.of(file.path)
+        if file.place is None:
+            return archive.open(name)
+        same = [each for each in archive.infolist() if each.filename == name]
+        return archive.open(same[file.place])
 
 
 class _Unpacked(gzip.GzipFile):
@@ -139,7 +156,9 @@ def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], li
 
     Returns:
         The files, by pair and interval, candles before trades, older archives (by name) first; and
-        what was passed over. macOS junk is passed over in silence.
+        what was passed over, hidden files that might hold candles among it. Only what macOS leaves
+        everywhere, and other files beside, are passed over in silence. Links are followed, to a
+        folder once; pipes, sockets and devices are never opened.
 
     Raises:
         ImportFormatError: A path does not exist.
@@ -151,26 +170,94 @@ def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], li
     files = [each for each in found.values() if isinstance(each, ArchiveFile)]
     skipped = [each for each in found.values() if isinstance(each, Skipped)]
     files.sort(key=lambda f: (f.minutes is None, f.pair, f.minutes or 0, str(f.path)))
+    skipped.sort(key=lambda each: each.label)
     return files, skipped
 
 
 def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
     if path.is_dir():
-        for inner in sorted(path.rglob("*")):
-            worth = inner.suffix.lower() == ".csv" or inner.suffix.lower() in _OTHER_ARCHIVES
-            # Only below the folder: it may itself lie in a hidden one.
-            if worth and inner.is_file() and not _junk(inner.relative_to(path)):
+        for inner in _walk(path):
+            if isinstance(inner, Skipped):
+                yield inner
+            else:
                 yield from _look_at(inner, zips)
         return
-    if not path.is_file():
+    if not path.exists():
         raise ImportFormatError(f"There is no such file or folder: {path}.", path=str(path))
+    if not path.is_file():
+        yield Skipped(label=str(path), why=_NO_FILE)
+        return
     if path.suffix.lower() == ".zip" or (
         _stem(path.name) is None and path.suffix.lower() not in _OTHER_ARCHIVES and _is_zip(path)
     ):
         yield from _look_into_zip(path, zips)
         return
-    stat = path.stat()
-    yield _judge(path, None, path.name, stat.st_size, f"{stat.st_mtime_ns}")
+    found = path.stat()
+    yield _judge(path, None, path.name, found.st_size, f"{found.st_mtime_ns}")
+
+
+def _walk(top: Path) -> Iterator[Path | Skipped]:
+    """Find the files below a folder that are worth a look, and what cannot be looked at."""
+    seen: set[tuple[int, int]] = set()
+    folders, linked = [top], deque[Path]()
+    while folders or linked:
+        # Links last: a folder is named by the place where it lies.
+        folder = folders.pop() if folders else linked.popleft()
+        # Only below the top: it may itself lie in a hidden one.
+        hidden = _hidden(folder.relative_to(top))
+        try:
+            at = folder.stat()
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            if not hidden:
+                yield Skipped(
+                    label=str(folder),
+                    why=f"it cannot be read ({error.strerror}).",
+                    unreadable=True,
+                )
+            continue
+        if (at.st_dev, at.st_ino) in seen:
+            if not hidden:
+                yield Skipped(label=str(folder), why="it leads to a folder that is read already.")
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        for entry in entries:
+            inner = entry.relative_to(top)
+            if _of_macos(inner):
+                continue
+            kind = _kind(entry)
+            if kind is _Kind.FOLDER:
+                (linked if entry.is_symlink() else folders).append(entry)
+            elif _hidden(inner):
+                if _worth(entry):
+                    yield Skipped(label=str(entry), why=_HIDDEN)
+            elif kind is not _Kind.FILE:
+                yield Skipped(label=str(entry), why=kind.value)
+            elif _worth(entry):
+                yield entry
+
+
+class _Kind(enum.Enum):
+    """What an entry of a folder is; the value says why it is passed over."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LOST = "it is a link that leads nowhere."
+    OTHER = _NO_FILE
+
+
+def _kind(entry: Path) -> _Kind:
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return _Kind.LOST if entry.is_symlink() else _Kind.OTHER
+    if stat.S_ISDIR(mode):
+        return _Kind.FOLDER
+    return _Kind.FILE if stat.S_ISREG(mode) else _Kind.OTHER
+
+
+def _worth(inner: Path | PurePosixPath) -> bool:
+    return inner.suffix.lower() == ".csv" or inner.suffix.lower() in _OTHER_ARCHIVES
 
 
 def _is_zip(path: Path) -> bool:
@@ -185,18 +272,40 @@ def _look_into_zip(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
         members = zips.of(path).infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         yield Skipped(
-            label=str(path), why=f"it cannot be read as a zip ({error}). Is the download complete?"
+            label=str(path),
+            why=f"it cannot be read as a zip ({error}). Is the download complete?",
+            unreadable=True,
         )
         return
+    names = Counter(member.filename for member in members)
+    places: Counter[str] = Counter()
     for member in members:
-        inner = PurePosixPath(member.filename)
-        if not member.is_dir() and not _junk(inner):
-            mark = f"{member.CRC:08x}"
-            yield _judge(path, member.filename, inner.name, member.file_size, mark)
+        name = member.filename
+        inner = PurePosixPath(name)
+        place = places[name] if names[name] > 1 else None
+        places[name] += 1
+        if member.is_dir() or _of_macos(inner):
+            continue
+        if _hidden(inner):
+            if _worth(inner):
+                yield Skipped(label=_label(path, name, place), why=_HIDDEN)
+            continue
+        mark = f"{member.CRC:08x}"
+        yield _judge(path, name, inner.name, member.file_size, mark, place=place)
 
 
-def _junk(inner: Path | PurePosixPath) -> bool:
-    return any(part == "__MACOSX" or part.startswith(".") for part in inner.parts if part != "..")
+def _of_macos(inner: Path | PurePosixPath) -> bool:
+    return "__MACOSX" in inner.parts or inner.name.startswith("._") or inner.name == ".DS_Store"
+
+
+def _hidden(inner: Path | PurePosixPath) -> bool:
+    return any(part.startswith(".") for part in inner.parts if part != "..")
+
+
+def _label(path: Path, member: str | None, place: int | None) -> str:
+    if member is None:
+        return str(path)
+    return f"{path}!{member}" + (f" (number {place + 1} of that name)" if place is not None else "")
 
 
 def _stem(name: str) -> str | None:
@@ -209,9 +318,15 @@ def _stem(name: str) -> str | None:
 
 
 def _judge(
-    path: Path, member: str | None, name: str, size: int, mark: str
+    path: Path,
+    member: str | None,
+    name: str,
+    size: int,
+    mark: str,
+    *,
+    place: int | None = None,
 ) -> ArchiveFile | Skipped:
-    label = str(path) if member is None else f"{path}!{member}"
+    label = _label(path, member, place)
     stem = _stem(name)
     if stem is None:
         if PurePosixPath(name).suffix.lower() in _OTHER_ARCHIVES:
@@ -237,4 +352,5 @@ def _judge(
         minutes=minutes,
         size_bytes=size,
         mark=mark,
+        place=place,
     )

@@ -6,7 +6,6 @@ piece is unpacked and parsed while the one before is written.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import re
 import time
@@ -19,6 +18,7 @@ from typing import Final
 
 from krakked.errors import ImportFormatError
 from krakked.market.history.archive import ArchiveFile, Skipped, Zips, find_files
+from krakked.market.history.archive_order import OrderedFile
 from krakked.market.history.archive_series import (
     CandleReader,
     NoCandlesError,
@@ -79,6 +79,7 @@ def import_archive(
     The last candle of a file was perhaps still running when it was made, and a file of trades
     begins somewhere inside its first one: those are stored as provisional (`Source.PARTIAL`), until
     another source tells them or the next file of candles goes on exactly behind.
+    Files with the newest line first are read backwards, small ones in no order are sorted.
     Bad lines are left out and told; nothing is claimed about what they may have held. Nor is it of
     a long stretch without any line (`longest_silence_s`): a piece of the file may be missing there.
     Interrupted, it goes on with the first unfinished file when called again.
@@ -176,7 +177,7 @@ def _pair_of(name: str, canonical: Callable[[str], str | None]) -> str | None:
 
 def _refuse_broken(skipped: Sequence[Skipped]) -> None:
     for each in skipped:
-        if each.label.lower().endswith(".zip") and each.why.startswith("it cannot be read"):
+        if each.unreadable:
             raise ImportFormatError(f"{each.label}: {each.why}", path=each.label)
 
 
@@ -221,6 +222,8 @@ class _ImportJob:
         self.failed: list[Skipped] = []
         self.bad: list[BadLines] = []
         self.errors: list[ImportFormatError] = []
+        self._number: Callable[[int], int] = int
+        """Gives the number in the file of a line that was read as number so and so."""
 
     @property
     def elapsed_s(self) -> float:
@@ -262,8 +265,10 @@ class _ImportJob:
         return SeriesWriter(self._store, self._writer, pair, timeframe)
 
     def _pieces(self, file: ArchiveFile, reader: Reader) -> None:
-        with self._zips.open(file) as stream:
-            piece = stream.read(PIECE_BYTES).removeprefix(codecs.BOM_UTF8)
+        self._number = int
+        with OrderedFile(file, self._zips) as ordered:
+            stream = ordered.lines()
+            piece = stream.read(PIECE_BYTES)
             while True:
                 try:
                     after = stream.read(PIECE_BYTES) if piece else b""
@@ -273,11 +278,13 @@ class _ImportJob:
                 reader.parse(piece, is_last=not after)
                 count, first = reader.bad_lines()
                 if count and self._strict:
-                    raise _malformed(file, *first[0])
+                    line, problem = first[0]
+                    raise _malformed(file, stream.number(line), problem)
                 reader.hand_on(is_last=not after)
                 self._bytes += len(piece)
                 self._tell(file.label, self._bars + reader.stored)
                 if not after:
+                    self._number = stream.number
                     return
                 piece = after
 
@@ -285,7 +292,8 @@ class _ImportJob:
         done = reader.finish(file.label)
         count, first = reader.bad_lines()
         if count:
-            lines = tuple(BadLine(line=line, problem=problem) for line, problem in first)
+            number = self._number
+            lines = tuple(BadLine(line=number(line), problem=problem) for line, problem in first)
             self.bad.append(BadLines(label=file.label, count=count, first=lines))
         self._bars += reader.stored
         self.imported += done

@@ -7,17 +7,19 @@ nobody can say what was there.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 from krakked._core import CandleBuilder, OhlcvtParser
 from krakked.market.bars import Source
-from krakked.market.history.archive import ArchiveFile
+from krakked.market.history.archive import ARCHIVE_MINUTES, ArchiveFile
 from krakked.market.history.import_report import ImportedFile
-from krakked.market.store.columns import bars_of_table
+from krakked.market.store import merge
+from krakked.market.store.columns import bars_of_table, table_of_buffers
 from krakked.market.store.coverage import Range, subtract, union
 from krakked.market.store.layout import partition_bounds, partition_of
 from krakked.market.store.ohlc_store import OHLCStore
@@ -32,6 +34,9 @@ EARLIEST_S: Final = 1_309_478_400
 
 _DAY_S: Final = 86_400
 _NS: Final = 1_000_000_000
+_LOOKED_AT: Final = 1000
+_BY_CHANCE: Final = 9.0
+"""One in a billion, as a power of ten."""
 _OFF_GRID: Final = "no multiple of the interval"
 
 
@@ -109,35 +114,55 @@ class CandleReader(Reader):
         parser, series = self._parser, self._one
         last_s = parser.last_s
         if last_s is None:
-            self._check(0, is_last=is_last)
+            self._check(memoryview(b"").cast("q"), is_last=is_last)
             return
         end_s = last_s + series.step_s
         if is_last:
-            self._check(parser.rows, is_last=True)
+            columns = parser.take()
+            self._check(memoryview(columns["time"]).cast("q"), is_last=True)
             edge = (last_s, end_s)
             series.silent(parser.take_silences())
-            series.put(parser.take(), end_s, parser.take_doubts(), [edge], parser.in_order)
+            series.put(columns, end_s, parser.take_doubts(), [edge], parser.in_order)
             series.prove_edges()
         elif parser.rows >= BATCH_ROWS:
             # Whole partitions only: none is written twice.
             cut_s = partition_bounds(partition_of(series.timeframe, last_s))[0]
             if cut_s > series.next_s or not parser.in_order:
                 columns = parser.take(cut_s)
-                self._check(len(columns["time"]) // 8, is_last=False)
+                self._check(memoryview(columns["time"]).cast("q"), is_last=False)
                 series.silent(parser.take_silences())
                 series.put(columns, cut_s, parser.take_doubts(), [], parser.in_order)
 
-    def _check(self, rows: int, *, is_last: bool) -> None:
+    def _check(self, times: memoryview[int], *, is_last: bool) -> None:
         """Refuse a file of which no line, or by its times most likely none, is what it says."""
-        self._rows += rows
+        if not self._rows:
+            self._check_grid(times)
+        self._rows += len(times)
         bad, first = self._parser.bad_lines()
         if not bad or not (is_last or self._rows):
             return
         line, problem = first[0]
         if self._rows == 0:
             raise NoCandlesError(f"none of its {bad:,} lines is a candle (line {line}: {problem}).")
-        if bad > self._rows and _OFF_GRID in problem:
+        if bad > self._rows and any(_OFF_GRID in problem for _, problem in first):
             raise NoCandlesError(f"most of its candles are not of {self._minutes} minutes.")
+
+    def _check_grid(self, times: memoryview[int]) -> None:
+        """Refuse candles of a longer interval: all their times are multiples of that one.
+
+        So many lines of the interval that the name says would not be so by chance.
+        """
+        step_s, some = self._one.step_s, times[:_LOOKED_AT]
+        common_s = math.gcd(*some)
+        for minutes in sorted(ARCHIVE_MINUTES, reverse=True):
+            longer = minutes * 60 / step_s
+            if longer > 1 and common_s % (minutes * 60) == 0:
+                if len(some) * math.log10(longer) > _BY_CHANCE:
+                    raise NoCandlesError(
+                        f"its candles are of {minutes} minutes, as it seems, not of "
+                        f"{self._minutes}."
+                    )
+                return
 
 
 class TradeReader(Reader):
@@ -202,7 +227,7 @@ class SeriesWriter:
         self._pair = pair
         self.timeframe = timeframe
         self.step_s = interval_s(timeframe)
-        self._pending: Future[int] | None = None
+        self._pending: Future[_Written] | None = None
         self._rows = 0
         self._first_s: int | None = None
         self._last_s = 0
@@ -212,6 +237,8 @@ class SeriesWriter:
         self._silences: list[Range] = []
         self._covered: list[Range] = []
         self.stored = 0
+        self._replaced = 0
+        self._differing = 0
         self.next_s = 0
         self.running = 0
 
@@ -285,10 +312,18 @@ class SeriesWriter:
 
     def _write(
         self, firm: dict[str, bytes], claims: Sequence[Range], loose: dict[str, bytes]
-    ) -> int:
-        return self._store.import_columns(
+    ) -> _Written:
+        new = table_of_buffers(firm, Source.ARCHIVE)
+        loose_too = table_of_buffers(loose, Source.PARTIAL)
+        since, until = merge.span(new, loose_too)
+        before = self._store.get_columns(
+            self._pair, self.timeframe, since=since, until=until, provisional=True
+        )
+        count = self._store.import_columns(
             self._pair, self.timeframe, firm, Source.ARCHIVE, claims, partial=loose
         )
+        fresh = merge.added(before, new, loose_too)
+        return _Written(count, max(0, count - fresh), merge.contradictions(before, new))
 
     def prove_edges(self) -> None:
         """Believe the last candle of a file behind which another goes on, this file or that one.
@@ -331,12 +366,25 @@ class SeriesWriter:
             covered=tuple(self._covered),
             silent=tuple(self._silences),
             running=self.running,
+            replaced=self._replaced,
+            differing=self._differing,
         )
 
     def _settle(self) -> None:
         if self._pending is not None:
-            self.stored += self._pending.result()
+            written = self._pending.result()
+            self.stored += written.stored
+            self._replaced += written.replaced
+            self._differing += written.differing
             self._pending = None
+
+
+class _Written(NamedTuple):
+    """What a batch did: bars stored, those of them that replaced others, contradictions."""
+
+    stored: int
+    replaced: int
+    differing: int
 
 
 def _split(

@@ -66,6 +66,10 @@ class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
     """What is complete by this file, in order: not its edges, nor where lines were left out."""
     silent: tuple[Range, ...] = ()
     """Stretches without a line too long to be taken for no trades: left open, unix seconds."""
+    replaced: int = 0
+    """Of the bars stored: those in whose place there was another one."""
+    differing: int = 0
+    """Candles that an archive file had told otherwise before: this file's are stored."""
     running: int = 0
     """Candles made of trades that were left out, because they have not ended yet."""
 
@@ -92,6 +96,16 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     def bars(self) -> int:
         """Bars stored in all."""
         return sum(file.bars for file in self.files)
+
+    @property
+    def new_bars(self) -> int:
+        """Of these: where there was none before."""
+        return self.bars - sum(file.replaced for file in self.files)
+
+    @property
+    def series(self) -> int:
+        """How many series the files brought something to, each counted once."""
+        return len({(file.pair, file.timeframe) for file in self.files})
 
     @property
     def bad_lines(self) -> int:

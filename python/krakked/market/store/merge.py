@@ -81,6 +81,36 @@ def merge(old: pa.Table, new: pa.Table) -> Merged:
     return Merged(pa.concat_tables([old.slice(0, low), middle, old.slice(high)]), stored)
 
 
+def span(*tables: pa.Table) -> Range:
+    """Give the first open time of some rows, and the second behind the last one."""
+    ends = pc.min_max(pa.concat_tables(tables).column("time")).as_py()
+    return ends["min"], ends["max"] + 1
+
+
+def added(old: pa.Table, *new: pa.Table) -> int:
+    """Count the open times of new rows, in any order, that the old ones lack."""
+    opens = pc.unique(pa.concat_tables(new).column("time"))
+    if not old.num_rows:
+        return len(opens)
+    known = pc.is_in(opens, value_set=old.column("time"))
+    return len(opens) - int(pc.sum(known).as_py())
+
+
+def contradictions(old: pa.Table, new: pa.Table) -> int:
+    """Count the new rows that one of the old, of the very same source, tells otherwise."""
+    if not (old.num_rows and new.num_rows):
+        return 0
+    told = old.filter(pc.equal(old.column("source"), new.column("source")[0]))
+    new = new.filter(pc.is_in(new.column("time"), value_set=told.column("time")))
+    if not new.num_rows:
+        return 0
+    told = told.take(pc.index_in(new.column("time"), value_set=told.column("time")))
+    differs = pc.not_equal(told.column("count"), new.column("count"))
+    for name in ("open", "high", "low", "close", "volume"):
+        differs = pc.or_(differs, pc.not_equal(told.column(name), new.column(name)))
+    return int(pc.sum(differs).as_py())
+
+
 def outdated(old: pa.Table, new: pa.Table, covered: Range | None) -> frozenset[int]:
     """Give open times of REST's intervals without trades that its new answer leaves out.
 
