@@ -226,6 +226,19 @@ async def test_a_pair_that_is_neither_listed_nor_stored_is_unknown(delisted: His
             await ask
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("MATIC", "POL"), ("RNDR", "RENDER"), ("LUNA", "LUNA2"), ("REP", "REPV2")]
+)
+def test_every_asset_with_another_name(old: str, new: str) -> None:
+    listed = msgspec.structs.replace(
+        POL, canonical=f"{new}EUR", wsname=f"{new}/EUR", ws_symbol=f"{new}/EUR", raw_name=f"{new}E"
+    )
+    table = PairTable([listed])
+    assert renamed.successor_of(f"{old}EUR", table) == f"{new}EUR"
+    assert renamed.successor_of(f"{new}EUR", table) is None
+    assert len(renamed.RENAMED) == 4
+
+
 def test_a_successor_is_guessed_only_where_kraken_lists_it() -> None:
     table = PairTable([POL])
     assert renamed.successor_of("MATICUSD", table) == "POLUSD"

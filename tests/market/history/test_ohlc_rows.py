@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from krakked.market.bars import OHLCBar, bar_of_row
-from krakked.market.history.ohlc_rows import NEWEST_WAITS_S, SETTLED_S, read_closed
+from krakked.market.bars import OHLCBar, Source, bar_of_row
+from krakked.market.history.ohlc_rows import NEWEST_WAITS_S, REACH, SETTLED_S, read_closed
 from krakked.market.store.ohlc_store import OHLCStore
 from krakked.rest.wire import OHLCRow
 
@@ -38,6 +38,12 @@ def test_contract_8_3_the_place_in_the_reply_does_not_decide() -> None:
     assert [bar.time for bar in read_closed([row(0), row(60), row(120)], 60, 70).bars] == [0]
 
 
+def test_how_far_a_reply_reaches_and_how_long_its_newest_row_waits() -> None:
+    assert (REACH, NEWEST_WAITS_S) == (720, 3.0)
+    assert [bar.time for bar in read_closed([row(0), row(60)], 60, 122.9).bars] == [0]
+    assert [bar.time for bar in read_closed([row(0), row(60)], 60, 123.0).bars] == [0, 60]
+
+
 def test_contract_8_3_bars_are_deduplicated_and_ordered() -> None:
     rows = [row(120), row(0, "7"), row(60), row(0, "8")]
     bars = read_closed(rows, 60, 1e4).bars
@@ -60,6 +66,17 @@ def test_a_row_becomes_a_bar_in_one_place() -> None:
     week = 604_800
     assert bar_of_row(row(week + 60), week) is not None
     assert bar_of_row(row(86_400 + 60), 86_400) is None
+
+
+def test_small_numbers_are_numbers() -> None:
+    """A price or an amount below 1 is as good as any."""
+    small = OHLCRow(60, "0.02", "0.02", "0.01", "0.01", "0.015", "0.5", 1)
+    assert bar_of_row(small, 60) == OHLCBar(60, 0.02, 0.02, 0.01, 0.01, 0.015, 0.5, 1)
+
+
+def test_the_numbers_of_the_sources_are_those_stored() -> None:
+    stored = {"PARTIAL": 0, "WEBSOCKET": 1, "ARCHIVE": 2, "TRADES": 3, "REST": 4}
+    assert {source.name: source.value for source in Source} == stored
 
 
 UNFIT = {

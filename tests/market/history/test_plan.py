@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from krakked.market.bars import Source
+from krakked.market.history import plan
 from krakked.market.history.plan import (
     BackfillPlan,
     Origin,
@@ -67,7 +71,7 @@ def test_reach_and_pages() -> None:
 
 
 def test_a_plan_says_sources_calls_minutes_and_bytes() -> None:
-    plan = BackfillPlan(
+    planned = BackfillPlan(
         pair="XBTUSD",
         timeframe="1h",
         since_s=0,
@@ -79,11 +83,11 @@ def test_a_plan_says_sources_calls_minutes_and_bytes() -> None:
         ),
         minutes=4 / 60,
     )
-    assert plan.calls == 4
-    assert plan.bytes == 250
-    assert plan.sources == (Origin.TRADES, Origin.STORED, Origin.OHLC)
-    assert plan.text().startswith("XBTUSD 1h: 4 calls")
-    assert plan.minutes == pytest.approx(0.0667, abs=1e-3)
+    assert planned.calls == 4
+    assert planned.bytes == 250
+    assert planned.sources == (Origin.TRADES, Origin.STORED, Origin.OHLC)
+    assert planned.text().startswith("XBTUSD 1h: 4 calls")
+    assert planned.minutes == pytest.approx(0.0667, abs=1e-3)
 
 
 NOW_S = 1000 * 60 + 30.0
@@ -127,3 +131,28 @@ def test_reach_is_one_candle_less_than_kraken_says(step_s: int) -> None:
     now_s = 5000 * step_s
     assert reach_start(now_s, step_s) == now_s - 719 * step_s
     assert reach_start(now_s + step_s - 1, step_s) == now_s - 719 * step_s
+
+
+def test_the_sizes_of_the_estimate() -> None:
+    assert (plan.MAX_CALLS, plan.PAGE_ROWS) == (2000, 1000)
+    assert (plan.PAGE_BYTES, plan.OHLC_BYTES) == (75_000, 60_000)
+    assert datetime(2011, 1, 1, tzinfo=UTC).timestamp() == plan.BEGINNING_S
+    step = PlanStep(origin=Origin.STORED, start_s=10, end_s=20)
+    assert (step.calls, step.trades, step.bytes) == (0, 0, 0)
+
+
+def test_a_plan_in_one_sentence() -> None:
+    empty = BackfillPlan(
+        pair="XBTUSD", timeframe="1h", since_s=0, until_s=100, steps=(), minutes=0.0
+    )
+    assert empty.text() == "XBTUSD 1h: 0 calls, about 0 minutes, 0.0 MB; from nothing."
+    steps = (
+        PlanStep(origin=Origin.TRADES, start_s=0, end_s=10, calls=1200, bytes=90_000_000),
+        PlanStep(origin=Origin.OHLC, start_s=10, end_s=100, calls=1, bytes=60_000),
+    )
+    full = msgspec.structs.replace(empty, steps=steps, minutes=20.02)
+    assert full.text() == ("XBTUSD 1h: 1,201 calls, about 20 minutes, 90.1 MB; from trades, ohlc.")
+
+
+def test_one_candle_early_may_be_the_first_second_of_all() -> None:
+    assert ohlc_since(61, 60) == 1
