@@ -92,7 +92,7 @@ class Pump:
             feed = Feed(LivePair(self._venue.market.of(pair)))
             feed.live.seek(now_ns)
             self._feeds[pair.symbol] = feed
-        elif feed.idle and not (feed.under_way or self.lags(pair.symbol)):
+        elif self._sleeps(feed):
             feed.live.seek(now_ns)
             feed.due_ns = -1
         else:
@@ -135,7 +135,7 @@ class Pump:
         elif channel == "ohlc":
             for step in [s for s, listeners in feed.candles.items() if to in listeners]:
                 feed.candles[step].discard(to)
-                if not feed.candles[step] and not self.lags(symbol):
+                if not feed.candles[step] and not feed.under_way and not self.lags(symbol):
                     del feed.candles[step]
                     if step != 60:  # the ticker keeps the running minute
                         feed.live.unwatch(step)
@@ -181,9 +181,13 @@ class Pump:
         heapq.heappush(self._heap, (at, next(self._order), what))
         self._wake.set()
 
+    def _sleeps(self, feed: Feed) -> bool:
+        """Whether nobody listens, and the candle maker owes no row of a trade that happened."""
+        return feed.idle and not feed.under_way and not self.lags(feed.live.pair.symbol)
+
     def _arm(self, feed: Feed) -> None:
         """Schedule a feed's next event, unless it is scheduled already."""
-        if feed.idle and not self.lags(feed.live.pair.symbol):
+        if self._sleeps(feed):
             return
         due_ns = feed.live.next_trade_ns()
         if feed.wants_quotes:
@@ -196,7 +200,7 @@ class Pump:
     def _market_event(self, at: float, feed: Feed) -> None:
         if at != feed.due_at:  # an entry from before the feed was armed anew
             return
-        if feed.idle and not self.lags(feed.live.pair.symbol):
+        if self._sleeps(feed):
             feed.due_ns = -1
             return
         # Only what is due here: after a hold-up, the events of all pairs still come in order.

@@ -232,6 +232,12 @@ impl Series {
                 given: false,
             });
         }
+        if self.unconfirmed {
+            // Left to the back-fill.
+            self.traded = self
+                .traded
+                .saturating_sub(self.current.map_or(0, |it| it.trades));
+        }
         self.traded += candle.trades;
         self.current = Some(candle);
         self.unconfirmed = false;
@@ -433,6 +439,9 @@ impl Series {
             .chain(self.doubt_from_s)
             .min();
         self.doubt_from_s = oldest;
+        let waiting = self.ended.iter().filter(|it| !it.given);
+        let told = waiting.map(|it| it.candle.trades).sum();
+        self.traded = self.traded.saturating_sub(told);
         self.ended.retain(|it| it.given);
         self.unconfirmed = present.is_some();
         self.objected_ns = None;
@@ -505,6 +514,7 @@ impl Series {
     pub(crate) fn clear(&mut self) {
         self.current = None;
         self.ended.clear();
+        self.traded = 0;
         self.unconfirmed = false;
         self.doubt_from_s = None;
         self.objected_ns = None;

@@ -242,6 +242,7 @@ class CandleLedger:
             if open_s > story.last_s and (
                 waiting is None or not is_better(waiting.bar, one.bar, waiting.source, one.source)
             ):
+                story.by_rest -= waiting.bar.count if waiting is not None else 0
                 story.waiting[open_s] = one
         return given + self._release(story)
 
@@ -297,9 +298,10 @@ class CandleLedger:
         return [msgspec.structs.replace(candle, previous=previous, corrects=True)]
 
     def _remember(self, story: _Story, candle: SeriesCandle) -> None:
+        known = story.given.get(candle.bar.time)
         story.given[candle.bar.time] = (candle.bar, candle.source)
-        if candle.source is Source.REST:
-            story.by_rest += candle.bar.count
+        if candle.source is Source.REST:  # what rows have told of it is counted there
+            story.by_rest += candle.bar.count - (known[0].count if known is not None else 0)
         if len(story.given) > REMEMBERED:
             del story.given[min(story.given)]
 
