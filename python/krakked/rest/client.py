@@ -18,6 +18,7 @@ from krakked.errors import (
     ApiError,
     KrakkedError,
     NetworkError,
+    NetworkTimeoutError,
     NoCredentialsError,
 )
 from krakked.network import Clock, Network
@@ -331,7 +332,9 @@ class RestClient(TypedEndpoints):
         if not worth_retrying(error, attempt=attempt, read=read) or not self._budget.spend(error):
             return None
         seconds = pause_s(error, attempt=attempt, chance=self._random.random())
-        waits_log.info("%s; attempt %d follows", error, attempt + 1)
+        # What took long is said by every program; what failed at once, to who asks for it.
+        slow = isinstance(error, NetworkTimeoutError)
+        (waits_log if slow else log).info("%s; attempt %d follows", error, attempt + 1)
         return seconds
 
     async def _sleep(self, endpoint: str, seconds: float) -> None:

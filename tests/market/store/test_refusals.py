@@ -269,7 +269,7 @@ def test_a_failure_at_any_file_call_is_typed_and_loses_nothing(
         if name is None:
             break
         failed.append(name)
-    assert len(failed) >= 5
+    assert len(failed) >= 4
 
 
 @pytest.mark.slow
