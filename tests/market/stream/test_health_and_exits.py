@@ -383,7 +383,7 @@ async def test_leaving_open_kraken_leaves_no_socket_or_thread(
             return [c for c in process.net_connections() if c.raddr and c.raddr.port in served]
 
         threads: list[int] = []
-        for _ in range(2):
+        for _ in range(5):
             with trio.move_on_after(10):
                 async with krakked.open_kraken(config, pairs=["XBTUSD", "ETHUSD"]) as kraken:
                     await kraken.wait_live()
@@ -395,4 +395,5 @@ async def test_leaving_open_kraken_leaves_no_socket_or_thread(
             assert ours() == []
             exchange.faults.allow_connects()
             threads.append(threading.active_count())
-        assert threads[1] <= threads[0]  # trio keeps a worker thread or two for later
+        # trio keeps a worker thread or two for later; what leaks, leaks at every round
+        assert threads[-1] <= threads[0] + 2
