@@ -116,6 +116,7 @@ truth: build ## no live candle is ever wrong: 1,000 seeds, 20 on sockets (about 
 
 soak: build ## 10 million messages, over 10,000 reconnects: nothing may grow (about 5 min)
 	$(BIN)/python tests/torture/soak.py
+	KRAKKED_SOAK=1 $(BIN)/python -m pytest -q -n0 -m slow -k fifty_drops tests/market/stream/test_endurance.py
 
 peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
 	$(BIN)/python benches/peers_check.py
