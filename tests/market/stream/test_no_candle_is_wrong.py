@@ -21,6 +21,9 @@ from krakked.network import SystemClock
 from krakked.rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
+pytestmark = pytest.mark.slow
+
+
 if TYPE_CHECKING:
     from pathlib import Path
 

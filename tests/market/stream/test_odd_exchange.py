@@ -20,6 +20,9 @@ from krakked.market.stream.subscriptions import SubscriptionTable
 from krakked.rest.wire import OHLCReply, OHLCRow
 from krakked.sandbox import SandboxSettings
 
+pytestmark = pytest.mark.slow
+
+
 A, B, C = (SubscriptionKey("ohlc", symbol, 1) for symbol in ("A/USD", "B/USD", "C/USD"))
 OTHER_INTERVAL = "Already subscribed to one ohlc interval on this symbol"
 SMALL = SandboxSettings(pair_count=60, activity=5, quote_activity=0.2)

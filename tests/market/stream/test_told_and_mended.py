@@ -19,6 +19,9 @@ from krakked.market.status import Verdict
 from krakked.market.stream.crosscheck import Crosscheck
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox, ws_connection
 
+pytestmark = pytest.mark.slow
+
+
 if TYPE_CHECKING:
     from pathlib import Path
 
