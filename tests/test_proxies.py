@@ -23,6 +23,9 @@ from krakked.rest.client import RestClient
 from krakked.sandbox import SandboxSettings, open_sandbox
 from krakked.sandbox.exchange import Exchange
 
+pytestmark = pytest.mark.slow
+
+
 REST_HOST, STREAM_HOST = ("api.kraken.localhost", 1), ("ws.kraken.localhost", 2)
 """Names and ports behind which nothing listens but what the proxy knows."""
 

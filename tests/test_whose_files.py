@@ -17,6 +17,9 @@ import trio.testing
 import krakked
 from krakked.sandbox import SandboxSettings, open_sandbox
 
+pytestmark = pytest.mark.slow
+
+
 SMALL = SandboxSettings(pair_count=60)
 README = Path(__file__).parent.parent / "README.md"
 

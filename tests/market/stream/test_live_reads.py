@@ -25,6 +25,9 @@ from krakked.market.changes import Disconnected
 from krakked.market.stream.reasons import DisconnectReason
 from krakked.sandbox import SandboxSettings
 
+pytestmark = pytest.mark.slow
+
+
 QUIET = SandboxSettings(pair_count=60, activity=0.0, quote_activity=0.0)
 
 

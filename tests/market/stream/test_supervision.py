@@ -24,6 +24,9 @@ from krakked.market.stream.reasons import DisconnectReason
 from krakked.network import SystemClock
 from krakked.sandbox import SandboxSettings
 
+pytestmark = pytest.mark.slow
+
+
 if TYPE_CHECKING:
     from tests.market.stream.conftest import OpenStage, Stage
     from trio.testing import MockClock
