@@ -24,6 +24,6 @@ def successor_of(pair: str, table: PairTable) -> str | None:
     """
     for old, new in RENAMED.items():
         name = new + pair.removeprefix(old)
-        if pair.startswith(old) and name in table and name != pair:
+        if pair.startswith(old) and name in table:
             return table.resolve(name)
     return None

@@ -36,8 +36,6 @@ STATUS_S: Final = 5.0
 """Wait for Kraken's status frame; without one we go on all the same."""
 SEND_S: Final = 10.0
 """A send that blocks for so long means that nobody reads at the other end."""
-CLOSE_S: Final = 1.0
-"""Longest politeness at the end."""
 PACE_S: Final = 0.1
 """Distance of our requests: 10 a second (other clients keep to 20)."""
 PING_AGAIN_S: Final = 3.0

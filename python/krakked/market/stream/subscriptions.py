@@ -393,10 +393,6 @@ class SubscriptionTable:
             return 0.0
         return None if entry.retry_at_s is None else max(0.0, entry.retry_at_s - now_s)
 
-    def mute_keys(self) -> list[SubscriptionKey]:
-        """Give what is acknowledged and brings nothing."""
-        return sorted(self._mute)
-
     def states(self) -> dict[SubscriptionKey, tuple[SubscriptionState, str | None]]:
         """Give the state of every subscription that is wanted, oldest first."""
         return {key: (e.state, e.reason) for key, e in self._entries.items() if e.wanted}
