@@ -23,6 +23,7 @@ import os
 import pickle
 import re
 import secrets
+import ssl
 import sys
 import tempfile
 import traceback
@@ -36,6 +37,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 import rich.console
@@ -58,6 +60,7 @@ from krakked.credentials.validation import validate_credentials
 from krakked.credentials.vault import seal
 from krakked.credentials.vault_file import VaultFile
 from krakked.errors import KrakkedError
+from krakked.http_transport import HttpTransport
 from krakked.network import SystemClock, SystemNetwork
 from krakked.rest.client import RestClient
 from krakked.rest.signing import Credentials
@@ -492,7 +495,13 @@ async def collect(path: Callable[[list[object]], Awaitable[None]]) -> Evidence:
             warnings.simplefilter("always")
             try:
                 await path(objects)
-            except (KrakkedError, ValueError, TypeError, trio.TooSlowError) as caught:
+            except (
+                KrakkedError,
+                ValueError,
+                TypeError,
+                trio.TooSlowError,
+                BaseExceptionGroup,
+            ) as caught:
                 error = caught
     finally:
         root.removeHandler(recorder)
@@ -519,6 +528,9 @@ class Request:
     def __init__(self) -> None:
         self.data = b""
 
+    def take(self, part: bytes) -> None:
+        self.data += part
+
     def __repr__(self) -> str:
         return "<Request>"
 
@@ -540,7 +552,7 @@ async def serve(answer: bytes, task_status: trio.TaskStatus[int]) -> None:
         request = Request()  # the server is ours: its frames hold no plain text either
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while not request.is_whole():
-                request.data += await stream.receive_some()
+                request.take(await stream.receive_some())
             if not answer:
                 await trio.sleep_forever()
             await stream.send_all(request.put_into(answer))
@@ -559,7 +571,12 @@ def http(status: int, body: bytes, kind: str = "application/json") -> bytes:
 
 
 async def call_kraken(
-    objects: list[object], answer: bytes, *, scheme: str = "http", **more: Any
+    objects: list[object],
+    answer: bytes,
+    *,
+    scheme: str = "http",
+    network: SystemNetwork | None = None,
+    **more: Any,
 ) -> None:
     """One signed call with canaries in credentials, body and otp, over real sockets and httpx."""
     credentials = candidate_credentials(
@@ -567,9 +584,14 @@ async def call_kraken(
     )
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve, answer)
-        settings = RestSettings(base_url=f"{scheme}://127.0.0.1:{port}", timeout_s=0.3)
+        settings = RestSettings(
+            base_url=f"{scheme}://127.0.0.1:{port}", timeout_s=60 if network else 0.3
+        )
         client = RestClient(
-            settings, network=SystemNetwork(), clock=SystemClock(), credentials=credentials
+            settings,
+            network=network or SystemNetwork(),
+            clock=SystemClock(),
+            credentials=credentials,
         )
         objects += [credentials, client, settings]
         error: KrakkedError | None = None
@@ -679,10 +701,66 @@ async def connect_refused(objects: list[object]) -> None:
         await client.private("AddOrder", {"marker": CANARIES.marker}, otp=CANARIES.otp)
 
 
-@path
-async def cancelled_in_the_middle_of_a_call(objects: list[object]) -> None:
-    with trio.fail_after(0.15):
-        await call_kraken(objects, b"")
+class CuttingNetwork(SystemNetwork):
+    """Cuts a call off when some parts of its request are sent: as a user does, or Ctrl-C."""
+
+    def __init__(self, parts: int, cut: Callable[[], None]) -> None:
+        super().__init__()
+        self.left = parts
+        self.cut = cut
+
+    def http_transport(self) -> httpx.AsyncBaseTransport:
+        return HttpTransport(self._open, ssl.create_default_context())
+
+    async def _open(
+        self, host: str, port: int, *, tls: bool, timeout_s: float | None
+    ) -> trio.abc.Stream:
+        return CuttingStream(await trio.open_tcp_stream(host, port), self)
+
+
+class CuttingStream(trio.abc.Stream):
+    def __init__(self, below: trio.SocketStream, network: CuttingNetwork) -> None:
+        self.below = below
+        self.network = network
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.network.left -= 1
+        if self.network.left < 0:
+            await self._cut()
+        await self.below.send_all(data)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await self._cut()
+        return b""
+
+    async def _cut(self) -> None:
+        self.network.cut()
+        await trio.sleep_forever()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.below.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.below.aclose()
+
+
+for parts, name in enumerate(("headers go out", "body goes out", "answer is awaited")):
+
+    async def cancelled(objects: list[object], parts: int = parts) -> None:
+        def cut() -> None:
+            scope.deadline = trio.current_time()
+
+        with trio.fail_after(60) as scope:
+            await call_kraken(objects, b"", network=CuttingNetwork(parts, cut))
+
+    async def interrupted(objects: list[object], parts: int = parts) -> None:
+        def cut() -> None:
+            raise KeyboardInterrupt
+
+        await call_kraken(objects, b"", network=CuttingNetwork(parts, cut))
+
+    PATHS[f"cancelled while the {name}"] = cancelled
+    PATHS[f"interrupted while the {name}"] = interrupted
 
 
 for name, spoil in {

@@ -91,9 +91,9 @@ class Exchange:
     def __init__(self, base_url: str, network: Network, timeout_s: float) -> None:
         self._base_url = base_url.rstrip("/")
         self.host: str = _checked_host(base_url)
+        """Host name without port."""
         self.sandbox: str | None = None
         """Which sandbox has answered, as it says itself; no real exchange says so."""
-        """Host name without port."""
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             transport=network.http_transport(),
@@ -146,24 +146,38 @@ class Exchange:
         outcome: Received | Failed | None = None
         progress = Progress()
         with trio.move_on_after(self._timeout_s):
-            try:
-                request = self._build(target, signed, progress)
-                if file:
-                    request.headers["Accept"] = "application/zip, application/json"
-                response = await self._client.send(request, stream=True)
-                try:
-                    outcome = await self._receive(
-                        response, endpoint, MAX_FILE_BYTES if file else MAX_BODY_BYTES
-                    )
-                finally:
-                    with trio.CancelScope(shield=True, deadline=_soon()):
-                        await response.aclose()
             # everything, because whatever comes from in there has frames that hold the request
+            try:
+                outcome = await self._ask(endpoint, target, signed, progress, file=file)
             except Exception as error:
                 outcome = self._translate(error, endpoint)
+            except BaseException as error:  # cancelled or interrupted: the same one goes on alone
+                error.__cause__ = error.__context__ = None
+                raise error.with_traceback(None)  # noqa: B904
         if outcome is None and progress.connecting:
             outcome = self._not_connected(endpoint, f"no connection within {self._timeout_s:g} s")
         return outcome or Failed(error=self._timed_out(endpoint), sent=True)
+
+    async def _ask(
+        self,
+        endpoint: str,
+        target: str,
+        signed: SignedRequest | None,
+        progress: Progress,
+        *,
+        file: bool,
+    ) -> Received | Failed:
+        request = self._build(target, signed, progress)
+        if file:
+            request.headers["Accept"] = "application/zip, application/json"
+        response = await self._client.send(request, stream=True)
+        try:
+            return await self._receive(
+                response, endpoint, MAX_FILE_BYTES if file else MAX_BODY_BYTES
+            )
+        finally:
+            with trio.CancelScope(shield=True, deadline=_soon()):
+                await response.aclose()
 
     def _build(
         self, target: str, signed: SignedRequest | None, progress: Progress
