@@ -76,8 +76,8 @@ def folder_of(member: str, root: Path) -> Path:
 
 
 def with_krakked(source: Path, root: Path) -> None:
-    from krakked.market.history.archive_import import import_archive
-    from krakked.market.store.ohlc_store import OHLCStore
+    from krakked._market.history.archive_import import import_archive
+    from krakked._market.store.ohlc_store import OHLCStore
 
     with OHLCStore(root) as store:
         import_archive(store, [source])
@@ -148,7 +148,7 @@ def contend(name: str, source: Path, root: Path) -> None:
     """Run one contender here, and say how it went as one line of JSON."""
     work: Callable[[Path, Path], None] = globals()[f"with_{name}"]
     # Loading a library is not importing a file.
-    import_module("krakked.market.history.archive_import" if name == "krakked" else name)
+    import_module("krakked._market.history.archive_import" if name == "krakked" else name)
     began = time.perf_counter()
     work(source, root)
     spent_s = time.perf_counter() - began

@@ -22,8 +22,8 @@ import krakenex
 from kraken.spot import SpotClient
 
 from krakked._core import Signer
-from krakked.rest.request import PrivateCall
-from krakked.rest.signing import Credentials
+from krakked._rest.request import PrivateCall
+from krakked._rest.signing import Credentials
 
 PATH = "/0/private/AddOrder"
 KEY = "BenchKeyBenchKeyBenchKeyBenchKeyBenchKeyBenchKeyBenchKey"

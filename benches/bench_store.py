@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.ohlc_store import OHLCStore
 
 END = 1_794_100_000 // 60 * 60  # 2026-11-08: every history ends at the same minute
 MONTH = 1_793_491_200  # 2026-11-01 00:00 UTC

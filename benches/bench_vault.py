@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.saving import save_credentials
-from krakked.credentials.sources import load_credentials
-from krakked.credentials.vault import PROFILES
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.saving import save_credentials
+from krakked._credentials.sources import load_credentials
+from krakked._credentials.vault import PROFILES
 
 ROUNDS = 5
 BOUND_S = 1.5

@@ -151,8 +151,8 @@ def run_krakked(job: Job) -> dict[str, Any]:
     """`open_kraken` as a user opens it, candles subscribed too."""
     import trio
 
-    from krakked.client import open_kraken
-    from krakked.config.settings import (
+    from krakked._client import open_kraken
+    from krakked._config.settings import (
         KrakkedConfig,
         MarketDataSettings,
         OHLCStoreSettings,
@@ -192,11 +192,12 @@ def run_krakked_symbols(job: Job) -> dict[str, Any]:
     """The same feed over one connection, whatever the number of symbols, tickers alone."""
     import trio
 
-    from krakked.config.settings import WebSocketSettings
-    from krakked.market.live import LiveReads
-    from krakked.market.pairs import PairMetadata, PairTable
-    from krakked.market.stream.feed import Feed
-    from krakked.network import SystemClock, SystemNetwork
+    from krakked._config.settings import WebSocketSettings
+    from krakked._market.live import LiveReads
+    from krakked._market.pairs import PairMetadata, PairTable
+    from krakked._market.stream.feed import Feed
+    from krakked._network.clock import SystemClock
+    from krakked._network.network import SystemNetwork
 
     def pair(altname: str, symbol: str, wsname: str) -> PairMetadata:
         base, quote = symbol.split("/")

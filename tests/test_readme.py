@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import krakked
-from krakked.cli.main import COMMANDS, build_parser
+from krakked._cli.main import COMMANDS, build_parser
 from krakked.sandbox import open_sandbox
 
 README = Path(__file__).parent.parent / "README.md"

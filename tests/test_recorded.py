@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from krakked._core import FrameTap, MarketCache
-from krakked.errors import ApiError, RateLimitError, RequestError
-from krakked.rest.reply import classify, read_envelope
+from krakked._errors import ApiError, RateLimitError, RequestError
+from krakked._rest.reply import classify, read_envelope
 
 REST_CLASSES: dict[str, type[ApiError]] = {
     "EQuery:Unknown asset pair": RequestError,

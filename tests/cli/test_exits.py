@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from krakked import errors
-from krakked.cli.exits import MEANINGS, Ending, Exit, judge, status_table
+from krakked import _errors as errors
+from krakked._cli.exits import MEANINGS, Ending, Exit, judge, status_table
 
 API = {"code": "E", "endpoint": "Balance"}
 
@@ -42,7 +42,7 @@ def all_errors(base: type[BaseException] = errors.KrakkedError) -> set[type[Base
         (MemoryError(), 5),
         (EOFError(), 1),
         (ModuleNotFoundError("x", name="starlette"), 1),
-        (ModuleNotFoundError("x", name="krakked.cli.nothing"), 70),
+        (ModuleNotFoundError("x", name="krakked._cli.nothing"), 70),
         (ZeroDivisionError(), 70),
         (UnicodeEncodeError("ascii", "x", 0, 1, "y"), 70),
         (KeyboardInterrupt(), 130),

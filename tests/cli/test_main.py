@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from krakked.cli import main as cli
-from krakked.cli.exits import MEANINGS, Exit
-from krakked.errors import ConfigError, KrakkedError
+from krakked._cli import main as cli
+from krakked._cli.exits import MEANINGS, Exit
+from krakked._errors import ConfigError, KrakkedError
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_errors_become_sentences_and_a_status(
     def fail(arguments: object) -> int:
         raise error
 
-    monkeypatch.setattr("krakked.cli.config.run", fail)
+    monkeypatch.setattr("krakked._cli.config.run", fail)
     assert cli.main(["config", "show"]) == status
     assert words in capsys.readouterr().err
 
@@ -58,7 +58,7 @@ def test_a_bug_of_ours_is_one_sentence_and_debug_shows_the_rest(
     def fail(arguments: object) -> int:
         raise BaseExceptionGroup("", [ZeroDivisionError("secret thoughts")])
 
-    monkeypatch.setattr("krakked.cli.config.run", fail)
+    monkeypatch.setattr("krakked._cli.config.run", fail)
     words = ["config", "show"]
     if way == "variable":
         monkeypatch.setenv("KRAKKED_DEBUG", "1")
@@ -84,7 +84,7 @@ def test_help_documents_every_exit_status(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_common_options_may_stand_anywhere(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    monkeypatch.setattr("krakked.cli.config.run", lambda a: seen.append(a.verbose) or 0)
+    monkeypatch.setattr("krakked._cli.config.run", lambda a: seen.append(a.verbose) or 0)
     words = ["config", "show"]
     words.insert(place, "--verbose")
     assert cli.main(words) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from krakked.cli.backfill import parse_since
+from krakked._cli.backfill import parse_since
 from krakked.sandbox import Exchange, Recording, SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ async def exchange(own_config_dir: Path, tmp_path: Path) -> AsyncIterator[Exchan
 async def krakked(*words: str) -> tuple[int, str]:
     with trio.fail_after(60):
         done = await trio.run_process(
-            [sys.executable, "-m", "krakked.cli.main", *words],
+            [sys.executable, "-m", "krakked._cli.main", *words],
             env={**os.environ, "COLUMNS": "120"},
             capture_stdout=True,
             stderr=subprocess.STDOUT,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from krakked.cli import store as store_command
-from krakked.cli.exits import flatten
-from krakked.errors import StoreError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._cli import store as store_command
+from krakked._cli.exits import flatten
+from krakked._errors import StoreError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.ohlc_store import OHLCStore
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 START = 1_793_491_200

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from krakked.cli import terminal
-from krakked.cli.arguments import descriptor, duration, factor, port, seed
+from krakked._cli import terminal
+from krakked._cli.arguments import descriptor, duration, factor, port, seed
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from krakked.config.directories import config_dir
-from krakked.config.loader import explain_config, load_config
-from krakked.config.settings import KrakkedConfig, MarginEligible, RegionProfile, StoreBackend
-from krakked.errors import ConfigError
+from krakked._config.directories import config_dir
+from krakked._config.loader import explain_config, load_config
+from krakked._config.settings import KrakkedConfig, MarginEligible, RegionProfile, StoreBackend
+from krakked._errors import ConfigError
 
 PHASE_1 = """
 region: "US_CA"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from krakked.config.loader import MAX_FILE_BYTES, load_config
-from krakked.config.rules import TIMEFRAMES
-from krakked.errors import ConfigError
-from krakked.market.timeframes import MINUTES
+from krakked._config.loader import MAX_FILE_BYTES, load_config
+from krakked._config.rules import TIMEFRAMES
+from krakked._errors import ConfigError
+from krakked._market.timeframes import MINUTES
 
 CASES = [
     ("rest:\n  base_ulr: x\n", 2, "rest.base_ulr", "did you mean rest.base_url?"),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from krakked.config.directories import exchange_of, files_of, state_of, store_root
-from krakked.config.identity import exchange_identity
-from krakked.config.settings import (
+from krakked._config.directories import exchange_of, files_of, state_of, store_root
+from krakked._config.identity import exchange_identity
+from krakked._config.settings import (
     KrakkedConfig,
     MarketDataSettings,
     OHLCStoreSettings,

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked.config import rules
-from krakked.config.loader import explain_config, load_config
-from krakked.config.settings import (
+from krakked._config import rules
+from krakked._config.loader import explain_config, load_config
+from krakked._config.settings import (
     KrakkedConfig,
     MarginEligible,
     MarketDataSettings,
@@ -27,7 +27,7 @@ from krakked.config.settings import (
     WebSocketSettings,
     fields_of,
 )
-from krakked.errors import ConfigError
+from krakked._errors import ConfigError
 
 NAN, INF = math.nan, math.inf
 BLOCKS: list[type[Settings]] = [

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from krakked.config.loader import MAX_FILE_BYTES, load_config
-from krakked.config.settings import KrakkedConfig
-from krakked.config.yaml_tree import MAX_DEPTH, Items, Scalar, Table, parse_yaml, shown_key
-from krakked.errors import ConfigError
+from krakked._config.loader import MAX_FILE_BYTES, load_config
+from krakked._config.settings import KrakkedConfig
+from krakked._config.yaml_tree import MAX_DEPTH, Items, Scalar, Table, parse_yaml, shown_key
+from krakked._errors import ConfigError
 
 
 def load(directory: Path, text: str) -> KrakkedConfig:

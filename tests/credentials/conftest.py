@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials import passwords, payload
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.vault import Cost, Derivation
-from krakked.credentials.vault_file import VaultFile
-from krakked.credentials.veil import wipe
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials import passwords, payload
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.secrecy import wipe
+from krakked._credentials.vault import Cost, Derivation
+from krakked._credentials.vault_file import VaultFile
 
 
 @dataclass

@@ -47,23 +47,24 @@ import sentry_sdk.utils
 import structlog
 import trio
 
+from krakked._config.loader import load_config
+from krakked._config.settings import KrakkedConfig, RestSettings
 from krakked._core import Signer
-from krakked.config.loader import load_config
-from krakked.config.settings import KrakkedConfig, RestSettings
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.passwords import MasterPassword, password_from_fd, password_from_file
-from krakked.credentials.saving import change_password, save_credentials
-from krakked.credentials.setup import run_setup
-from krakked.credentials.sources import candidate_credentials, load_credentials, open_vault
-from krakked.credentials.validation import validate_credentials
-from krakked.credentials.vault import seal
-from krakked.credentials.vault_file import VaultFile
-from krakked.errors import KrakkedError
-from krakked.http_transport import HttpTransport
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
-from krakked.rest.signing import Credentials
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.passwords import MasterPassword, password_from_fd, password_from_file
+from krakked._credentials.saving import change_password, save_credentials
+from krakked._credentials.setup import run_setup
+from krakked._credentials.sources import candidate_credentials, load_credentials, open_vault
+from krakked._credentials.validation import validate_credentials
+from krakked._credentials.vault import seal
+from krakked._credentials.vault_file import VaultFile
+from krakked._errors import KrakkedError
+from krakked._network.clock import SystemClock
+from krakked._network.http_transport import HttpTransport
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
+from krakked._rest.signing import Credentials
 
 WINDOW = 8
 

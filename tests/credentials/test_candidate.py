@@ -9,14 +9,14 @@ import os
 import pytest
 
 from krakked._core import Signer
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.payload import encode_payload
-from krakked.credentials.saving import sealed
-from krakked.credentials.sources import load_credentials, open_vault
-from krakked.credentials.vault import DEFAULT_COST
-from krakked.errors import CredentialsFormatError, VaultDamagedError
-from krakked.rest.signing import Credentials, looks_like_key, looks_like_secret
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.payload import encode_payload
+from krakked._credentials.saving import sealed
+from krakked._credentials.sources import load_credentials, open_vault
+from krakked._credentials.vault import DEFAULT_COST
+from krakked._errors import CredentialsFormatError, VaultDamagedError
+from krakked._rest.signing import Credentials, looks_like_key, looks_like_secret
 
 
 def key_of(size: int) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from krakked.cli import setup as setup_command
-from krakked.cli import vault as vault_command
-from krakked.cli.main import build_parser, main
-from krakked.credentials import saving
-from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.vault_file import VaultFile
+from krakked._cli import setup as setup_command
+from krakked._cli import vault as vault_command
+from krakked._cli.main import build_parser, main
+from krakked._credentials import saving
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.vault_file import VaultFile
 
 PASSWORD = "correct horse battery"
 
@@ -42,7 +42,7 @@ def directory(own_config_dir: Path, monkeypatch, cheap) -> Path:
         monkeypatch.setattr(
             owner, name, lambda *args, _real=real, **more: _real(*args, derive=cheap, **more)
         )
-    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("setup", "vault", "config"))
+    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("setup", "vault", "config"))
     monkeypatch.setenv("COLUMNS", "200")
     return own_config_dir
 

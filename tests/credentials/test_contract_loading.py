@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from krakked._config.settings import KrakkedConfig
 from krakked._core import Signer
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.payload import encode_payload
-from krakked.credentials.saving import change_password, save_credentials, sealed
-from krakked.credentials.sources import load_credentials, open_vault
-from krakked.credentials.vault import BODY_OFFSET, DEFAULT_COST
-from krakked.errors import (
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.payload import encode_payload
+from krakked._credentials.saving import change_password, save_credentials, sealed
+from krakked._credentials.sources import load_credentials, open_vault
+from krakked._credentials.vault import BODY_OFFSET, DEFAULT_COST
+from krakked._errors import (
     CredentialsFormatError,
     NoCredentialsError,
     NoPasswordError,
@@ -23,7 +23,7 @@ from krakked.errors import (
     VaultUnsafeError,
     WrongPasswordError,
 )
-from krakked.rest.signing import Credentials
+from krakked._rest.signing import Credentials
 
 SENTENCE = r"^Wrong password or corrupted secrets file(\n|$)"
 

@@ -12,12 +12,12 @@ import httpx
 import pytest
 import trio
 
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.saving import save_credentials
-from krakked.credentials.sources import open_vault
-from krakked.credentials.validation import enriched, key_warnings, validate_credentials
-from krakked.errors import (
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.saving import save_credentials
+from krakked._credentials.sources import open_vault
+from krakked._credentials.validation import enriched, key_warnings, validate_credentials
+from krakked._errors import (
     ConnectFailedError,
     CredentialsError,
     CredentialsRejectedError,
@@ -25,7 +25,7 @@ from krakked.errors import (
     LockoutError,
     NonceError,
 )
-from krakked.rest.wire import ApiKeyInfo
+from krakked._rest.models import ApiKeyInfo
 
 AUTH = [
     "EAPI:Invalid key",
@@ -451,7 +451,7 @@ def test_an_unknown_profile_is_refused(known, config, refuse) -> None:
 
 
 def test_whose_fault_it_was() -> None:
-    from krakked.credentials.outcomes import classify_failure
+    from krakked._credentials.outcomes import classify_failure
 
     nonce = NonceError("x", code="EAPI:Invalid nonce", endpoint="Balance")
     lockout = LockoutError("x", code="EGeneral:Temporary lockout", endpoint="Balance")

@@ -15,8 +15,8 @@ import warnings
 
 import pytest
 
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.passwords import (
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.passwords import (
     MAX_PASSWORD_BYTES,
     PASSWORD_FILE_VARIABLE,
     MasterPassword,
@@ -29,8 +29,8 @@ from krakked.credentials.passwords import (
     prompt_password,
     store_in_keyring,
 )
-from krakked.credentials.veil import Veil
-from krakked.errors import CredentialsFormatError, NoPasswordError
+from krakked._credentials.secrecy import Veil
+from krakked._errors import CredentialsFormatError, NoPasswordError
 
 
 def text_of(password: MasterPassword) -> str:

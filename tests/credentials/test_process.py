@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials.saving import save_credentials
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials.saving import save_credentials
 
 CHILD = """
 import gc, sys
-from krakked.credentials.sources import load_credentials
+from krakked._credentials.sources import load_credentials
 credentials = load_credentials(environ=None)
 body, headers = credentials.sign_form("/0/private/Balance", 5, [])
 del body, headers
@@ -96,9 +96,11 @@ def test_no_copy_of_the_secret_is_in_memory_after_loading_from_the_vault(known, 
 
 def test_the_library_starts_no_other_program() -> None:
     """So the two variables are never inherited by a child of ours."""
-    package = Path(sys.modules["krakked.credentials.saving"].__file__ or "").parents[1]
-    for room in ("config", "credentials", "rest", "market"):
-        for source in (package / room).rglob("*.py"):
+    package = Path(sys.modules["krakked._credentials.saving"].__file__ or "").parents[1]
+    for room in ("_config", "_credentials", "_rest", "_market", "_network", "_files"):
+        sources = list((package / room).rglob("*.py"))
+        assert len(sources) > 3, room
+        for source in sources:
             text = source.read_text(encoding="utf-8")
             for word in ("subprocess", "os.system", "os.exec", "os.spawn", "os.fork", "popen"):
                 assert word not in text, f"{source} uses {word}"

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.saving import SavedVault, save_credentials
-from krakked.credentials.setup import MAX_TRIES, describe, run_setup
-from krakked.credentials.sources import load_credentials, open_vault
-from krakked.errors import AuthError, ConnectFailedError, CredentialsFormatError
-from krakked.rest.otp import OneTimePassword
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.saving import SavedVault, save_credentials
+from krakked._credentials.setup import MAX_TRIES, describe, run_setup
+from krakked._credentials.sources import load_credentials, open_vault
+from krakked._errors import AuthError, ConnectFailedError, CredentialsFormatError
+from krakked._rest.otp import OneTimePassword
 
 
 class Script:

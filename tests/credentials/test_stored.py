@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.payload import encode_payload, read_validated_at, restamped
-from krakked.credentials.saving import save_credentials
-from krakked.credentials.stored import validate_stored_credentials, vault_info
-from krakked.credentials.vault import PROFILES, parse_header
-from krakked.errors import (
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.payload import encode_payload, read_validated_at, restamped
+from krakked._credentials.saving import save_credentials
+from krakked._credentials.stored import validate_stored_credentials, vault_info
+from krakked._credentials.vault import PROFILES, parse_header
+from krakked._errors import (
     CredentialsError,
     NoCredentialsError,
     VaultDamagedError,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from krakked._credentials.vault_file import VaultFile
+from krakked._errors import VaultDamagedError, VaultError, VaultLockedError, VaultUnsafeError
 from krakked._files.record import RecordFile
-from krakked.credentials.vault_file import VaultFile
-from krakked.errors import VaultDamagedError, VaultError, VaultLockedError, VaultUnsafeError
 
 OLD, NEW = b"old" * 100, b"new" * 100
 
@@ -297,7 +297,7 @@ def test_what_a_killed_writer_left_is_swept_at_the_next_start(file: VaultFile) -
 
 
 def test_another_writer_at_work_is_an_error_after_a_while(file: VaultFile, monkeypatch) -> None:
-    monkeypatch.setattr("krakked.credentials.vault_file.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("krakked._credentials.vault_file.LOCK_WAIT_S", 0.2)
     lock = RecordFile(Path(f"{file.path}.lock"))
     assert lock.try_lock()
     with pytest.raises(VaultLockedError, match=f"pid {os.getpid()}"):

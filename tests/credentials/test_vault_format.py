@@ -12,15 +12,15 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from krakked.credentials import vault as format_
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.payload import (
+from krakked._credentials import vault as format_
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.payload import (
     decode_payload,
     encode_payload,
     read_validated_at,
     restamped,
 )
-from krakked.credentials.vault import (
+from krakked._credentials.vault import (
     BODY_OFFSET,
     DEFAULT_COST,
     HEADER_SIZE,
@@ -34,7 +34,7 @@ from krakked.credentials.vault import (
     seal,
     unseal,
 )
-from krakked.errors import (
+from krakked._errors import (
     VaultDamagedError,
     VaultError,
     VaultOpenError,
@@ -133,7 +133,7 @@ def test_equal_looking_passwords_are_equal(known, cheap) -> None:
 
 
 def test_salt_and_nonce_are_fresh_at_every_save(known, cheap, vault, config) -> None:
-    from krakked.credentials.saving import save_credentials
+    from krakked._credentials.saving import save_credentials
 
     seen = set()
     for _ in range(8):
@@ -223,7 +223,7 @@ def test_mutated_headers_never_reach_the_derivation_out_of_bounds(known, cheap, 
 def test_the_writer_never_copies_parameters_out_of_the_file_it_read(
     known, cheap, vault, config
 ) -> None:
-    from krakked.credentials.saving import change_password
+    from krakked._credentials.saving import change_password
 
     vault.write(sealed(known, cheap, cost=SMALL_COST))
     change_password(known.password, "another one", config=config, derive=cheap)

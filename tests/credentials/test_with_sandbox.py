@@ -7,14 +7,14 @@ import functools
 import pytest
 import trio
 
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome
-from krakked.credentials.saving import save_credentials
-from krakked.credentials.sources import load_credentials
-from krakked.credentials.validation import validate_credentials
-from krakked.errors import CredentialsRejectedError
-from krakked.rest.client import RestClient
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome
+from krakked._credentials.saving import save_credentials
+from krakked._credentials.sources import load_credentials
+from krakked._credentials.validation import validate_credentials
+from krakked._errors import CredentialsRejectedError
+from krakked._rest.client import RestClient
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 SMALL = SandboxSettings(pair_count=5)

@@ -47,7 +47,7 @@ async def exchange(own_config_dir: Path, tmp_path: Path) -> AsyncIterator[None]:
 
 async def krakked(tmp_path: Path, boot: str, *words: str) -> tuple[float, str]:
     """Run a command as if the machine had started as `boot`; empty = as it has."""
-    command = [sys.executable, "-m", "krakked.cli.main", *words]
+    command = [sys.executable, "-m", "krakked._cli.main", *words]
     if boot:
         (tmp_path / "boot_id").write_text(f"{boot}\n")
         mount = f'mount --bind "$0" {BOOT_ID} && exec "$@"'

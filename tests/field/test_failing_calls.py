@@ -20,9 +20,9 @@ import pytest
 import trio.testing
 
 import krakked
-from krakked.cli.exits import Exit, flatten
-from krakked.cli.main import main
-from krakked.market.history.archive_import import import_archive
+from krakked._cli.exits import Exit, flatten
+from krakked._cli.main import main
+from krakked._market.history.archive_import import import_archive
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow

@@ -12,13 +12,13 @@ import pytest
 import trio
 
 import krakked
-from krakked.credentials.vault_file import VaultFile
-from krakked.market.bars import OHLCBar
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.rest.limits import CounterRule
-from krakked.rest.private_gate import PrivateGate
-from krakked.rest.public_gate import PublicGate, PublicRule
-from krakked.rest.waits import WaitBoard
+from krakked._credentials.vault_file import VaultFile
+from krakked._market.bars import OHLCBar
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._rest.limits import CounterRule
+from krakked._rest.private_limiter import PrivateLimiter
+from krakked._rest.public_limiter import PublicLimiter, PublicRule
+from krakked._rest.waits import WaitBoard
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
@@ -69,7 +69,7 @@ def journal(directory: Path) -> Callable[[int], object]:
 
 def key(directory: Path) -> Callable[[int], object]:
     async def call() -> None:
-        gate = PrivateGate(directory / "key", "tag", Inline(), CounterRule(), WaitBoard())
+        gate = PrivateLimiter(directory / "key", "tag", Inline(), CounterRule(), WaitBoard())
         async with gate.passage("AddOrder") as passage:
             passage.answered(None, accepted=True)
 
@@ -79,7 +79,7 @@ def key(directory: Path) -> Callable[[int], object]:
 def host(directory: Path) -> Callable[[int], object]:
     async def call() -> None:
         rule = PublicRule(spacing_ns=1, pair_spacing_ns=1)
-        await PublicGate(directory / "host", Inline(), rule, WaitBoard()).admit("Time", None)
+        await PublicLimiter(directory / "host", Inline(), rule, WaitBoard()).admit("Time", None)
 
     return lambda number: trio.run(call)
 

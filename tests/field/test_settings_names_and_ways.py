@@ -19,11 +19,12 @@ import trio
 from trio.testing import MockClock
 
 import krakked
-from krakked.credentials.passwords import password_from_file
-from krakked.errors import ConfigError, DataStaleError, KrakkedError
-from krakked.market.universe import build_universe
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
+from krakked._credentials.passwords import password_from_file
+from krakked._errors import ConfigError, DataStaleError, KrakkedError
+from krakked._market.universe import build_universe
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
 from krakked.sandbox import SandboxSettings, open_sandbox
 from krakked.sandbox.exchange import Exchange
 
@@ -207,7 +208,7 @@ def test_a_pipe_in_place_of_a_file_holds_nothing_up(
     with pytest.raises(krakked.ConfigError, match="not a regular file"):
         krakked.load_config()
     os.mkfifo(tmp_path / "password", 0o600)
-    monkeypatch.setattr("krakked.credentials.passwords.PIPE_WAIT_S", 0.05)
+    monkeypatch.setattr("krakked._credentials.passwords.PIPE_WAIT_S", 0.05)
     with pytest.raises(krakked.NoPasswordError, match="nobody has written into it"):
         password_from_file(tmp_path / "password")
 

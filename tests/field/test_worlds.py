@@ -24,12 +24,12 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.cli.exits import Exit
+from krakked._cli.exits import Exit
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow
 
-START = [sys.executable, "-m", "krakked.cli.main"]
+START = [sys.executable, "-m", "krakked._cli.main"]
 NOISE = ("Traceback", "Exception ignored", "Exception in", "Fatal Python", 'File "')
 NOBODY = 65_534
 UNKNOWN = 54_321
@@ -244,7 +244,7 @@ def test_a_home_that_is_a_file(environment: dict[str, str], tmp_path: Path) -> N
 
 AS_USER = """
 import os, sys
-from krakked.cli.main import build_parser, main
+from krakked._cli.main import build_parser, main
 build_parser()  # loads everything: this user may not be able to read the clone or its Python
 os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
 del sys.argv[1]

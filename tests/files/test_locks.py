@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from krakked._errors import ForkedProcessError, LockTimeoutError
 from krakked._files.locks import KernelLock, locked, try_locked
 from krakked._files.owner import OwnerProcess
-from krakked.errors import ForkedProcessError, LockTimeoutError
 
 fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 

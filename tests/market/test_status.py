@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from krakked.market.status import DataStatus, Freshness, Verdict, assemble_status, judge_pair
-from krakked.market.stream.facts import (
+from krakked._market.status import DataStatus, Freshness, Verdict, assemble_status, judge_pair
+from krakked._market.stream.facts import (
     ConnectionState,
     ConnectionStatus,
     FeedStatistics,
     PairStream,
 )
-from krakked.market.stream.notices import Notices
-from krakked.market.stream.requests import SubscriptionState
-from krakked.rest.health import LimiterStatus, RestStatus
+from krakked._market.stream.notices import Notices
+from krakked._market.stream.requests import SubscriptionState
+from krakked._rest.health import LimiterStatus, RestStatus
 
 REST = RestStatus(
     reachable=True,

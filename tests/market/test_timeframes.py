@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from krakked.errors import UnknownTimeframeError
-from krakked.market.timeframes import LABELS, MINUTES, interval_s, parse_timeframe
+from krakked._errors import UnknownTimeframeError
+from krakked._market.timeframes import LABELS, MINUTES, interval_s, parse_timeframe
 
 TABLE = {
     "1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440, "1w": 10080,

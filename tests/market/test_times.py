@@ -15,10 +15,10 @@ import pytest
 from trio.testing import MockClock
 
 import krakked
-from krakked.errors import InvalidTimeError, KrakkedError
-from krakked.market.bars import OHLCBar
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.times import FAR_S, SOON_S, unix_seconds
+from krakked._errors import InvalidTimeError, KrakkedError
+from krakked._market.bars import OHLCBar
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.times import FAR_S, SOON_S, unix_seconds
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 NOW = 1_790_000_000

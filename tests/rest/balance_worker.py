@@ -11,11 +11,12 @@ from pathlib import Path
 
 import trio
 
+from krakked._config.settings import RestSettings
 from krakked._core import Signer
-from krakked.config.settings import RestSettings
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
-from krakked.rest.signing import Credentials
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
+from krakked._rest.signing import Credentials
 
 
 async def ask(url: str, state_dir: str, maximum: str, decay: str, calls: str) -> None:

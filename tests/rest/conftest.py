@@ -11,10 +11,10 @@ import httpx
 import pytest
 import trio
 
+from krakked._config.settings import RestSettings
 from krakked._core import Signer
-from krakked.config.settings import RestSettings
-from krakked.rest.client import RestClient
-from krakked.rest.signing import Credentials
+from krakked._rest.client import RestClient
+from krakked._rest.signing import Credentials
 
 EPOCH_NS = 1_790_000_000_000_000_000
 KEY = "RestTestKeyRestTestKeyRestTestKeyRestTestKeyRestTestKey0"

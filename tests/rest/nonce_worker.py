@@ -12,9 +12,9 @@ from pathlib import Path
 
 import trio
 
-from krakked.rest.limits import CounterRule
-from krakked.rest.private_gate import PrivateGate
-from krakked.rest.waits import WaitBoard
+from krakked._rest.limits import CounterRule
+from krakked._rest.private_limiter import PrivateLimiter
+from krakked._rest.waits import WaitBoard
 
 
 class InlineClock:
@@ -34,7 +34,7 @@ class InlineClock:
 
 async def take(state: Path, log: int, offset_s: float, count: int) -> None:
     rule = CounterRule(max_micro=10**12, decay_micro_per_s=10**12)
-    gate = PrivateGate(state, "tag", InlineClock(offset_s), rule, WaitBoard())
+    gate = PrivateLimiter(state, "tag", InlineClock(offset_s), rule, WaitBoard())
     for _ in range(count):
         async with gate.passage("Balance") as passage:
             # still under the lock: the order in this file is the order of arrival

@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from krakked.config.settings import RestSettings
-from krakked.errors import ConnectFailedError, KrakkedError, NetworkTimeoutError, ServiceError
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest import exchange
-from krakked.rest.body import BodyReader
-from krakked.rest.client import RestClient
+from krakked._config.settings import RestSettings
+from krakked._errors import ConnectFailedError, KrakkedError, NetworkTimeoutError, ServiceError
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest import http as exchange
+from krakked._rest.bounded_body import BodyReader
+from krakked._rest.client import RestClient
 
 OK = json.dumps({"error": [], "result": {"unixtime": 5}}).encode()
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -7,10 +7,10 @@ import itertools
 import pytest
 import trio
 
-from krakked.errors import AuthError, LockoutError
-from krakked.rest import breaker, private_gate
-from krakked.rest.breaker import BreakerState
-from krakked.rest.limits import SECOND_NS as S
+from krakked._errors import AuthError, LockoutError
+from krakked._rest import breaker, private_limiter
+from krakked._rest.breaker import BreakerState
+from krakked._rest.limits import SECOND_NS as S
 
 
 async def test_a_lockout_stops_private_calls_for_15_virtual_minutes(
@@ -86,12 +86,12 @@ async def test_a_lockout_outlives_a_restart_of_the_machine(
     autojump_clock, server, clock, open_client, tmp_path, monkeypatch
 ) -> None:
     server.script = ["EGeneral:Temporary lockout"]
-    monkeypatch.setattr(private_gate, "boot_id", lambda: "before")
+    monkeypatch.setattr(private_limiter, "boot_id", lambda: "before")
     async with open_client(state_dir=tmp_path) as client:
         with pytest.raises(LockoutError):
             await client.balance()
     await trio.sleep(300)
-    monkeypatch.setattr(private_gate, "boot_id", lambda: "after")
+    monkeypatch.setattr(private_limiter, "boot_id", lambda: "after")
     async with open_client(state_dir=tmp_path) as client:
         with pytest.raises(LockoutError) as caught:
             await client.balance()

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import trio
 
-from krakked.errors import NoCredentialsError, RequestError, ServiceError
-from krakked.rest import exchange
+from krakked._errors import NoCredentialsError, RequestError, ServiceError
+from krakked._rest import http as exchange
 
 SECRET = bytes(range(64))
 

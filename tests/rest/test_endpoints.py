@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
-from krakked.errors import ServiceError
-from krakked.rest.wire import parse_api_key_info
+from krakked._errors import ServiceError
+from krakked._rest.models import parse_api_key_info
 
 
 def body(text: str | bytes) -> httpx.Response:

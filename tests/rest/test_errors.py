@@ -8,7 +8,7 @@ import httpx
 import pytest
 import trio
 
-from krakked.errors import (
+from krakked._errors import (
     Action,
     ApiError,
     AuthError,
@@ -18,9 +18,9 @@ from krakked.errors import (
     RequestError,
     ServiceError,
 )
-from krakked.rest.endpoints import Answer
-from krakked.rest.error_table import LOCKOUT_S, ROWS, find_row
-from krakked.rest.reply import (
+from krakked._rest.endpoints import Answer
+from krakked._rest.error_table import LOCKOUT_S, ROWS, find_row
+from krakked._rest.reply import (
     MAX_CODE_CHARS,
     MAX_WAIT_S,
     Envelope,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from krakked.errors import RequestError
-from krakked.rest.forex import forex_pairs
+from krakked._errors import RequestError
+from krakked._rest.forex import forex_pairs
 
 ROW = [1790000000, "1.1", "1.2", "1.0", "1.1", "1.1", "5", 3]
 

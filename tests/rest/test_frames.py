@@ -18,12 +18,12 @@ import httpx
 import pytest
 import trio
 
+from krakked._config.settings import RestSettings
 from krakked._core import Signer
-from krakked.config.settings import RestSettings
-from krakked.errors import KrakkedError, LockoutError, NetworkError, RequestError, ServiceError
-from krakked.rest.client import RestClient
-from krakked.rest.request import PrivateCall
-from krakked.rest.signing import Credentials
+from krakked._errors import KrakkedError, LockoutError, NetworkError, RequestError, ServiceError
+from krakked._rest.client import RestClient
+from krakked._rest.request import PrivateCall
+from krakked._rest.signing import Credentials
 
 KEY = "CanaryKeyQ7w3E9r2T6y1U5i8O4p0A3s7D2f6G1h5J9k4L8z3X7c2V6b"
 SECRET = base64.b64encode(
@@ -192,7 +192,7 @@ async def test_a_cancelled_call_is_in_no_frame(autojump_clock, server, open_clie
             except trio.Cancelled as cancelled:
                 seen.append(cancelled)
                 raise
-    own = [f for f in frames(seen[0]) if f.f_globals["__name__"] == "krakked.rest.client"]
+    own = [f for f in frames(seen[0]) if f.f_globals["__name__"] == "krakked._rest.client"]
     assert own
     assert_clean("\n".join(text for f in own for text in walk(dict(f.f_locals), set())))
 

@@ -6,14 +6,14 @@ import msgspec
 import pytest
 import trio
 
+from krakked._errors import LockTimeoutError, RateLimitError
 from krakked._files.record import RecordFile
-from krakked.errors import LockTimeoutError, RateLimitError
-from krakked.rest.limits import Reason
-from krakked.rest.private_gate import KeyRecord
+from krakked._rest.limits import Reason
+from krakked._rest.private_limiter import KeyRecord
 
 
 def key_record(client) -> KeyRecord:
-    return client._private_gate.latest
+    return client._private_limiter.latest
 
 
 async def test_a_burst_of_public_calls_keeps_to_the_rate(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from krakked.config.settings import RestSettings
-from krakked.rest import limits
-from krakked.rest.limits import (
+from krakked._config.settings import RestSettings
+from krakked._rest import limits
+from krakked._rest.limits import (
     MICRO,
     SECOND_NS,
     CounterRule,

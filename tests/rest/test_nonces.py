@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from krakked._files.record import RecordFile
-from krakked.rest.nonces import (
+from krakked._rest.nonces import (
     AHEAD_NS,
     OVERLAP_WINDOW,
     NonceState,
@@ -21,7 +21,7 @@ from krakked.rest.nonces import (
     may_overlap,
     next_nonce,
 )
-from krakked.rest.private_gate import KeyRecord
+from krakked._rest.private_limiter import KeyRecord
 
 WORKER = Path(__file__).with_name("nonce_worker.py")
 NOW = 1_790_000_000_000_000_000

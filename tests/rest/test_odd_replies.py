@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from krakked.config.settings import KrakkedConfig, RestSettings
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome
-from krakked.credentials.validation import validate_credentials
-from krakked.errors import ServiceError
-from krakked.rest.client import RestClient
-from krakked.rest.endpoints import Answer, TypedEndpoints
-from krakked.rest.reply import read_envelope
+from krakked._config.settings import KrakkedConfig, RestSettings
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome
+from krakked._credentials.validation import validate_credentials
+from krakked._errors import ServiceError
+from krakked._rest.client import RestClient
+from krakked._rest.endpoints import Answer, TypedEndpoints
+from krakked._rest.reply import read_envelope
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 

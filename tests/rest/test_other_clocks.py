@@ -15,11 +15,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from krakked._files.record import RecordFile
-from krakked.rest import limits, private_gate, public_gate
-from krakked.rest.limits import MICRO, SECOND_NS, CounterRule, PrivateState, PublicRule, PublicState
-from krakked.rest.private_gate import KeyRecord
-from krakked.rest.public_gate import HostRecord
-from krakked.rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
+from krakked._rest import limits, private_limiter, public_limiter
+from krakked._rest.limits import (
+    MICRO,
+    SECOND_NS,
+    CounterRule,
+    PrivateState,
+    PublicRule,
+    PublicState,
+)
+from krakked._rest.private_limiter import KeyRecord
+from krakked._rest.public_limiter import HostRecord
+from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
 
 SPACING_S = 1.0
 DECAY_S = 15 / 0.33
@@ -47,7 +54,7 @@ def put(path, record: msgspec.Struct | None) -> None:
 def here(request, monkeypatch) -> str:
     """Name of our own boot: as the system tells it, or empty where it does not."""
     name = "b00t" if request.param == "told" else ""
-    for module in (public_gate, private_gate):
+    for module in (public_limiter, private_limiter):
         monkeypatch.setattr(module, "boot_id", lambda: name)
     return name
 
@@ -130,11 +137,11 @@ async def test_two_machines_that_share_a_directory_do_not_stop_each_other(
     autojump_clock, server, clock, open_client, tmp_path, monkeypatch
 ) -> None:
     """Each finds the other's record every time, and their wall clocks are an hour apart."""
-    monkeypatch.setattr(public_gate, "boot_id", lambda: "one")
-    monkeypatch.setattr(private_gate, "boot_id", lambda: "one")
+    monkeypatch.setattr(public_limiter, "boot_id", lambda: "one")
+    monkeypatch.setattr(private_limiter, "boot_id", lambda: "one")
     async with open_client(state_dir=tmp_path) as one:
-        monkeypatch.setattr(public_gate, "boot_id", lambda: "two")
-        monkeypatch.setattr(private_gate, "boot_id", lambda: "two")
+        monkeypatch.setattr(public_limiter, "boot_id", lambda: "two")
+        monkeypatch.setattr(private_limiter, "boot_id", lambda: "two")
         late = type(clock)()
         late.step_ns = -HOUR_NS
         async with open_client(state_dir=tmp_path, clock=late) as two:

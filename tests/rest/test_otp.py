@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from krakked.errors import AuthError, KrakkedError, RequestError, ServiceError
-from krakked.rest.otp import OneTimePassword
-from krakked.rest.request import PrivateCall
+from krakked._errors import AuthError, KrakkedError, RequestError, ServiceError
+from krakked._rest.otp import OneTimePassword
+from krakked._rest.request import PrivateCall
 
 TYPED = {
     "balance": {"ZUSD": "1"},

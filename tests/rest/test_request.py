@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from krakked.rest.request import PrivateCall, encode_params, encode_value, public_target
-from krakked.rest.signing import Credentials
+from krakked._rest.request import PrivateCall, encode_params, encode_value, public_target
+from krakked._rest.signing import Credentials
 
 NUMBERS = {
     1e-7: "0.0000001",

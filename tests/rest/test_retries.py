@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from krakked.errors import (
+from krakked._errors import (
     ApiError,
     AuthError,
     ConnectFailedError,
@@ -22,7 +22,7 @@ from krakked.errors import (
     RateLimitError,
     ServiceError,
 )
-from krakked.rest.retries import MAX_ATTEMPTS, RetryBudget, pause_s, worth_retrying
+from krakked._rest.retries import MAX_ATTEMPTS, RetryBudget, pause_s, worth_retrying
 
 KEY_PART = "RestTestKey"
 

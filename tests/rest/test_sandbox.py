@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from krakked._config.settings import RestSettings
 from krakked._core import Signer
-from krakked.config.settings import RestSettings
-from krakked.errors import AuthError, LockoutError, RequestError
-from krakked.rest.client import RestClient
-from krakked.rest.signing import Credentials
+from krakked._errors import AuthError, LockoutError, RequestError
+from krakked._rest.client import RestClient
+from krakked._rest.signing import Credentials
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 WORKER = Path(__file__).with_name("balance_worker.py")

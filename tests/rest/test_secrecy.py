@@ -18,13 +18,14 @@ import trio
 from rich.console import Console
 from rich.traceback import Traceback
 
+from krakked._config.settings import RestSettings
 from krakked._core import Signer
-from krakked.config.settings import RestSettings
-from krakked.errors import ConfigError, CredentialsFormatError, KrakkedError
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
-from krakked.rest.request import PrivateCall
-from krakked.rest.signing import Credentials
+from krakked._errors import ConfigError, CredentialsFormatError, KrakkedError
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
+from krakked._rest.request import PrivateCall
+from krakked._rest.signing import Credentials
 
 KEY = "CanaryKeyQ7w3E9r2T6y1U5i8O4p0A3s7D2f6G1h5J9k4L8z3X7c2V6b"
 SECRET = base64.b64encode(

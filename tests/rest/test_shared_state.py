@@ -13,12 +13,12 @@ import msgspec
 import pytest
 import trio
 
+from krakked._errors import ConfigError, LockTimeoutError
 from krakked._files import locks
 from krakked._files.record import RecordFile
-from krakked.errors import ConfigError, LockTimeoutError
-from krakked.network import SystemClock
-from krakked.rest.shared_state import Change, SharedState
-from krakked.rest.stamps import same_boot
+from krakked._network.clock import SystemClock
+from krakked._rest.shared_state import Change, SharedState
+from krakked._rest.stamps import same_boot
 
 HOLDER = """
 import sys, time

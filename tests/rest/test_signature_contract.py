@@ -13,8 +13,8 @@ import itertools
 import pytest
 
 from krakked._core import Signer
-from krakked.rest.request import PrivateCall, SignedRequest
-from krakked.rest.signing import Credentials
+from krakked._rest.request import PrivateCall, SignedRequest
+from krakked._rest.signing import Credentials
 
 SECRET = "kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg=="
 KEY = "SignatureTestKeySignatureTestKeySignatureTestKeySignatur"

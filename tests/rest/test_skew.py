@@ -7,8 +7,8 @@ import logging
 import pytest
 import trio
 
-from krakked.rest.server_clock import ServerClock
-from krakked.rest.skew import WARN_S, measure_skew, server_wall_ns, skew_s
+from krakked._rest.server_clock import ServerClock
+from krakked._rest.skew import WARN_S, measure_skew, server_wall_ns, skew_s
 
 S = 10**9
 

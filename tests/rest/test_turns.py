@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from krakked._core import Signer
-from krakked.errors import (
+from krakked._errors import (
     Action,
     AuthError,
     ForkedProcessError,
@@ -20,7 +20,7 @@ from krakked.errors import (
     RateLimitError,
     RequestError,
 )
-from krakked.rest.limits import (
+from krakked._rest.limits import (
     SECOND_NS,
     TURN_GRACE_NS,
     Plan,
@@ -33,7 +33,7 @@ from krakked.rest.limits import (
     queue_public,
     take_public,
 )
-from krakked.rest.signing import Credentials
+from krakked._rest.signing import Credentials
 
 KEY = "RestTestKeyRestTestKeyRestTestKeyRestTestKeyRestTestKey0"
 """The key of `credentials`."""
@@ -303,14 +303,14 @@ WORKER = """
 import sys, time
 from pathlib import Path
 import trio
-from krakked.network import SystemClock
-from krakked.rest.limits import CounterRule
-from krakked.rest.private_gate import PrivateGate
-from krakked.rest.waits import WaitBoard
+from krakked._network.clock import SystemClock
+from krakked._rest.limits import CounterRule
+from krakked._rest.private_limiter import PrivateLimiter
+from krakked._rest.waits import WaitBoard
 
 async def main():
     clock = SystemClock()
-    gate = PrivateGate(Path(sys.argv[1]), "tag", clock, CounterRule(), WaitBoard())
+    gate = PrivateLimiter(Path(sys.argv[1]), "tag", clock, CounterRule(), WaitBoard())
     print("ready", flush=True)
     sys.stdin.readline()
     end = time.monotonic() + float(sys.argv[2])

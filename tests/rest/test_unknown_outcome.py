@@ -18,8 +18,8 @@ import httpx
 import pytest
 import trio
 
-from krakked.config.settings import RestSettings
-from krakked.errors import (
+from krakked._config.settings import RestSettings
+from krakked._errors import (
     Action,
     ApiError,
     AuthError,
@@ -34,10 +34,11 @@ from krakked.errors import (
     RequestError,
     ServiceError,
 )
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
-from krakked.rest.request import PRIVATE_READS
-from krakked.rest.retries import advise
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
+from krakked._rest.request import PRIVATE_READS
+from krakked._rest.retries import advise
 
 JSON_TYPE = {"content-type": "application/json"}
 

@@ -8,7 +8,7 @@ import zlib
 import httpx
 import pytest
 
-from krakked.errors import (
+from krakked._errors import (
     AuthError,
     LockoutError,
     NetworkError,
@@ -16,10 +16,9 @@ from krakked.errors import (
     RateLimitError,
     ServiceError,
 )
-from krakked.rest import exchange, retries
-from krakked.rest.body import ACCEPTED, BodyReader
-from krakked.rest.retries import RetryBudget, pause_s, worth_retrying
-from krakked.rest.wire import (
+from krakked._rest import exchange, retries
+from krakked._rest.bounded_body import ACCEPTED, BodyReader
+from krakked._rest.models import (
     ApiKeyInfo,
     AssetPairInfo,
     ExtendedBalance,
@@ -27,6 +26,7 @@ from krakked.rest.wire import (
     WebSocketsToken,
     parse_api_key_info,
 )
+from krakked._rest.retries import RetryBudget, pause_s, worth_retrying
 
 
 @pytest.mark.parametrize(

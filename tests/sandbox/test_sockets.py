@@ -19,7 +19,7 @@ import pytest
 import trio
 import trio_websocket
 
-from krakked.errors import ConfigError
+from krakked._errors import ConfigError
 from krakked.sandbox import open_sandbox
 
 
@@ -70,7 +70,7 @@ def test_the_command_runs_until_interrupted() -> None:
         [
             sys.executable,
             "-c",
-            "from krakked.cli.sandbox import *; import argparse\n"
+            "from krakked._cli.sandbox import *; import argparse\n"
             "p = argparse.ArgumentParser(); add_parser(p.add_subparsers())\n"
             "a = p.parse_args(['sandbox', '--seed', '3']); raise SystemExit(a.run(a))",
         ],

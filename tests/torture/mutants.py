@@ -220,12 +220,13 @@ def pure_modules() -> list[str]:
     """Give the modules that the import contract calls pure, and a few more."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
     (pure,) = [it for it in contracts["contracts"] if it["name"] == CONTRACT]
-    found = [name.removeprefix("krakked.") for name in pure["source_modules"]]
+    found = [name.removeprefix("krakked._") for name in pure["source_modules"]]
     return sorted({*found, *SHELLS_WITH_RULES} - {"errors"})
 
 
 def path_of(module: str) -> Path:
-    return Path("python", "krakked", *module.split(".")).with_suffix(".py")
+    room, *rest = module.split(".")
+    return Path("python", "krakked", f"_{room}", *rest).with_suffix(".py")
 
 
 def touched_lines(since: str) -> dict[str, set[int]]:
@@ -252,7 +253,7 @@ def tests_of(module: str, *, nearest: bool) -> list[str]:
     *room, stem = module.split(".")
     folder = ROOT.joinpath("tests", *room)
     folders = [folder, folder / stem.split("_")[0]]
-    package = re.escape(".".join(("krakked", *room)))
+    package = re.escape(".".join(("krakked", *(f"_{room[0]}", *room[1:]))))
     dotted = re.compile(rf"{package}\.{stem}\b|from {package} import .*\b{stem}\b")
     ranked: list[tuple[int, int, str]] = []
     for path in (ROOT / "tests").rglob("test_*.py"):

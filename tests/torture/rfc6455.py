@@ -29,8 +29,8 @@ import trio
 import trio_websocket
 
 from krakked._core import FrameSplitter, FrameTap, MarketCache
-from krakked.market.stream.tap import CHUNK_BYTES, TapStream
-from krakked.network import SystemClock
+from krakked._market.stream.tap import CHUNK_BYTES, TapStream
+from krakked._network.clock import SystemClock
 
 COMPRESSION = ["12.*", "13.*"]
 LARGEST_MESSAGE = 64 << 20

@@ -31,14 +31,15 @@ import psutil
 import trio
 from trio.testing import MockClock
 
-from krakked.config.settings import RestSettings, UniverseSettings, WebSocketSettings
-from krakked.market.changes import Disconnected, Reconnected, Resubscribed, TickerChange
-from krakked.market.live import LiveReads
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.stream.feed import Feed
-from krakked.market.universe import build_universe
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
+from krakked._config.settings import RestSettings, UniverseSettings, WebSocketSettings
+from krakked._market.changes import Disconnected, Reconnected, Resubscribed, TickerChange
+from krakked._market.live import LiveReads
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.stream.feed import Feed
+from krakked._market.universe import build_universe
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 BENCHES = Path(__file__).parents[2] / "benches"

@@ -43,10 +43,10 @@ from vault_torture import (
     why_no_cuts,
 )
 
-from krakked.rest import private_gate
-from krakked.rest.limits import CounterRule
-from krakked.rest.private_gate import PrivateGate
-from krakked.rest.waits import WaitBoard
+from krakked._rest import private_limiter
+from krakked._rest.limits import CounterRule
+from krakked._rest.private_limiter import PrivateLimiter
+from krakked._rest.waits import WaitBoard
 
 HOUR_NS = 3600 * 10**9
 ERRORS = ("EIO", "ENOSPC", "EACCES", "EMFILE", "EROFS", "ENOLCK")
@@ -72,7 +72,7 @@ class SetClock:
 
 async def take(state: Path, offset_ns: int, given: int | None, rounds: int | None) -> list[int]:
     """Take nonces and write each, once it is given, to a descriptor."""
-    gate = PrivateGate(state, "tag", SetClock(offset_ns), CounterRule(), WaitBoard())
+    gate = PrivateLimiter(state, "tag", SetClock(offset_ns), CounterRule(), WaitBoard())
     nonces = []
     for _ in itertools.count() if rounds is None else range(rounds):
         async with gate.passage("AddOrder") as passage:
@@ -90,13 +90,13 @@ def take_in_child(state: Path, given: int, rounds: int | None) -> int:
 
 def next_elsewhere(state: Path, *, boot: str = "") -> int:
     """Give the nonce that the next process gets, whose clock was set back."""
-    real = private_gate.boot_id
+    real = private_limiter.boot_id
     if boot:
-        private_gate.boot_id = lambda: boot
+        private_limiter.boot_id = lambda: boot
     try:
         return trio.run(take, state, -HOUR_NS, None, 1)[0]
     finally:
-        private_gate.boot_id = real
+        private_limiter.boot_id = real
 
 
 def drained(reader: int) -> list[int]:

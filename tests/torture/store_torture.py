@@ -41,9 +41,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from krakked.errors import StoreCorruptError, StoreError, StoreExchangeError, StoreFullError
-from krakked.market.bars import OHLCBar
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreCorruptError, StoreError, StoreExchangeError, StoreFullError
+from krakked._market.bars import OHLCBar
+from krakked._market.store.ohlc_store import OHLCStore
 
 START = 1_793_491_200  # 2026-11-01 00:00 UTC
 BY_REST, LIVE_ONE, LIVE_TWO = "XBTUSD", "ETHUSD", "SOLUSD"

@@ -35,15 +35,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from krakked.config.settings import KrakkedConfig
-from krakked.credentials.candidate import Candidate
-from krakked.credentials.outcomes import Outcome, Validation
-from krakked.credentials.passwords import MasterPassword
-from krakked.credentials.saving import save_credentials
-from krakked.credentials.sources import open_vault
-from krakked.credentials.vault import Cost
-from krakked.credentials.vault_file import VaultFile
-from krakked.errors import KrakkedError, VaultError
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.passwords import MasterPassword
+from krakked._credentials.saving import save_credentials
+from krakked._credentials.sources import open_vault
+from krakked._credentials.vault import Cost
+from krakked._credentials.vault_file import VaultFile
+from krakked._errors import KrakkedError, VaultError
 
 PASSWORD = "correct horse battery staple"
 KEY, SECRET = "K" * 56, "S" * 88

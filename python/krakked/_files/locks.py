@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, final
 
+from krakked._errors import LockTimeoutError
 from krakked._files.durable import make_directories
-from krakked.errors import LockTimeoutError
 
 _HOLDER_BYTES: Final = 64
 _WAITER_AT: Final = 128

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import final
 
-from krakked.errors import ForkedProcessError
+from krakked._errors import ForkedProcessError
 
 
 @final

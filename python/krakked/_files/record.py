@@ -18,9 +18,9 @@ import zlib
 from pathlib import Path
 from typing import Protocol, final
 
+from krakked._errors import ConfigError
 from krakked._files.durable import sync_directory, sync_file, write_all
 from krakked._files.locks import KernelLock
-from krakked.errors import ConfigError
 
 _SLOT_BYTES = 1 << 16
 _FIRST_SLOT = 4096

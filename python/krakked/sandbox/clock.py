@@ -38,7 +38,7 @@ class MarketClock:
 
 
 class VirtualClock:
-    """A client's clock on virtual time (satisfies `krakked.network.Clock`)."""
+    """A client's clock on virtual time (satisfies `krakked._network.clock.Clock`)."""
 
     virtual = True
 
@@ -67,7 +67,7 @@ class VirtualClock:
 
 
 class LoopbackClock:
-    """A client's clock beside real sockets (satisfies `krakked.network.Clock`)."""
+    """A client's clock beside real sockets (satisfies `krakked._network.clock.Clock`)."""
 
     virtual = False
 

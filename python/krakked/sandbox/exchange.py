@@ -17,14 +17,14 @@ import hypercorn.trio
 import trio
 from hypercorn.typing import ASGIFramework
 
-from krakked.config.settings import (
+from krakked._config.settings import (
     KrakkedConfig,
     MarketDataSettings,
     OHLCStoreSettings,
     RestSettings,
     WebSocketSettings,
 )
-from krakked.errors import ConfigError
+from krakked._errors import ConfigError
 from krakked.sandbox.accounts import Accounts
 from krakked.sandbox.clock import LoopbackClock, MarketClock, VirtualClock
 from krakked.sandbox.digits import NS

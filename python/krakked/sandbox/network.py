@@ -1,4 +1,4 @@
-"""The two networks a sandbox hands out; both satisfy `krakked.network.Network`.
+"""The two networks a sandbox hands out; both satisfy `krakked._network.network.Network`.
 
 Whatever host is asked for, the sandbox answers. Hosts with `ws-auth` in their name get the private
 WebSocket endpoint. `exchange` names the market behind it, so that a client never takes what it says

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import trio
 
-from krakked.config.settings import RestSettings
-from krakked.market.history.backfill import History
-from krakked.market.history.progress import BackfillProgress
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.universe import build_universe
-from krakked.network import SystemClock, SystemNetwork
-from krakked.rest.client import RestClient
+from krakked._config.settings import RestSettings
+from krakked._market.history.backfill import History
+from krakked._market.history.progress import BackfillProgress
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.universe import build_universe
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
+from krakked._rest.client import RestClient
 
 
 async def main(base_url: str, root: str, pair: str, timeframe: str) -> None:

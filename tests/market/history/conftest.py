@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked.market.history.backfill import History
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.rest.health import LimiterStatus, RestStatus
-from krakked.rest.wire import OHLCReply, OHLCRow, ServerTime, TradeRow, TradesReply
+from krakked._market.history.backfill import History
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._rest.health import LimiterStatus, RestStatus
+from krakked._rest.models import OHLCReply, OHLCRow, ServerTime, TradeRow, TradesReply
 
 PAIR = PairMetadata(
     canonical="XBTUSD",

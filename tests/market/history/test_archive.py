@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from krakked.errors import ImportFormatError, UnknownTimeframeError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.history import archive_import, archive_series
-from krakked.market.history.archive import Zips, find_files
-from krakked.market.history.archive_import import import_archive
-from krakked.market.history.import_report import ImportProgress
-from krakked.market.store.coverage import GapKind
+from krakked._errors import ImportFormatError, UnknownTimeframeError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.history import archive_import, archive_series
+from krakked._market.history.archive import Zips, find_files
+from krakked._market.history.archive_import import import_archive
+from krakked._market.history.import_report import ImportProgress
+from krakked._market.store.coverage import GapKind
 
 DAY = 86_400
 
@@ -353,7 +353,7 @@ def test_an_import_that_is_killed_goes_on_and_loses_nothing(tmp_path: Path, stor
     names = ("XBTUSD", "ETHUSD", "SOLUSD", "ADAUSD")
     members = [(f"m/{name}_1.csv", candles(1_600_000_020, 250_000)) for name in names]
     path = make_zip(tmp_path / "Kraken_OHLCVT.zip", members)
-    command = [sys.executable, "-m", "krakked.cli.main", "import", str(path), "--root", store.root]
+    command = [sys.executable, "-m", "krakked._cli.main", "import", str(path), "--root", store.root]
     draw = random.Random(2)
     for _ in range(4):
         worker = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from krakked.market.bars import OHLCBar
-from krakked.market.history import archive_import, archive_order, archive_series
-from krakked.market.history.archive_import import import_archive
+from krakked._market.bars import OHLCBar
+from krakked._market.history import archive_import, archive_order, archive_series
+from krakked._market.history.archive_import import import_archive
 
 DAY_S = 1_704_067_200
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from krakked.cli.main import main
-from krakked.market.bars import Source
-from krakked.market.history import archive_import, archive_series
-from krakked.market.history.archive_import import import_archive
-from krakked.market.history.archive_series import EARLIEST_S, longest_silence_s
-from krakked.market.store.coverage import GapKind
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._cli.main import main
+from krakked._market.bars import Source
+from krakked._market.history import archive_import, archive_series
+from krakked._market.history.archive_import import import_archive
+from krakked._market.history.archive_series import EARLIEST_S, longest_silence_s
+from krakked._market.store.coverage import GapKind
+from krakked._market.store.ohlc_store import OHLCStore
 
 DAY_S = 1_704_067_200  # 2024-01-01
 
@@ -160,7 +160,7 @@ def test_trades_of_a_running_candle_make_none(store: Any, tmp_path: Path) -> Non
 def test_the_command_says_what_is_left_open(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("import_",))
+    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("import_",))
     monkeypatch.setenv("COLUMNS", "300")
     path = tmp_path / "XBTUSD_60.csv"
     path.write_text(rows(DAY_S, 24, 3600) + rows(DAY_S + 90 * 86_400, 24, 3600))

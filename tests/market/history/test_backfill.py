@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.errors import BackfillTooLargeError, ConnectFailedError, ServiceError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.history.plan import Origin
-from krakked.market.history.progress import BackfillProgress, Pause
-from krakked.market.store.coverage import GapKind
+from krakked._errors import BackfillTooLargeError, ConnectFailedError, ServiceError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.history.plan import Origin
+from krakked._market.history.progress import BackfillProgress, Pause
+from krakked._market.store.coverage import GapKind
 
 NS = 10**9
 HOUR = 3600
@@ -128,7 +128,7 @@ async def test_trades_are_counted_when_nothing_traded_after_the_end(
 
 
 async def test_too_many_calls_need_a_word(old: Any, history: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("krakked.market.history.backfill.MAX_CALLS", 1)
+    monkeypatch.setattr("krakked._market.history.backfill.MAX_CALLS", 1)
     old.page_rows = 1000
     with pytest.raises(BackfillTooLargeError, match="allow_long=True") as caught:
         await history(old).backfill_ohlc("XBTUSD", "1h", since=0)
@@ -139,7 +139,7 @@ async def test_too_many_calls_need_a_word(old: Any, history: Any, monkeypatch: A
 async def test_a_job_that_breaks_off_goes_on_where_it_was(
     old: Any, history: Any, store: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("krakked.market.history.deep.FLUSH_PAGES", 2)
+    monkeypatch.setattr("krakked._market.history.trades_backfill.FLUSH_PAGES", 2)
     old.page_rows = 20
     whole = len(old.tape) // 20
     for at in (8, 16, 24):
@@ -171,7 +171,7 @@ async def test_a_crowd_that_no_page_can_hold_is_said_to_be_missing(
     rest.page_rows = 100
     # The page is full for this server, which makes 100 its most.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("krakked.market.history.deep.PAGE_ROWS", 100)
+        patch.setattr("krakked._market.history.trades_backfill.PAGE_ROWS", 100)
         report = await history(rest).backfill_ohlc("XBTUSD", "1h", since=0)
     (missing,) = report.missing
     assert "trades 101 to 150" in missing.why

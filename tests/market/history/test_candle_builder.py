@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krakked._core import CandleBuilder
-from krakked.market.history.archive_import import TRADE_TIMEFRAMES
-from krakked.market.timeframes import MINUTES
+from krakked._market.history.archive_import import TRADE_TIMEFRAMES
+from krakked._market.timeframes import MINUTES
 
 Trade = tuple[int, str, str, int]
 """Time in ns, price, volume, id."""

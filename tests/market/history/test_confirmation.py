@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked.errors import MissingBarsError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.coverage import GapKind
+from krakked._errors import MissingBarsError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.coverage import GapKind
 
 NS = 10**9
 START_S = 1_790_000_040  # a full minute

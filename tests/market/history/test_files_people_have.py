@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from krakked.errors import ImportFormatError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.history import archive_import, archive_series
-from krakked.market.history.archive import Zips, find_files
-from krakked.market.history.archive_import import import_archive
-from krakked.market.store.coverage import GapKind
+from krakked._errors import ImportFormatError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.history import archive_import, archive_series
+from krakked._market.history.archive import Zips, find_files
+from krakked._market.history.archive_import import import_archive
+from krakked._market.store.coverage import GapKind
 
 FIRST_S = 1_700_000_040  # a full minute
 COUNT = 40

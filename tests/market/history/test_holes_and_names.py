@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked.errors import BackfillTooLargeError, UnknownPairError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.history import renamed
-from krakked.market.history.backfill import History
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.store.coverage import GapKind
+from krakked._errors import BackfillTooLargeError, UnknownPairError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.history import renamed
+from krakked._market.history.backfill import History
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.store.coverage import GapKind
 
 NS = 10**9
 HOUR = 3600
@@ -98,8 +98,8 @@ async def test_what_was_asked_for_in_vain_is_not_asked_for_again_unless_told(
 async def test_old_holes_alone_never_take_too_many_calls(
     old: Any, history: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("krakked.market.history.backfill.MAX_CALLS", 5)
-    monkeypatch.setattr("krakked.market.history.plan.PAGE_ROWS", 101)
+    monkeypatch.setattr("krakked._market.history.backfill.MAX_CALLS", 5)
+    monkeypatch.setattr("krakked._market.history.plan.PAGE_ROWS", 101)
     put(store, 10, 20)
     put(store, 600, 700)  # before it: hundreds of trades
     put(store, 720, 2000)  # before it: a few
@@ -119,7 +119,7 @@ async def test_old_holes_alone_never_take_too_many_calls(
 async def test_continuing_from_the_last_bar_may_still_be_too_long(
     old: Any, history: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("krakked.market.history.backfill.MAX_CALLS", 1)
+    monkeypatch.setattr("krakked._market.history.backfill.MAX_CALLS", 1)
     put(store, 10, 20)
     with pytest.raises(BackfillTooLargeError, match="allow_long=True"):
         await history(old).backfill_ohlc("XBTUSD", "1h")

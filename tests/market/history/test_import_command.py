@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from krakked.cli.main import main
-from krakked.errors import ImportFormatError
-from krakked.market.history.archive_import import import_archive
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._cli.main import main
+from krakked._errors import ImportFormatError
+from krakked._market.history.archive_import import import_archive
+from krakked._market.store.ohlc_store import OHLCStore
 
 DAY_S = 1_700_006_400  # midnight
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("import_",))
+    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("import_",))
     monkeypatch.setenv("COLUMNS", "300")
     path = tmp_path / "XBTUSD_60.csv"
     path.write_text("".join(f"{DAY_S + n * 3600},1,2,0.5,1.5,3,4\n" for n in range(1, 101)))
@@ -57,7 +57,7 @@ def test_spellings_are_mapped_by_the_list_on_disk_and_others_are_told(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {"XBTUSD": "XBTUSD", "XXBTZUSD": "XBTUSD", "XBT/USD": "XBTUSD", "BTC/USD": "XBTUSD"}
-    monkeypatch.setattr("krakked.cli.import_.saved_names", lambda _: names)
+    monkeypatch.setattr("krakked._cli.import_.saved_names", lambda _: names)
     folder, root = tmp_path / "in", tmp_path / "ohlc"
     folder.mkdir()
     for name in (

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.config.settings import MarginEligible, RestSettings, UniverseSettings
-from krakked.market.history.backfill import History
-from krakked.market.history.deep import believed_last, since_of
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.universe import build_universe
-from krakked.rest.client import RestClient
+from krakked._config.settings import MarginEligible, RestSettings, UniverseSettings
+from krakked._market.history.backfill import History
+from krakked._market.history.trades_backfill import believed_last, since_of
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.universe import build_universe
+from krakked._rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 NS = 10**9

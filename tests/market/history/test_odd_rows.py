@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked.errors import MissingBarsError
-from krakked.market.store.coverage import GapKind
-from krakked.rest.wire import OHLCRow
+from krakked._errors import MissingBarsError
+from krakked._market.store.coverage import GapKind
+from krakked._rest.models import OHLCRow
 
 NS = 10**9
 HOUR = 3600

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from krakked.market.bars import OHLCBar, Source, bar_of_row
-from krakked.market.history.ohlc_rows import NEWEST_WAITS_S, REACH, SETTLED_S, read_closed
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.rest.wire import OHLCRow
+from krakked._market.bars import OHLCBar, Source, bar_of_row
+from krakked._market.history.ohlc_rows import NEWEST_WAITS_S, REACH, SETTLED_S, read_closed
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._rest.models import OHLCRow
 
 
 def row(time: int, close: str = "2", count: int = 1, vwap: str = "2.0") -> OHLCRow:

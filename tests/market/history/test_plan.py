@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.market.bars import Source
-from krakked.market.history import plan
-from krakked.market.history.plan import (
+from krakked._market.bars import Source
+from krakked._market.history import plan
+from krakked._market.history.plan import (
     BackfillPlan,
     Origin,
     PlanStep,
@@ -25,7 +25,7 @@ from krakked.market.history.plan import (
     rest_ranges,
     unsettled_ranges,
 )
-from krakked.market.store.coverage import CoverageRange
+from krakked._market.store.coverage import CoverageRange
 
 
 def test_the_websockets_word_counts_only_provisionally() -> None:

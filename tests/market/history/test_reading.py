@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.errors import (
+from krakked._errors import (
     ConnectFailedError,
     RateLimitError,
     UnknownPairError,
     UnknownTimeframeError,
 )
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.coverage import GapKind
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.coverage import GapKind
 
 NS = 10**9
 START_S = 1_790_000_040  # a full minute

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from krakked.config.settings import MarginEligible, RestSettings, UniverseSettings
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.history.archive_import import import_archive
-from krakked.market.history.backfill import History
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.universe import build_universe
-from krakked.rest.client import RestClient
+from krakked._config.settings import MarginEligible, RestSettings, UniverseSettings
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.history.archive_import import import_archive
+from krakked._market.history.backfill import History
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.universe import build_universe
+from krakked._rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 NS = 10**9

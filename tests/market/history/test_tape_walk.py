@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from krakked.errors import ServiceError
-from krakked.market.history import deep
-from krakked.market.history.deep import TapeWalk, Target
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import ServiceError
+from krakked._market.history import trades_backfill as deep
+from krakked._market.history.trades_backfill import TapeWalk, Target
+from krakked._market.store.ohlc_store import OHLCStore
 
 NS = 10**9
 START_S = 1_780_002_000  # a full hour

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import krakked
-from krakked.errors import ServiceError
-from krakked.rest.client import RestClient
-from krakked.rest.endpoints import Answer
+from krakked._errors import ServiceError
+from krakked._rest.client import RestClient
+from krakked._rest.endpoints import Answer
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 

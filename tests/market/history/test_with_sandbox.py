@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.config.settings import MarginEligible, RestSettings, UniverseSettings
-from krakked.market.bars import OHLCBar
-from krakked.market.history.backfill import History
-from krakked.market.history.plan import Origin
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.universe import Universe, build_universe
-from krakked.rest.client import RestClient
+from krakked._config.settings import MarginEligible, RestSettings, UniverseSettings
+from krakked._market.bars import OHLCBar
+from krakked._market.history.backfill import History
+from krakked._market.history.plan import Origin
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.universe import Universe, build_universe
+from krakked._rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 DAY = 86_400

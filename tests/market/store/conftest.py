@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from krakked.market.bars import OHLCBar
+from krakked._market.bars import OHLCBar
 
 START = 1_793_491_200  # 2026-11-01 00:00 UTC
 

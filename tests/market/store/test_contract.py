@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.ohlc_store import OHLCStore
 
 START = 1_793_491_200  # 2026-11-01 00:00 UTC
 BACKENDS = ["parquet", "csv"]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.market.bars import Source
-from krakked.market.store import coverage
-from krakked.market.store.coverage import Coverage, CoverageRange
+from krakked._market.bars import Source
+from krakked._market.store import coverage
+from krakked._market.store.coverage import Coverage, CoverageRange
 
 ranges = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=8)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from krakked.errors import (
+from krakked._errors import (
     InvalidTimeError,
     LockTimeoutError,
     StoreCorruptError,
@@ -23,11 +23,11 @@ from krakked.errors import (
     StoreFullError,
     StoreLockedError,
 )
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import durable, filesystem
-from krakked.market.store.durable import locked
-from krakked.market.store.layout import Series, StorePaths
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store import durable, filesystem
+from krakked._market.store.durable import locked
+from krakked._market.store.layout import Series, StorePaths
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 
@@ -78,7 +78,7 @@ def test_a_held_series_does_not_keep_the_others_in_the_journal(
 def test_a_killed_holder_frees_its_lock_at_once(tmp_path: Path, make_bars: Make) -> None:
     path = StorePaths(tmp_path).lock(Series("XBTUSD", "1m"))
     code = (
-        "import time; from pathlib import Path; from krakked.market.store.durable import locked\n"
+        "import time; from pathlib import Path; from krakked._market.store.durable import locked\n"
         f"with locked(Path({str(path)!r}), timeout_s=5, what='x'): print('held', flush=True); "
         "time.sleep(60)"
     )

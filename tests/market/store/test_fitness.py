@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from krakked.errors import StoreError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import columns
-from krakked.market.store.fitness import why_unfit
-from krakked.market.store.layout import FAR_S, Series
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store import arrow
+from krakked._market.store.fitness import why_unfit
+from krakked._market.store.layout import FAR_S, Series
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 SERIES = Series("XBTUSD", "1m")
@@ -146,9 +146,9 @@ def test_columns_are_judged_like_single_bars(
     bar = OHLCBar(time=30 * half_minutes, count=count, **fields)
     raw = {name: array("d", [value]) for name, value in fields.items()}
     raw["time"], raw["count"] = array("q", [bar.time]), array("q", [count])
-    table = columns.table_of_buffers(raw, Source.REST)
+    table = arrow.table_of_buffers(raw, Source.REST)
     try:
-        columns.check(table, SERIES)
+        arrow.check(table, SERIES)
     except StoreError:
         fits = False
     else:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.errors import StoreError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import journal_frames
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store import journal_frames
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 

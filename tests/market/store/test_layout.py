@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.errors import StoreError, UnknownTimeframeError
-from krakked.market.bars import OHLCBar
-from krakked.market.store import layout, listing
-from krakked.market.store.filesystem import directory_of, file_system_of
-from krakked.market.store.layout import Series, StorePaths
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.timeframes import MINUTES
+from krakked._errors import StoreError, UnknownTimeframeError
+from krakked._market.bars import OHLCBar
+from krakked._market.store import layout, listing
+from krakked._market.store.filesystem import directory_of, file_system_of
+from krakked._market.store.layout import Series, StorePaths
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.timeframes import MINUTES
 
 Make = Callable[..., list[OHLCBar]]
 timeframes = st.sampled_from(sorted(MINUTES))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from krakked.market.bars import OHLCBar
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._market.bars import OHLCBar
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 START = 1_793_491_200

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import parquet_files
-from krakked.market.store.coverage import GapKind
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store import parquet_files
+from krakked._market.store.coverage import GapKind
+from krakked._market.store.ohlc_store import OHLCStore
 
 STEP = 60
 BORDER = 1_793_491_200  # 2026-11-01 00:00 UTC: slot 0; earlier slots lie in October's partition

@@ -13,10 +13,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from krakked.errors import StoreError
-from krakked.market.bars import OHLCBar
-from krakked.market.store.columns import convert
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreError
+from krakked._market.bars import OHLCBar
+from krakked._market.store.arrow import convert
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 FIELDS = ["time", "open", "high", "low", "close", "vwap", "volume", "count"]

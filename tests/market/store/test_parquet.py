@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from krakked.errors import StoreCorruptError, StoreError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreCorruptError, StoreError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 START = 1_793_491_200

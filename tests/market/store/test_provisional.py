@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from krakked.errors import StoreError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import gap_truth, merge
-from krakked.market.store.columns import EMPTY, bars_of_table, table_of_bars, times
-from krakked.market.store.coverage import Coverage, Gap, GapKind, intersect, subtract, union
-from krakked.market.store.merge import Close
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store import gap_truth, merge
+from krakked._market.store.arrow import EMPTY, bars_of_table, table_of_bars, times
+from krakked._market.store.coverage import Coverage, Gap, GapKind, intersect, subtract, union
+from krakked._market.store.merge import Close
 
 STEP = 60
 P, W, A, T, R = Source

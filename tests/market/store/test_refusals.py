@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from krakked.errors import StoreError, StoreFullError
-from krakked.market.bars import OHLCBar
-from krakked.market.store import durable
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreError, StoreFullError
+from krakked._market.bars import OHLCBar
+from krakked._market.store import durable
+from krakked._market.store.ohlc_store import OHLCStore
 
 CODES = [
     errno.ENOSPC,

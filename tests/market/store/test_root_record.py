@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from krakked.errors import StoreCorruptError, StoreError, StoreExchangeError, StoreVersionError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store.layout import FORMAT_VERSION
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreCorruptError, StoreError, StoreExchangeError, StoreVersionError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store.layout import FORMAT_VERSION
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 Use = Callable[[OHLCStore], object]
@@ -93,7 +93,7 @@ def test_the_record_is_durable_before_the_first_bar(
         raise KeyboardInterrupt
 
     store = OHLCStore(tmp_path, exchange="sandbox-7")
-    monkeypatch.setattr("krakked.market.store.series_files.SeriesFiles.apply", killed)
+    monkeypatch.setattr("krakked._market.store.series_files.SeriesFiles.apply", killed)
     with pytest.raises(KeyboardInterrupt):
         store.append_bars("XBTUSD", "1m", [bar()])
     assert not list((tmp_path / "bars").rglob("*.parquet"))

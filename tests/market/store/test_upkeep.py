@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from krakked.errors import StoreError, StoreVersionError
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.store import coverage, parquet_files
-from krakked.market.store.coverage import CoverageRange, Gap, GapKind
-from krakked.market.store.durable import locked
-from krakked.market.store.layout import FORMAT_VERSION, Series, StorePaths
-from krakked.market.store.ohlc_store import OHLCStore
+from krakked._errors import StoreError, StoreVersionError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.store import coverage, parquet_files
+from krakked._market.store.coverage import CoverageRange, Gap, GapKind
+from krakked._market.store.durable import locked
+from krakked._market.store.layout import FORMAT_VERSION, Series, StorePaths
+from krakked._market.store.ohlc_store import OHLCStore
 
 Make = Callable[..., list[OHLCBar]]
 START = 1_793_491_200

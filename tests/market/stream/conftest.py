@@ -12,14 +12,14 @@ from random import Random
 import pytest
 import trio
 
-from krakked.config.settings import RestSettings, UniverseSettings, WebSocketSettings
-from krakked.market.changes import CandleClosed, CandleCorrected
-from krakked.market.live import LiveReads
-from krakked.market.pairs import PairTable
-from krakked.market.stream.feed import Feed
-from krakked.market.timeframes import MINUTES
-from krakked.market.universe import build_universe
-from krakked.rest.client import RestClient
+from krakked._config.settings import RestSettings, UniverseSettings, WebSocketSettings
+from krakked._market.changes import CandleClosed, CandleCorrected
+from krakked._market.live import LiveReads
+from krakked._market.pairs import PairTable
+from krakked._market.stream.feed import Feed
+from krakked._market.timeframes import MINUTES
+from krakked._market.universe import build_universe
+from krakked._rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 ROOT = Path(__file__).parents[3]

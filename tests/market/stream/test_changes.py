@@ -11,10 +11,10 @@ import trio
 from tests.market.stream.hostile import VirtualClock
 
 from krakked._core import FrameTap, MarketCache
-from krakked.errors import ChangesLaggedError
-from krakked.market import changes as module
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.changes import (
+from krakked._errors import ChangesLaggedError
+from krakked._market import changes as module
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.changes import (
     CandleChange,
     CandleClosed,
     ChangeHub,

@@ -10,8 +10,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.market.stream import connect_record
-from krakked.market.stream.connect_record import (
+from krakked._market.stream import connect_record
+from krakked._market.stream.connect_record import (
     ConnectRecord,
     SharedBudget,
     brought_to,

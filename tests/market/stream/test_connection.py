@@ -23,11 +23,11 @@ from tests.market.stream.hostile import (
 )
 
 from krakked._core import FrameTap, MarketCache
-from krakked.market.stream.connection import Connection, Endpoint
-from krakked.market.stream.reasons import Disconnect, DisconnectReason
-from krakked.market.stream.requests import SubscriptionKey
-from krakked.market.stream.subscriptions import SubscriptionTable
-from krakked.market.stream.tap import TapStream
+from krakked._market.stream.connection import Connection, Endpoint
+from krakked._market.stream.reasons import Disconnect, DisconnectReason
+from krakked._market.stream.requests import SubscriptionKey
+from krakked._market.stream.subscriptions import SubscriptionTable
+from krakked._market.stream.tap import TapStream
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

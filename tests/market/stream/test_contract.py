@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from krakked._config.settings import WebSocketSettings
 from krakked._core import CANDLE_FIELDS, TICKER_FIELDS, FrameTap, MarketCache
-from krakked.config.settings import WebSocketSettings
-from krakked.errors import DataStaleError, NoDataYetError, StaleReason
-from krakked.market.live import LiveReads
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.stream.requests import SubscriptionKey, SubscriptionState
+from krakked._errors import DataStaleError, NoDataYetError, StaleReason
+from krakked._market.live import LiveReads
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 
 if TYPE_CHECKING:
     from tests.market.stream.conftest import OpenStage

@@ -17,9 +17,9 @@ import trio
 from tests.market.stream.hostile import SERVERS, HostileNetwork, VirtualClock
 from trio.testing import MockClock
 
-from krakked.config.settings import WebSocketSettings
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.stream.feed import Feed
+from krakked._config.settings import WebSocketSettings
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.stream.feed import Feed
 from krakked.sandbox import SandboxSettings
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from krakked._core import FrameTap, MarketCache
-from krakked.errors import DataStaleError, NoDataYetError, StaleReason
-from krakked.market.stream.backoff import AFTER_REJECTION_S
-from krakked.market.stream.watchdogs import FRAME_S, ConnectionWatch, TransportWatch, Verdict
+from krakked._errors import DataStaleError, NoDataYetError, StaleReason
+from krakked._market.stream.backoff import AFTER_REJECTION_S
+from krakked._market.stream.watchdogs import FRAME_S, ConnectionWatch, TransportWatch, Verdict
 from krakked.sandbox import SandboxSettings
 
 if TYPE_CHECKING:

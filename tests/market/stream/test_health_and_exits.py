@@ -16,13 +16,13 @@ import trio
 from tests.market.stream.hostile import HostileNetwork, VirtualClock, acked, answering, upgrade
 
 import krakked
-from krakked.config.settings import WebSocketSettings
-from krakked.errors import NoDataYetError, SubscriptionRefusedError
-from krakked.market.changes import CandleClosed
-from krakked.market.status import Freshness, Verdict, judge_pair
-from krakked.market.stream.facts import ConnectionState
-from krakked.market.stream.feed import Feed
-from krakked.rest.signing import Credentials
+from krakked._config.settings import WebSocketSettings
+from krakked._errors import NoDataYetError, SubscriptionRefusedError
+from krakked._market.changes import CandleClosed
+from krakked._market.status import Freshness, Verdict, judge_pair
+from krakked._market.stream.facts import ConnectionState
+from krakked._market.stream.feed import Feed
+from krakked._rest.signing import Credentials
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ async def test_a_server_that_never_greets_is_used_all_the_same(autojump_clock: M
         network = HostileNetwork(answering(acked, opening=upgrade), Random(1), nursery)
         async with open_sandbox(memory=True, settings=SandboxSettings(pair_count=60)) as exchange:
             config = krakked.UniverseSettings(margin_eligible=krakked.MarginEligible.INCLUDE)
-            async with krakked.rest.client.RestClient(
+            async with krakked._rest.client.RestClient(
                 krakked.RestSettings(), network=exchange.network, clock=exchange.clock
             ) as rest:
                 reply = await rest.asset_pairs_bytes()

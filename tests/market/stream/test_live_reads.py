@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.market.stream.conftest import OpenStage
     from trio.testing import MockClock
 
-from krakked.errors import (
+from krakked._errors import (
     ConfigError,
     DataStaleError,
     NoDataYetError,
@@ -21,8 +21,8 @@ from krakked.errors import (
     UnknownPairError,
     UnknownTimeframeError,
 )
-from krakked.market.changes import Disconnected
-from krakked.market.stream.reasons import DisconnectReason
+from krakked._market.changes import Disconnected
+from krakked._market.stream.reasons import DisconnectReason
 from krakked.sandbox import SandboxSettings
 
 pytestmark = pytest.mark.slow

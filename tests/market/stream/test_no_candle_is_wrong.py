@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from krakked.config.settings import RestSettings, UniverseSettings, WebSocketSettings
-from krakked.errors import DataStaleError, StaleReason
-from krakked.market.bars import OHLCBar
-from krakked.market.changes import CandleClosed
-from krakked.market.store.ohlc_store import OHLCStore
-from krakked.market.stream.feed import Feed
-from krakked.market.universe import build_universe
-from krakked.network import SystemClock
-from krakked.rest.client import RestClient
+from krakked._config.settings import RestSettings, UniverseSettings, WebSocketSettings
+from krakked._errors import DataStaleError, StaleReason
+from krakked._market.bars import OHLCBar
+from krakked._market.changes import CandleClosed
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.stream.feed import Feed
+from krakked._market.universe import build_universe
+from krakked._network.clock import SystemClock
+from krakked._rest.client import RestClient
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from krakked.market.stream.notices import Emergency, Maintenance, Notices, read_notices
+from krakked._market.stream.notices import Emergency, Maintenance, Notices, read_notices
 
 FULL = {
     "event_id": 41,

@@ -10,14 +10,14 @@ import pytest
 import trio
 from tests.market.stream.hostile import VirtualClock
 
-from krakked.market.bars import OHLCBar
-from krakked.market.stream.filler import KEPT_S, GapFiller
-from krakked.market.stream.ledger import Hole
-from krakked.market.stream.loglimit import LogLimiter
-from krakked.market.stream.reasons import DisconnectReason
-from krakked.market.stream.requests import Answer, SubscriptionKey, SubscriptionState
-from krakked.market.stream.subscriptions import SubscriptionTable
-from krakked.rest.wire import OHLCReply, OHLCRow
+from krakked._market.bars import OHLCBar
+from krakked._market.stream.filler import KEPT_S, GapFiller
+from krakked._market.stream.ledger import Hole
+from krakked._market.stream.loglimit import LogLimiter
+from krakked._market.stream.reasons import DisconnectReason
+from krakked._market.stream.requests import Answer, SubscriptionKey, SubscriptionState
+from krakked._market.stream.subscriptions import SubscriptionTable
+from krakked._rest.models import OHLCReply, OHLCRow
 from krakked.sandbox import SandboxSettings
 
 pytestmark = pytest.mark.slow

@@ -8,24 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.market.bars import OHLCBar, Source
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.stream.backoff import (
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.stream.backoff import (
     AFTER_MAINTENANCE_S,
     CAP_S,
     MARGIN_S,
     Backoff,
     ConnectBudget,
 )
-from krakked.market.stream.crosscheck import Look, TradeAudit
-from krakked.market.stream.evidence import Evidence
-from krakked.market.stream.exchange_time import ExchangeTime
-from krakked.market.stream.lanes import Lanes
-from krakked.market.stream.ledger import REMEMBERED, CandleLedger, Hole, SeriesCandle
-from krakked.market.stream.loglimit import LogLimiter
-from krakked.market.stream.requests import SubscriptionKey
-from krakked.market.stream.symbols import SymbolNames, decode_instrument
-from krakked.market.stream.watchdogs import ConnectionWatch, TransportWatch, Verdict
+from krakked._market.stream.crosscheck import Look, TradeAudit
+from krakked._market.stream.evidence import Evidence
+from krakked._market.stream.exchange_time import ExchangeTime
+from krakked._market.stream.lanes import Lanes
+from krakked._market.stream.ledger import REMEMBERED, CandleLedger, Hole, SeriesCandle
+from krakked._market.stream.loglimit import LogLimiter
+from krakked._market.stream.requests import SubscriptionKey
+from krakked._market.stream.symbols import SymbolNames, decode_instrument
+from krakked._market.stream.watchdogs import ConnectionWatch, TransportWatch, Verdict
 
 # --- backoff ---------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from krakked.cli.record import FrameRecorder
-from krakked.config.settings import WebSocketSettings
-from krakked.market.changes import CandleClosed
-from krakked.market.stream.feed import Feed
+from krakked._cli.record import FrameRecorder
+from krakked._config.settings import WebSocketSettings
+from krakked._market.changes import CandleClosed
+from krakked._market.stream.feed import Feed
 from krakked.sandbox import Exchange, Recording, SandboxSettings, open_sandbox
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from krakked.errors import DataStaleError, StaleReason
-from krakked.market.stream.sleep import Finding, Instant, SleepWatch
-from krakked.network import SystemClock
+from krakked._errors import DataStaleError, StaleReason
+from krakked._market.stream.sleep import Finding, Instant, SleepWatch
+from krakked._network.clock import SystemClock
 
 OpenStage = Callable[..., Any]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked.market.stream.requests import Answer, SubscriptionKey, SubscriptionState
-from krakked.market.stream.subscriptions import (
+from krakked._market.stream.requests import Answer, SubscriptionKey, SubscriptionState
+from krakked._market.stream.subscriptions import (
     ACK_TIMEOUT_S,
     BATCH_SYMBOLS,
     SNAPSHOT_DUE_S,

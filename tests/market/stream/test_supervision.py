@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from krakked.errors import NoDataYetError, UnknownPairError
-from krakked.market.changes import (
+from krakked._errors import NoDataYetError, UnknownPairError
+from krakked._market.changes import (
     CandleClosed,
     Disconnected,
     MarketStatus,
     Reconnected,
     Resubscribed,
 )
-from krakked.market.stream.facts import ConnectionState
-from krakked.market.stream.gate import budget_for
-from krakked.market.stream.reasons import DisconnectReason
-from krakked.network import SystemClock
+from krakked._market.stream.facts import ConnectionState
+from krakked._market.stream.gate import budget_for
+from krakked._market.stream.reasons import DisconnectReason
+from krakked._network.clock import SystemClock
 from krakked.sandbox import SandboxSettings
 
 pytestmark = pytest.mark.slow

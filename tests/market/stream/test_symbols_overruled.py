@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from krakked.config.settings import WebSocketSettings
-from krakked.market.pairs import PairMetadata, PairTable
-from krakked.market.stream.feed import Feed
-from krakked.network import SystemClock, SystemNetwork
+from krakked._config.settings import WebSocketSettings
+from krakked._market.pairs import PairMetadata, PairTable
+from krakked._market.stream.feed import Feed
+from krakked._network.clock import SystemClock
+from krakked._network.network import SystemNetwork
 
 XBT = PairMetadata(
     canonical="XBTUSD",

@@ -13,10 +13,10 @@ from tests.market.stream.hostile import VirtualClock
 
 import krakked
 from krakked._core import FrameTap, MarketCache
-from krakked.errors import SubscriptionRefusedError
-from krakked.market.changes import ChangeHub, ChangeKind
-from krakked.market.status import Verdict
-from krakked.market.stream.crosscheck import Crosscheck
+from krakked._errors import SubscriptionRefusedError
+from krakked._market.changes import ChangeHub, ChangeKind
+from krakked._market.status import Verdict
+from krakked._market.stream.crosscheck import Crosscheck
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox, ws_connection
 
 pytestmark = pytest.mark.slow

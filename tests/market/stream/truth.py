@@ -11,9 +11,9 @@ import trio
 from tests.market.stream.conftest import Stage, open_stage
 from trio.testing import MockClock
 
-from krakked.market.bars import OHLCBar
-from krakked.market.changes import CandleClosed, CandleCorrected
-from krakked.market.timeframes import MINUTES
+from krakked._market.bars import OHLCBar
+from krakked._market.changes import CandleClosed, CandleCorrected
+from krakked._market.timeframes import MINUTES
 from krakked.sandbox import SandboxSettings
 
 PAIRS = ("XBTUSD", "ETHUSD", "XDGUSD")

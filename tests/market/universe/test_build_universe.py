@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
-from krakked.errors import MarketDataError, UnknownPairError
-from krakked.market.universe import Rule, build_universe
-from krakked.market.universe_report import MARGIN_LINE, describe_universe, report_margin
+from krakked._config.settings import MarginEligible, RegionProfile, UniverseSettings
+from krakked._errors import MarketDataError, UnknownPairError
+from krakked._market.universe import Rule, build_universe
+from krakked._market.universe_report import MARGIN_LINE, describe_universe, report_margin
 
 
 def entry(altname: str, wsname: str, base: str, quote: str = "ZUSD", **more: Any) -> dict[str, Any]:

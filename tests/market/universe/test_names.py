@@ -9,10 +9,10 @@ import pytest
 from trio.testing import MockClock
 
 import krakked
-from krakked.config.settings import UniverseSettings
-from krakked.errors import ConfigError, UnknownPairError
-from krakked.market.pairs import PairMetadata, PairTable, asset_names, fold, one_or_many
-from krakked.market.universe import build_universe
+from krakked._config.settings import UniverseSettings
+from krakked._errors import ConfigError, UnknownPairError
+from krakked._market.pairs import PairMetadata, PairTable, asset_names, fold, one_or_many
+from krakked._market.universe import build_universe
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
-from krakked.errors import MarketDataError
-from krakked.market.universe import Rule, Universe, build_universe
-from krakked.market.universe_entries import (
+from krakked._config.settings import MarginEligible, RegionProfile, UniverseSettings
+from krakked._errors import MarketDataError
+from krakked._market.universe import Rule, Universe, build_universe
+from krakked._market.universe_entries import (
     MAX_DECIMALS,
     NO_OBJECT,
     parse_pair,
@@ -20,7 +20,7 @@ from krakked.market.universe_entries import (
     v2_symbol,
     volume_24h,
 )
-from krakked.market.universe_report import (
+from krakked._market.universe_report import (
     MARGIN_LINE,
     NAMES_SHOWN,
     RULE_WORDS,

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import trio
 
-from krakked.cli.main import main
-from krakked.config.loader import load_config
-from krakked.market.universe_source import COPY_NAME
+from krakked._cli.main import main
+from krakked._config.loader import load_config
+from krakked._market.universe_source import COPY_NAME
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 
 @pytest.fixture
 def served(own_config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the command while a sandbox serves; None asks for the copy."""
-    monkeypatch.setattr("krakked.cli.main.COMMANDS", ("universe",))
-    monkeypatch.setattr("krakked.cli.universe.ROWS_SHOWN", 1)
+    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("universe",))
+    monkeypatch.setattr("krakked._cli.universe.ROWS_SHOWN", 1)
     monkeypatch.setenv("COLUMNS", "300")
 
     async def serve(arguments: list[str]) -> int:

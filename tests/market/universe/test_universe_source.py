@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from krakked.config.settings import MarginEligible, RegionProfile, UniverseSettings
-from krakked.errors import ConnectFailedError, MarketDataError, RequestError, ServiceError
-from krakked.market.universe_source import COPY_NAME, UniverseSource
+from krakked._config.settings import MarginEligible, RegionProfile, UniverseSettings
+from krakked._errors import ConnectFailedError, MarketDataError, RequestError, ServiceError
+from krakked._market.universe_source import COPY_NAME, UniverseSource
 
 
 class FixedClock:

@@ -1,0 +1,130 @@
+"""Entry point of the `krakked` command: collects sub-commands; the one edge of all of them.
+
+Whatever a command raises ends here in a sentence and a status of `krakked._cli.exits`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from krakked._cli import terminal
+from krakked._cli.exits import Exit, judge, status_table
+
+COMMANDS = (
+    "demo",
+    "setup",
+    "vault",
+    "config",
+    "universe",
+    "backfill",
+    "import_",
+    "store",
+    "status",
+    "watch",
+    "record",
+    "sandbox",
+)
+"""Modules of this room, in the order in which `krakked --help` lists them."""
+
+DEBUG_VARIABLE = "KRAKKED_DEBUG"
+"""Environment variable that does what --debug does."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Give the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="krakked",
+        description="Kraken for trio programs: sealed credentials, the USD spot universe, "
+        "closed candles on disk, live prices. Places no order.",
+        epilog=f"exit status:\n{status_table()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"krakked {version('krakked')}")
+    parser.set_defaults(verbose=False, debug=False)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        import_module(f"krakked._cli.{name}").add_parser(subparsers)
+    _add_common(parser)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that may stand anywhere, here and in every sub-command."""
+    quiet = argparse.SUPPRESS  # the sub-command must not reset what stood before it
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=quiet, help="log what krakked does"
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=quiet,
+        help=f"log everything, show tracebacks (or {DEBUG_VARIABLE}=1)",
+    )
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                _add_common(each)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit status, one of `krakked._cli.exits.Exit`.
+
+    A command line that argparse refuses, and --help, end in its SystemExit.
+    """
+    is_program = argv is None
+    words = sys.argv[1:] if argv is None else list(argv)
+    debug = os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"} or "--debug" in words
+    try:
+        terminal.prepare(is_program=is_program)
+        if is_program and not debug:
+            _keep_quiet()
+        try:
+            arguments = build_parser().parse_args(words)
+            _set_up_logging(verbose=arguments.verbose, debug=debug)
+            status: int = arguments.run(arguments)
+        finally:
+            terminal.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:  # an exception group from a nursery holds the real one
+        ending = judge(error)
+        if is_program and ending.status is Exit.INTERRUPTED:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        if debug:
+            traceback.print_exception(error)
+        terminal.say(ending.sentences)
+        status = ending.status
+    finally:
+        terminal.abandon()
+    return int(status)
+
+
+def _set_up_logging(*, verbose: bool, debug: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
+    logging.getLogger("krakked").setLevel(level)
+    logging.getLogger("krakked.rest.waits").setLevel(min(level, logging.INFO))  # never silent
+
+
+def _keep_quiet() -> None:
+    """Print no traceback from beside the command, to the end of the process.
+
+    A log that cannot be written, a display's thread whose terminal is gone, a generator that nobody
+    finished: the command itself meets the same trouble and says it.
+    """
+    logging.raiseExceptions = False
+    threading.excepthook = lambda _: None
+    sys.unraisablehook = lambda _: None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

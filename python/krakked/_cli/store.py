@@ -1,0 +1,240 @@
+"""`krakked store`: look after the candles on disk."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import trio
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from krakked._cli import terminal
+from krakked._cli.universe import saved_names
+from krakked._client import Kraken, open_kraken
+from krakked._config.directories import exchange_of, state_of, store_root
+from krakked._config.loader import load_config
+from krakked._errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
+from krakked._market.history.report import BackfillReport
+from krakked._market.store.coverage import Gap, GapKind
+from krakked._market.store.maintenance import Finding
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.timeframes import MINUTES, interval_s
+
+STRETCHES_TOLD = 3
+"""Missing stretches of a series that `check` spells out."""
+
+_ACTIONS = {
+    "check": "every series: from when to when, and what is missing",
+    "verify": "read every file and check checksums, order and duplicates",
+    "repair": "set damaged files aside and fetch what Kraken still has of what is missing",
+    "compact": "fold live bars into the files and tidy up",
+    "snapshot": "hard-link a copy that other programs may read while krakked writes",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("store", help="look after the candles on disk")
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    for name, text in _ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
+        action.set_defaults(run=run)
+        if name in {"check", "repair"}:
+            action.add_argument("--pair", metavar="PAIR", help="only this pair")
+            action.add_argument("--timeframe", choices=list(MINUTES), help="only this one")
+        if name == "repair":
+            action.add_argument("--offline", action="store_true", help="fetch nothing")
+            action.add_argument(
+                "--allow-long", action="store_true", help="fetch even if it takes over 2,000 calls"
+            )
+        if name == "snapshot":
+            action.add_argument("directory", metavar="DIR", help="new directory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one action; 0 when all is well, 1 when something is missing or damaged."""
+    console = terminal.console()
+    with _configured_store() as store:
+        if arguments.action == "check":
+            return _check(console, store, arguments)
+        if arguments.action == "verify":
+            return _verify(console, store)
+        if arguments.action == "compact":
+            report = store.compact()
+            console.print(f"{report.series} series looked at, {report.rewritten} files rewritten.")
+            return 0
+        if arguments.action == "snapshot":
+            count = store.snapshot(arguments.directory)
+            console.print(f"{count} files linked into {escape(arguments.directory)}.")
+            return 0
+        status = _repair_files(console, store)
+        incomplete = [] if arguments.offline else _incomplete(console, store, arguments)
+    if incomplete:
+        return max(status, trio.run(_fetch, console, incomplete, arguments.allow_long))
+    return status
+
+
+@contextmanager
+def _configured_store() -> Iterator[OHLCStore]:
+    config = load_config()
+    backend = config.market_data.ohlc_store.backend
+    with OHLCStore(store_root(config), backend=backend, exchange=exchange_of(config)) as store:
+        yield store
+
+
+def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    wanted = arguments.pair
+    if wanted is not None:
+        wanted = saved_names(state_of(load_config())).get(wanted, wanted)
+    return [
+        (pair, timeframe)
+        for pair, timeframe in store.series()
+        if wanted in {None, pair} and arguments.timeframe in {None, timeframe}
+    ]
+
+
+# --- check -------------------------------------------------------------------------------------
+
+
+def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    for path in store.strays():
+        console.print(f"Not a file of this store: {escape(path)}", highlight=False, soft_wrap=True)
+    table = Table("pair", "timeframe", "first", "last", "no trade", "missing", box=None)
+    for column in table.columns:
+        column.no_wrap = True
+    told: list[str] = []
+    chosen = _chosen(store, arguments)
+    for pair, timeframe in chosen:
+        try:
+            row, missing = _row(store, pair, timeframe)
+        except StoreCorruptError as error:
+            row, missing = ("", "", "", "[red]damaged[/]"), str(error)
+        table.add_row(escape(pair), timeframe, *row)
+        if missing:
+            told.append(f"{pair} {timeframe}: {missing}")
+    if not chosen:
+        asked = [word for word in (arguments.pair, arguments.timeframe) if word is not None]
+        of_it = f" of {' '.join(asked)}" if asked else ""
+        console.print(f"Nothing{escape(of_it)} is stored in {escape(str(store.root))}.")
+        return 0
+    console.print(table)
+    if not told:
+        return 0
+    console.print()
+    for line in told:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print("To fetch what Kraken still has: krakked store repair")
+    return 1
+
+
+def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, str, str], str]:
+    """Give the row of a series, and what is missing in words; empty when nothing is."""
+    step_s = interval_s(timeframe)
+    gaps = store.gaps(pair, timeframe)
+    first = store.first_stored(pair, timeframe)
+    last = store.last_closed(pair, timeframe)
+    missing = [gap for gap in gaps if gap.kind is GapKind.MISSING]
+    absent = _bars_in(missing, step_s)
+    empty = _bars_in([gap for gap in gaps if gap.kind is GapKind.NO_TRADE], step_s)
+    count = f"[yellow]{absent:,}[/]" if missing else "none"
+    return (_time(first), _time(last), f"{empty:,}", count), _told(missing, absent)
+
+
+def _bars_in(gaps: list[Gap], step_s: int) -> int:
+    return sum(gap.end_s - gap.start_s for gap in gaps) // step_s
+
+
+def _told(missing: list[Gap], bars: int) -> str:
+    if not missing:
+        return ""
+    where = ", ".join(
+        f"{_time(gap.start_s)} to {_time(gap.end_s)}" for gap in missing[:STRETCHES_TOLD]
+    )
+    more = len(missing) - STRETCHES_TOLD
+    return f"{bars:,} missing: {where}{f' and {more:,} more' if more > 0 else ''}"
+
+
+def _time(moment_s: int | None) -> str:
+    if moment_s is None:
+        return ""
+    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+# --- verify and repair -------------------------------------------------------------------------
+
+
+def _verify(console: Console, store: OHLCStore) -> int:
+    findings = store.verify()
+    for finding in findings:
+        _print_finding(console, finding)
+    if findings:
+        noun = "problem" if len(findings) == 1 else "problems"
+        console.print(f"{len(findings)} {noun}. To mend that: krakked store repair")
+        return 1
+    console.print(f"{len(store.series())} series verified, every file is sound.")
+    return 0
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    # Some problems begin with the path themselves.
+    problem = finding.problem.removeprefix(f"{finding.path} ")
+    console.print(f"[red]{escape(finding.path)}[/]: {escape(problem)}", soft_wrap=True)
+
+
+def _repair_files(console: Console, store: OHLCStore) -> int:
+    report = store.repair()
+    for part in report.partitions:
+        found = "its file was removed by somebody"
+        if part.moved_to is not None:
+            found = f"{part.kept} sound bars kept, the damaged file is {part.moved_to}"
+        where = f"{part.pair} {part.timeframe} {_time(part.start_s)} to {_time(part.end_s)}"
+        console.print(escape(f"{where}: {found}"), soft_wrap=True)
+    for gone in report.given_up:
+        text = f"{gone.path} was damaged and is now {gone.moved_to}. Given up: {gone.what}."
+        console.print(escape(text), highlight=False, soft_wrap=True)
+    for finding in report.left:
+        _print_finding(console, finding)
+    if not (report.partitions or report.given_up or report.left):
+        console.print("Every file is sound.")
+    return 1 if report.left else 0
+
+
+def _incomplete(
+    console: Console, store: OHLCStore, arguments: argparse.Namespace
+) -> list[tuple[str, str]]:
+    found = [
+        series
+        for series in _chosen(store, arguments)
+        if any(gap.kind is GapKind.MISSING for gap in store.gaps(*series))
+    ]
+    if not found:
+        console.print("No bars are missing.")
+    return found
+
+
+async def _fetch(console: Console, series: list[tuple[str, str]], allow_long: bool) -> int:
+    """Fetch what is missing, series by series; 0 when nothing is missing any more."""
+    left = 0
+    async with open_kraken(live=False) as kraken:
+        for pair, timeframe in series:
+            left += not await _fetch_one(console, kraken, (pair, timeframe), allow_long)
+    return 1 if left else 0
+
+
+async def _fetch_one(
+    console: Console, kraken: Kraken, series: tuple[str, str], allow_long: bool
+) -> bool:
+    pair, timeframe = series
+    try:
+        report: BackfillReport = await kraken.repair(pair, timeframe, allow_long=allow_long)
+    except (BackfillTooLargeError, UnknownPairError, ApiError) as error:
+        console.print(f"{escape(pair)} {timeframe}: [yellow]{escape(str(error))}[/]")
+        return False
+    console.print(f"{escape(pair)} {timeframe}: {report.bars} bars in {report.calls} calls")
+    for lost in report.missing:
+        console.print(f"  {_time(lost.start_s)} to {_time(lost.end_s)} is lost: {escape(lost.why)}")
+    return not report.missing

@@ -1,0 +1,142 @@
+"""`krakked vault status | passwd | remove`: look after secrets.enc."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from krakked._cli import terminal
+from krakked._cli.arguments import descriptor
+from krakked._cli.prompts import add_password_options, chosen_password, typed_twice
+from krakked._config.loader import load_config
+from krakked._credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
+from krakked._credentials.saving import change_password
+from krakked._credentials.sources import open_vault
+from krakked._credentials.vault import DEFAULT_COST, PROFILES, parse_header
+from krakked._credentials.vault_file import VaultFile
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its three sub-commands."""
+    parser = subparsers.add_parser("vault", help="look after secrets.enc: status, passwd, remove")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    status = actions.add_parser("status", help="say what is there and whether it is safe")
+    status.add_argument(
+        "--open", action="store_true", help="open it with the master password and say what it holds"
+    )
+    add_password_options(status)
+    status.set_defaults(run=show_status)
+
+    passwd = actions.add_parser("passwd", help="change the master password")
+    passwd.add_argument(
+        "--new-password-fd",
+        type=descriptor,
+        metavar="N",
+        help="read the new master password from this open file descriptor",
+    )
+    passwd.add_argument(
+        "--store-in-keyring",
+        action="store_true",
+        help="put the new password into the operating system's keyring as well",
+    )
+    passwd.add_argument(
+        "--profile",
+        choices=list(PROFILES),
+        default="default",
+        help="memory that opening takes: default = 256 MiB, small = 64 MiB",
+    )
+    add_password_options(passwd)
+    passwd.set_defaults(run=change)
+
+    remove = actions.add_parser("remove", help="delete secrets.enc and its backup")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    remove.set_defaults(run=remove_vault)
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    """Say what is there; 1 when there is no vault."""
+    console = terminal.console()
+    vault = _vault()
+    if not vault.exists():
+        console.print(escape(f"There is no {vault.path}. Run `krakked setup`."), soft_wrap=True)
+        return 1
+    facts = vault.facts()
+    cost = parse_header(vault.read()).cost
+    table = Table(show_header=False, box=None)
+    table.add_row("file", escape(facts.path))
+    table.add_row("size", f"{facts.size_bytes} bytes, readable by you alone")
+    table.add_row("changed", _local_time(facts.modified_s))
+    weight = f"{cost.memory_kib // 1024} MiB, {cost.passes} passes, {cost.lanes} lanes"
+    hint = "" if cost == DEFAULT_COST else "  (`krakked vault passwd` renews it to the default)"
+    table.add_row("one guess costs", weight + hint)
+    table.add_row("older vault", escape(facts.backup or "none"))
+    if arguments.open:
+        opened = open_vault(vault, chosen_password(arguments))
+        at = opened.validated_at_s
+        table.add_row("key fingerprint", opened.credentials.fingerprint)
+        table.add_row("validated", "never" if at is None else _local_time(at))
+    console.print(table)
+    return 0
+
+
+def change(arguments: argparse.Namespace) -> int:
+    """Change the master password."""
+    console = terminal.console()
+    chosen: list[MasterPassword] = []
+
+    def ask_new() -> MasterPassword:
+        number: int | None = arguments.new_password_fd
+        chosen.append(typed_twice() if number is None else password_from_fd(number))
+        return chosen[0]
+
+    saved = change_password(chosen_password(arguments), ask_new, profile=arguments.profile)
+    console.print(escape(f"{saved.path} is sealed with the new password."), soft_wrap=True)
+    if arguments.store_in_keyring:  # only now: the keyring must not run ahead of the vault
+        store_in_keyring(chosen[0])
+        console.print("The operating system's keyring holds it as well.")
+    vault = _vault()
+    if vault.backup_path.exists():
+        console.print(
+            escape(
+                f"{vault.backup_path} is an older vault and keeps its own password; delete it when "
+                "it is not needed."
+            ),
+            soft_wrap=True,
+        )
+    console.print(
+        "If the old password leaked, make a new API key at Kraken too: copies of the old file "
+        "still open with it.",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def remove_vault(arguments: argparse.Namespace) -> int:
+    """Delete the vault after asking."""
+    console = terminal.console()
+    vault = _vault()
+    if not arguments.yes:
+        console.print(escape(f"This deletes {vault.path} and its backup."), soft_wrap=True)
+        if console.input("Type 'remove' to go on: ").strip() != "remove":
+            console.print("Nothing was deleted.")
+            return 1
+    if not vault.remove():
+        console.print("There was no vault.")
+        return 1
+    console.print(
+        "Deleted. The bytes may remain on the medium: revoke the API key at Kraken if that matters."
+    )
+    return 0
+
+
+def _vault() -> VaultFile:
+    return VaultFile(Path(load_config().config_dir))
+
+
+def _local_time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

@@ -1,0 +1,83 @@
+"""`krakked watch PAIR...`: a live table of prices, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import trio
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+import krakked
+from krakked._cli import terminal
+from krakked._cli.arguments import duration
+
+REFRESH_S = 0.25
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `watch` to the command line."""
+    parser = subparsers.add_parser("watch", help="a live table of prices and candles")
+    parser.add_argument("pairs", nargs="+", metavar="PAIR", help="any of Kraken's spellings")
+    parser.add_argument("--timeframe", default="1m", metavar="TF", help="candle shown (1m)")
+    parser.add_argument("--seconds", type=duration, metavar="S", help="stop after so long")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the table until Ctrl-C or the end of the time asked for."""
+    trio.run(watch, arguments.pairs, arguments.timeframe, arguments.seconds)
+    return 0
+
+
+async def watch(pairs: list[str], timeframe: str, seconds: float | None) -> None:
+    """Stream the pairs and redraw the table."""
+    console = terminal.console()
+    async with krakked.open_kraken(pairs=pairs) as kraken:
+        if timeframe not in kraken.feed.timeframes:
+            kraken.feed.add_timeframe(timeframe)
+        names = [kraken.get_pair_metadata(pair).canonical for pair in pairs]
+        with (
+            Live(console=console, refresh_per_second=8) as live,
+            trio.move_on_after(float("inf") if seconds is None else seconds),
+        ):
+            while True:
+                live.update(price_table(kraken, names, timeframe))
+                await trio.sleep(REFRESH_S)
+
+
+def price_table(kraken: krakked.Kraken, pairs: Sequence[str], timeframe: str) -> Table:
+    """Read the live prices of some pairs into a table; what is missing or stale says so."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("pair", "bid", "ask", "last", f"{timeframe} candle", "age"):
+        table.add_column(column, justify="left" if column == "pair" else "right", no_wrap=True)
+    for pair in pairs:
+        age = ""
+        try:
+            quote = kraken.get_best_bid_ask(pair)
+            age = f"{max(0.0, time.time() - quote.last_update_ts):.1f} s"
+            cells = [f"{quote.bid:.10g}", f"{quote.ask:.10g}"]
+        except krakked.MarketDataError as error:
+            cells = ["", _problem(error)]
+        try:
+            cells.append(f"{kraken.get_latest_price(pair).price:.10g}")
+        except krakked.MarketDataError:
+            cells.append("")
+        try:
+            bar = kraken.get_live_ohlc(pair, timeframe)
+            cells.append(f"{bar.open:.10g} to {bar.close:.10g}")
+        except krakked.MarketDataError as error:
+            cells.append(_problem(error))
+        table.add_row(pair, *cells, age)
+    return table
+
+
+def _problem(error: krakked.MarketDataError) -> str:
+    if isinstance(error, krakked.DataStaleError):
+        return f"[yellow]stale: {error.why}[/]"
+    if isinstance(error, krakked.SubscriptionRefusedError):
+        return f"[red]{escape(error.reason)}[/]"
+    return "[dim]no data yet[/]"

@@ -1,0 +1,201 @@
+"""Sealing credentials into the vault, and the one table of what may be saved when.
+
+validation                          saved?
+valid                               yes, marked with the time of the validation
+auth problem                        only with override_auth_failure; old vault kept as .bak
+service or network problem, none    only with allow_unvalidated; old vault kept as .bak
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import msgspec
+
+from krakked._config.settings import KrakkedConfig
+from krakked._credentials.candidate import Candidate
+from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.passwords import MasterPassword, PasswordSource, as_source, fit_to_seal
+from krakked._credentials.payload import encode_payload, read_validated_at
+from krakked._credentials.secrecy import wipe
+from krakked._credentials.sources import credentials_dir
+from krakked._credentials.vault import (
+    NONCE_SIZE,
+    PROFILES,
+    SALT_SIZE,
+    Cost,
+    Derivation,
+    derive_root,
+    parse_header,
+    seal,
+    unseal,
+)
+from krakked._credentials.vault_file import VaultFile
+from krakked._errors import (
+    CredentialsError,
+    CredentialsRejectedError,
+    CredentialsUnvalidatedError,
+    NoCredentialsError,
+)
+
+DEFAULT_PROFILE: Final = "default"
+
+
+class SavedVault(msgspec.Struct, frozen=True, kw_only=True):
+    """What a save did."""
+
+    path: str
+    """The vault file."""
+    validated: bool
+    """Whether these credentials have been validated."""
+    backup: str | None
+    """Where the older vault was kept, or None."""
+
+
+def save_credentials(
+    candidate: Candidate,
+    password: PasswordSource,
+    *,
+    validation: Validation | None = None,
+    allow_unvalidated: bool = False,
+    override_auth_failure: bool = False,
+    config: KrakkedConfig | None = None,
+    profile: str = DEFAULT_PROFILE,
+    derive: Derivation = derive_root,
+) -> SavedVault:
+    """Seal a candidate into ``secrets.enc``, durably and all or nothing.
+
+    Args:
+        candidate: Key and secret.
+        password: The new master password, or a function that gives it.
+        validation: What `validate_credentials` said about this very candidate.
+        allow_unvalidated: Save although no validation succeeded (none made, or Kraken unreachable).
+        override_auth_failure: Save although Kraken rejected the credentials.
+        config: Settings in force; read from config.yaml by default.
+        profile: ``default`` (256 MiB) or ``small`` (64 MiB); see `vault.PROFILES`.
+        derive: The key derivation; anything but the default is for tests.
+
+    Raises:
+        CredentialsRejectedError: Validation found an authentication problem; nothing was written.
+        CredentialsUnvalidatedError: No validation succeeded; nothing was written.
+        CredentialsFormatError: The master password is none, or shorter than 10 characters.
+        CredentialsError: The validation is of another candidate, or the profile is unknown.
+        VaultError: The vault cannot be written; the old one is untouched.
+    """
+    ask = as_source(password)
+    del password  # a traceback with locals now finds nothing plain in this frame
+    problem = why_not_saved(
+        candidate,
+        validation,
+        allow_unvalidated=allow_unvalidated,
+        override_auth_failure=override_auth_failure,
+    )
+    if problem is not None:
+        raise problem
+    cost = _cost(profile)
+    validated_at_s = validation.validated_at_s if validation else None
+    vault = VaultFile(credentials_dir(config))
+    content = encode_payload(candidate, validated_at_s=validated_at_s)
+    try:
+        data = sealed(content, fit_to_seal(ask()), cost, derive)
+    finally:
+        wipe(content)
+    kept = vault.write(data, keep_backup=validated_at_s is None)
+    return SavedVault(
+        path=str(vault.path),
+        validated=validated_at_s is not None,
+        backup=str(vault.backup_path) if kept else None,
+    )
+
+
+def why_not_saved(
+    candidate: Candidate,
+    validation: Validation | None,
+    *,
+    allow_unvalidated: bool = False,
+    override_auth_failure: bool = False,
+) -> CredentialsError | None:
+    """Decide whether a candidate may be saved; None when it may, else the error to raise. Pure."""
+    if validation is not None and validation.tag != candidate.tag:
+        return CredentialsError(
+            "The validation was made for another key or secret; validate again."
+        )
+    if validation is None or validation.outcome in {
+        Outcome.SERVICE_PROBLEM,
+        Outcome.NETWORK_PROBLEM,
+    }:
+        if allow_unvalidated:
+            return None
+        return CredentialsUnvalidatedError(
+            "The credentials were not validated, so they were not saved. Validate them again, or "
+            "save them as unvalidated on purpose."
+        )
+    if validation.outcome is Outcome.AUTH_PROBLEM and not override_auth_failure:
+        return CredentialsRejectedError(
+            "Kraken rejected these credentials, so they were not saved. Check key, secret and the "
+            "key's permissions."
+        )
+    return None
+
+
+def change_password(
+    old: PasswordSource,
+    new: PasswordSource,
+    *,
+    config: KrakkedConfig | None = None,
+    profile: str = DEFAULT_PROFILE,
+    derive: Derivation = derive_root,
+) -> SavedVault:
+    """Seal the vault's content anew under another master password, and today's cost.
+
+    The old file's bytes may remain on the medium, and a ``.bak`` stays under its own password:
+    where the old password leaked, make a new API key at Kraken as well.
+
+    Args:
+        old: The password in force, or a function that gives it.
+        new: The password to come, or a function that gives it, called after the old one fitted.
+        config: Settings in force; read from config.yaml by default.
+        profile: ``default`` (256 MiB) or ``small`` (64 MiB).
+        derive: The key derivation; anything but the default is for tests.
+
+    Raises:
+        NoCredentialsError: There is no vault.
+        CredentialsFormatError: The new password is none, or shorter than 10 characters.
+        VaultError: It cannot be opened or written; the old one is untouched.
+    """
+    ask_old, ask_new = as_source(old), as_source(new)
+    del old, new
+    cost = _cost(profile)
+    vault = VaultFile(credentials_dir(config))
+    if not vault.exists():
+        raise NoCredentialsError(f"There is no {vault.path}. Run `krakked setup`.")
+    data = vault.read()
+    parse_header(data)
+    content = unseal(data, ask_old(), derive=derive)
+    try:
+        validated = read_validated_at(content) is not None
+        renewed = sealed(content, fit_to_seal(ask_new()), cost, derive)
+    finally:
+        wipe(content)
+    vault.write(renewed, expected=data)
+    return SavedVault(path=str(vault.path), validated=validated, backup=None)
+
+
+def sealed(content: bytearray, password: MasterPassword, cost: Cost, derive: Derivation) -> bytes:
+    """Seal a payload with fresh salt and nonce; the caller wipes it."""
+    return seal(
+        content,
+        password,
+        salt=os.urandom(SALT_SIZE),
+        nonce=os.urandom(NONCE_SIZE),
+        cost=cost,
+        derive=derive,
+    )
+
+
+def _cost(profile: str) -> Cost:
+    cost = PROFILES.get(profile)
+    if cost is None:
+        raise CredentialsError(f"No such profile; use one of {', '.join(PROFILES)}.")
+    return cost

@@ -1,0 +1,432 @@
+"""What happens, as one ordered iterator: conflated prices and candles, every closed candle, events.
+
+A slow consumer sees the newest state of each pair and backs up no memory: prices and running
+candles are looked up when they are handed over. Closed candles and feed events are kept in one log
+shared by all consumers; they are never dropped or repeated, and a consumer that falls behind by
+more than `LOG_LIMIT` of them is told so by an error instead of losing any silently.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+import trio
+
+from krakked._core import MarketCache
+from krakked._errors import ChangesInUseError, ChangesLaggedError, ConfigError
+from krakked._market.bars import OHLCBar, Source
+from krakked._market.pairs import one_or_many
+from krakked._market.stream.evidence import Evidence
+from krakked._market.stream.reasons import DisconnectReason
+from krakked._market.timeframes import LABELS
+from krakked._network.clock import Clock
+
+LOG_LIMIT: Final = 250_000
+"""Closed candles and events that one consumer may be behind: hours of the whole universe."""
+
+
+class ChangeKind(StrEnum):
+    """What to listen to."""
+
+    TICKER = "ticker"
+    CANDLE = "candle"
+    CANDLE_CLOSED = "candle_closed"
+    """CandleClosed, and CandleCorrected where one turns out wrong: the two come together."""
+    FEED = "feed"
+    """Connections, subscriptions, the exchange and its pairs: every `FeedEvent`."""
+
+
+def change_kinds(kinds: Iterable[ChangeKind | str]) -> list[ChangeKind]:
+    """Read one kind or a collection of them.
+
+    Raises:
+        ConfigError: One of them does not exist.
+    """
+    known = {kind.value: kind for kind in ChangeKind}
+    chosen = []
+    for kind in one_or_many(kinds):
+        if kind not in known:
+            raise ConfigError(f"kinds: {kind!r} is none of {', '.join(known)}.", key="kinds")
+        chosen.append(known[kind])
+    return chosen
+
+
+class TickerChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest ticker of a pair; states in between are skipped."""
+
+    pair: str
+    bid: float | None
+    bid_qty: float | None
+    ask: float | None
+    ask_qty: float | None
+    last: float | None
+    volume: float | None
+    """Base units in 24 hours."""
+    last_update_ts: float
+    """Unix seconds by the local wall clock."""
+
+
+class CandleChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The running candle of a pair; states in between are skipped."""
+
+    pair: str
+    timeframe: str
+    bar: OHLCBar
+    last_update_ts: float
+    """Unix seconds by the local wall clock."""
+
+
+class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished candle: each exactly once, in order of time for each pair and timeframe."""
+
+    pair: str
+    timeframe: str
+    bar: OHLCBar
+    source: Source
+    """WEBSOCKET, or REST where an outage was filled."""
+    evidence: Evidence = Evidence.NEXT
+    """Why it counts as closed; ``quiet`` is the weakest, and is compared with REST afterwards."""
+
+
+class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
+    """A candle given out before was wrong, or one was left out: `bar` is what it is.
+
+    It replaces the bar in the journal. May come at any time after the `CandleClosed`.
+    """
+
+    pair: str
+    timeframe: str
+    bar: OHLCBar
+    """The candle as it is known now."""
+    previous: OHLCBar | None
+    """What was given out before; None when the interval had been passed over as empty."""
+    source: Source
+    """WEBSOCKET for a row that came late, or REST."""
+
+
+class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection was lost."""
+
+    connection: str
+    """Name of the connection: ``1m``, ``5m/2``."""
+    reason: DisconnectReason
+    detail: str
+
+
+class Reconnected(msgspec.Struct, frozen=True, kw_only=True):
+    """A lost connection is back."""
+
+    connection: str
+    gap_s: float
+    """Seconds without it."""
+
+
+class Resubscribed(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything wanted was answered after a reconnect."""
+
+    connection: str
+    ok: int
+    refused: int
+
+
+class MarketStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange's system status changed."""
+
+    system: str
+    """``online``, ``maintenance``, ``cancel_only``, ``post_only``, or whatever comes next."""
+
+
+class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange refused a subscription, or ended it."""
+
+    pair: str
+    channel: str
+    """``ticker`` or ``ohlc``."""
+    timeframe: str | None
+    """For ``ohlc``."""
+    reason: str
+    """The exchange's text."""
+    retry_after_s: float | None
+    """Seconds until it is asked for again; None when the reason lasts."""
+
+
+class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription is acknowledged and brings nothing although the pair trades."""
+
+    pair: str
+    channel: str
+    timeframe: str | None
+
+
+class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
+    """A mute subscription brings data again."""
+
+    pair: str
+    channel: str
+    timeframe: str | None
+
+
+class PairStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange changed the state of a pair."""
+
+    pair: str
+    status: str
+    """``online``, ``post_only``, ``cancel_only``, ``delisted``, ... ; an open set."""
+
+
+FeedEvent = (
+    Disconnected
+    | Reconnected
+    | Resubscribed
+    | MarketStatus
+    | SubscriptionRefused
+    | SubscriptionMute
+    | SubscriptionRecovered
+    | PairStatus
+)
+CandleEvent = CandleClosed | CandleCorrected
+Change = TickerChange | CandleChange | CandleEvent | FeedEvent
+
+
+class ChangeHub:
+    """Hands changes to any number of consumers.
+
+    Args:
+        cache: Where prices and running candles are looked up.
+        clock: For stamps.
+        canonical: Gives the pair behind a symbol, or None when it is not streamed.
+    """
+
+    def __init__(
+        self, cache: MarketCache, clock: Clock, canonical: Callable[[str], str | None]
+    ) -> None:
+        self.cache = cache
+        self.clock = clock
+        self.canonical = canonical
+        self.closed = False
+        self._log: deque[CandleEvent | FeedEvent] = deque()
+        self._first = 0  # number of the oldest entry in the log
+        self._consumers: weakref.WeakSet[Changes] = weakref.WeakSet()
+        self._waiting = 0
+        self._wake = trio.Event()
+
+    def publish(self, event: CandleEvent | FeedEvent) -> None:
+        """Put a closed candle or an event into the log; nobody listening, it is gone."""
+        if not self._consumers:
+            return
+        self._log.append(event)
+        if len(self._log) > LOG_LIMIT:
+            self._trim()
+            while len(self._log) > LOG_LIMIT:
+                self._log.popleft()
+                self._first += 1
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that the cache may have changed."""
+        if self._waiting:
+            self._wake.set()
+            self._wake = trio.Event()
+
+    def close(self) -> None:
+        """End every iterator once it has given what is left."""
+        self.closed = True
+        self.touch()
+
+    def consumer(
+        self, symbols_of: Collection[str] | None, kinds: Collection[ChangeKind]
+    ) -> Changes:
+        """Give an iterator over what happens from now on."""
+        changes = Changes(self, symbols_of, kinds, self._first + len(self._log))
+        self._consumers.add(changes)
+        return changes
+
+    def entry(self, number: int) -> CandleEvent | FeedEvent | None:
+        """Give an entry of the log, or None when it has not happened yet.
+
+        Raises:
+            ChangesLaggedError: The entry is no longer kept.
+        """
+        if number < self._first:
+            raise ChangesLaggedError(
+                f"This consumer of changes fell behind by more than {LOG_LIMIT} closed candles and "
+                "events. Read the missed candles from the store and listen anew."
+            )
+        at = number - self._first
+        return self._log[at] if at < len(self._log) else None
+
+    async def wait(self) -> None:
+        """Wait for the next change of any kind."""
+        wake = self._wake
+        self._waiting += 1
+        try:
+            await wake.wait()
+        finally:
+            self._waiting -= 1
+
+    def forget(self, changes: Changes) -> None:
+        """Forget a consumer."""
+        self._consumers.discard(changes)
+        self._trim()
+
+    def read(self) -> None:
+        """Say that a consumer has moved on; drops what everybody has read, now and then."""
+        if len(self._log) >= 64:
+            self._trim()
+
+    def _trim(self) -> None:
+        needed = min((c.position for c in self._consumers), default=self._first + len(self._log))
+        while self._log and self._first < needed:
+            self._log.popleft()
+            self._first += 1
+
+
+class Changes:
+    """An asynchronous iterator over `Change`; for one task. Leaving the loop is enough.
+
+    Raises:
+        ChangesInUseError: A second task reads while the first one waits.
+        ChangesLaggedError: The reader fell too far behind.
+    """
+
+    def __init__(
+        self,
+        hub: ChangeHub,
+        pairs: Collection[str] | None,
+        kinds: Collection[ChangeKind],
+        position: int,
+    ) -> None:
+        self.position = position
+        """Number of the next entry of the log to read."""
+        self._hub = hub
+        self._pairs = frozenset(pairs) if pairs is not None else None
+        self._kinds = frozenset(kinds)
+        self._tickers: dict[str, None] = {}
+        self._candles: dict[tuple[str, int], None] = {}
+        self._reading = False
+        cache = hub.cache
+        self._watcher = cache.add_watcher()
+        self._finalizer = weakref.finalize(self, cache.remove_watcher, self._watcher)
+
+    def __aiter__(self) -> Changes:
+        return self
+
+    async def __anext__(self) -> Change:
+        if self._reading:
+            raise ChangesInUseError(
+                "Another task waits for this iterator of changes(): each would miss what the other "
+                "one gets. Call changes() once for each task."
+            )
+        self._reading = True
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                change = self._next_logged() or self._next_conflated()
+                if change is not None:
+                    return change
+                if self._hub.closed or not self._finalizer.alive:
+                    raise StopAsyncIteration
+                await self._hub.wait()
+        finally:
+            self._reading = False
+
+    def close(self) -> None:
+        """Stop listening; the iterator ends."""
+        if self._finalizer.alive:
+            self._finalizer()
+            self._hub.forget(self)
+            self._hub.touch()
+
+    def _next_logged(self) -> CandleEvent | FeedEvent | None:
+        while self._finalizer.alive:
+            event = self._hub.entry(self.position)
+            if event is None:
+                return None
+            self.position += 1
+            self._hub.read()
+            if isinstance(event, CandleClosed | CandleCorrected):
+                if ChangeKind.CANDLE_CLOSED in self._kinds and self._wants(event.pair):
+                    return event
+            elif ChangeKind.FEED in self._kinds:
+                return event
+        return None
+
+    def _next_conflated(self) -> TickerChange | CandleChange | None:
+        if not self._finalizer.alive:
+            return None
+        if not self._tickers and not self._candles:
+            symbols, series = self._hub.cache.take_changed(self._watcher)
+            if ChangeKind.TICKER in self._kinds:
+                self._tickers = dict.fromkeys(symbols)
+            if ChangeKind.CANDLE in self._kinds:
+                self._candles = dict.fromkeys(series)
+        while self._tickers or self._candles:
+            change: TickerChange | CandleChange | None
+            if self._tickers:
+                symbol = next(iter(self._tickers))
+                del self._tickers[symbol]
+                change = self._ticker(symbol)
+            else:
+                one = next(iter(self._candles))
+                del self._candles[one]
+                change = self._candle(*one)
+            if change is not None:
+                return change
+        return None
+
+    def _wants(self, pair: str | None) -> bool:
+        return pair is not None and (self._pairs is None or pair in self._pairs)
+
+    def _ticker(self, symbol: str) -> TickerChange | None:
+        pair = self._hub.canonical(symbol)
+        row = self._hub.cache.ticker(symbol)
+        if pair is None or row is None or not self._wants(pair):
+            return None
+        bid, bid_qty, ask, ask_qty, last, volume = row[:6]
+        return TickerChange(
+            pair=pair,
+            bid=bid,
+            bid_qty=bid_qty,
+            ask=ask,
+            ask_qty=ask_qty,
+            last=last,
+            volume=volume,
+            last_update_ts=self._stamp(row[13]),
+        )
+
+    def _candle(self, symbol: str, interval: int) -> CandleChange | None:
+        pair = self._hub.canonical(symbol)
+        row = self._hub.cache.candle(symbol, interval)
+        if pair is None or row is None or not self._wants(pair) or interval not in LABELS:
+            return None
+        bar, closed = bar_of_row(row)
+        if closed:  # comes as CandleClosed
+            return None
+        return CandleChange(
+            pair=pair, timeframe=LABELS[interval], bar=bar, last_update_ts=self._stamp(row[9])
+        )
+
+    def _stamp(self, updated_ns: float | None) -> float:
+        clock = self._hub.clock
+        return (clock.wall_ns() - clock.elapsed_ns() + int(updated_ns or 0)) / 1e9
+
+
+def bar_of_row(row: tuple[float | int | bool | None, ...]) -> tuple[OHLCBar, bool]:
+    """Give the bar of a row of `MarketCache.candle`, and whether it is closed."""
+    open_s, open_, high, low, close, vwap, volume, trades, closed, _ = row
+    bar = OHLCBar(
+        int(open_s or 0),
+        float(open_ or 0.0),
+        float(high or 0.0),
+        float(low or 0.0),
+        float(close or 0.0),
+        vwap,
+        float(volume or 0.0),
+        int(trades or 0),
+    )
+    return bar, bool(closed)

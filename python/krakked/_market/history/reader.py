@@ -1,0 +1,404 @@
+"""Closed candles on demand: from the store, topped up over REST when some are missing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Protocol, get_args, overload
+
+from krakked._errors import MissingBarsError, UnknownPairError
+from krakked._market.bars import OHLCBar
+from krakked._market.history.ohlc_topup import OHLCRest, Tail, ToppedUp
+from krakked._market.history.renamed import successor_of
+from krakked._market.history.trades_backfill import Target, TradesRest
+from krakked._market.pairs import PairTable
+from krakked._market.store.arrow import bars_of_table, convert, library_of, times
+from krakked._market.store.coverage import Gap, GapKind, union
+from krakked._market.store.merge import between
+from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.timeframes import parse_timeframe
+from krakked._market.times import Time, unix_seconds
+from krakked._network.clock import Clock, run_blocking
+from krakked._rest.health import RestStatus
+
+Form = Literal["arrow", "polars", "pandas", "numpy"]
+"""Columns instead of bars; see `krakked._market.store.arrow.convert`."""
+
+OnGap = Literal["cut", "raise", "join"]
+"""What `get_ohlc` does about candles missing between those there are."""
+
+_ON_GAP: Final = get_args(OnGap)
+_HOLE: Final = ". backfill_ohlc fetches them; until then only newer ones are given."
+_EDGE: Final = (
+    " in Kraken's answer, or can be no candles there; until they come older ones are given."
+)
+_log = logging.getLogger("krakked.history")
+
+
+class HistoryRest(OHLCRest, TradesRest, Protocol):
+    """The calls needed of the REST client."""
+
+    def reachability(self) -> RestStatus:
+        """Say how calls are being held back."""
+        ...
+
+
+class OHLCReader:
+    """Closed candles of any pair.
+
+    Args:
+        rest: REST client.
+        store: Candle store.
+        clock: Clock.
+        table: Gives the pairs known at present; any spelling of a pair is understood.
+    """
+
+    def __init__(
+        self, rest: HistoryRest, store: OHLCStore, clock: Clock, table: Callable[[], PairTable]
+    ) -> None:
+        self._rest = rest
+        self._store = store
+        self._clock = clock
+        self._table = table
+        self._tail = Tail(rest, store, clock)
+        self._told: set[tuple[str, str, int]] = set()
+        self._edges: dict[tuple[str, str], Gap] = {}
+
+    def target(self, pair: str, timeframe: str) -> Target:
+        """Resolve a pair (any spelling) and a timeframe.
+
+        Raises:
+            UnknownPairError: No such pair; the nearest name is suggested.
+            UnknownTimeframeError: No such timeframe.
+        """
+        minutes = parse_timeframe(timeframe)
+        metadata = self._table().metadata(pair)
+        return Target(
+            pair=metadata.canonical,
+            rest_symbol=metadata.rest_symbol,
+            timeframe=timeframe,
+            minutes=minutes,
+        )
+
+    # --- reading -------------------------------------------------------------------------------
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: str,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: str,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Form,
+    ) -> Any: ...  # noqa: ANN401 - another library's table
+
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: str,
+        lookback: int,
+        *,
+        refresh: bool = True,
+        provisional: bool = False,
+        on_gap: OnGap = "cut",
+        as_: Form | None = None,
+    ) -> Any:
+        """Give the newest closed candles, oldest first; the running one is never among them.
+
+        Answers from the store; what Kraken's OHLC still has (720) and has not confirmed yet is
+        fetched first, in one call, whoever else has told it already. Candles that Kraken gave
+        within 15 minutes of their end are asked for once more after those, as it may revise them.
+        Closed is decided by Kraken's clock. Fewer than asked are returned as they are: the pair may
+        be young, or older candles were never back-filled (`backfill_ohlc`, `gaps`).
+
+        The newest candles may be missing, too: Kraken's answer ended earlier, or had them as what
+        can be no candles. A candle counts as missing there when Kraken has a newer one, or else
+        when it ended more than a minute ago by Kraken's clock; until then it may just not be there
+        yet. Older ones are still given, with one warning, unless `on_gap` is ``raise``.
+
+        Args:
+            pair: Any spelling. With ``refresh=False`` also a pair that Kraken lists no more, by the
+                name that it is stored under.
+            timeframe: ``1m``, ``5m``, ``15m``, ``30m``, ``1h``, ``4h``, ``1d`` or ``1w``.
+            lookback: How many, at most.
+            refresh: False reads the store alone and never raises a network error.
+            provisional: Whether candles count that only the live stream has reported, or that stand
+                at the edge of an imported file and may lack trades.
+            on_gap: What to do when candles are missing. ``cut``: give only those after the newest
+                hole between them, and log one warning (``krakked.history``) that names it; of a
+                hole behind the newest only the warning. ``raise``: raise. ``join``: give all as if
+                nothing was missing.
+            as_: ``arrow``, ``polars``, ``pandas`` or ``numpy`` gives columns instead of bars.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            MissingBarsError: Candles are missing, with ``on_gap="raise"``.
+            NetworkError: The missing candles could not be fetched.
+            RateLimitError: Kraken refused them for now; `ServiceError` likewise.
+            StoreError: The store could not be read or written, or `as_` names a library that is
+                not installed.
+            ValueError: `lookback` is negative, or `as_` or `on_gap` is no such form.
+        """
+        if lookback < 0:
+            raise ValueError(f"lookback is {lookback}; it can't be negative")
+        if on_gap not in _ON_GAP:
+            raise ValueError(f"on_gap is {on_gap!r}; use one of {', '.join(_ON_GAP)}")
+        target = await self._asked(pair, timeframe, as_, refresh)
+        asked = None
+        if refresh and lookback:
+            asked = await self._tail.top_up(target, None, lookback, provisional=provisional)
+        return await run_blocking(
+            self._clock,
+            lambda: self._read(
+                target,
+                lookback=lookback,
+                asked=asked,
+                provisional=provisional,
+                on_gap=on_gap,
+                form=as_,
+            ),
+        )
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: str,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: str,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: Form,
+    ) -> Any: ...  # noqa: ANN401 - another library's table
+
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: str,
+        since_ts: Time,
+        *,
+        refresh: bool = True,
+        provisional: bool = False,
+        as_: Form | None = None,
+    ) -> Any:
+        """Give the closed candles that open at or after `since_ts`, oldest first.
+
+        `since_ts` is a time in unix seconds or an aware datetime; `InvalidTimeError` says what is
+        neither. Otherwise as `get_ohlc`, with the same errors, but never cut at a hole: `gaps`
+        names those. Candles older than Kraken's newest 720 come from the store alone:
+        `backfill_ohlc(since=...)` puts them there.
+        """
+        since_s = unix_seconds(since_ts, "since_ts", now_s=self._rest.server_wall_ns() / 1e9)
+        target = await self._asked(pair, timeframe, as_, refresh)
+        asked = None
+        if refresh:
+            asked = await self._tail.top_up(target, since_s, None, provisional=provisional)
+        return await run_blocking(
+            self._clock,
+            lambda: self._read(
+                target,
+                since_s=since_s,
+                asked=asked,
+                provisional=provisional,
+                on_gap="join",
+                form=as_,
+            ),
+        )
+
+    async def _asked(self, pair: str, timeframe: str, form: Form | None, refresh: bool) -> Target:
+        """Resolve what is asked for, and refuse what can't be answered before any call is made."""
+        if form is not None:
+            library_of(form)
+        return await (self._listed(pair, timeframe) if refresh else self._stored(pair, timeframe))
+
+    def _until(self, target: Target, confirmed_s: int | None) -> int:
+        """Give the second before which candles must open to be handed out: closed ones only.
+
+        Whatever the store was given: an import may hold the running candle. And where REST has just
+        been asked, nothing newer than it has confirmed.
+        """
+        until_s = self._rest.server_wall_ns() // 1_000_000_000 - target.step_s + 1
+        return until_s if confirmed_s is None else min(until_s, confirmed_s)
+
+    def _read(
+        self,
+        target: Target,
+        *,
+        asked: ToppedUp | None,
+        provisional: bool,
+        on_gap: OnGap,
+        form: Form | None,
+        lookback: int | None = None,
+        since_s: int | None = None,
+    ) -> Any:  # noqa: ANN401 - bars, or another library's table
+        confirmed_s = None if asked is None or provisional else asked.confirmed_s
+        until_s = self._until(target, confirmed_s)
+        table = self._store.get_columns(
+            target.pair,
+            target.timeframe,
+            lookback=lookback,
+            since=since_s,
+            until=until_s,
+            provisional=provisional,
+        )
+        edge = None
+        if asked is not None:
+            edge = self._edge(target, table, asked, provisional)
+        hole = None
+        if on_gap != "join":
+            hole = self._newest_hole(target, table, provisional)
+            if edge is not None:
+                self._tell_hole(target, edge, on_gap, _EDGE)
+        if hole is not None:
+            self._tell_hole(target, hole, on_gap, _HOLE)
+            table = between(table, hole.end_s, None)
+        return bars_of_table(table) if form is None else convert(table, form)
+
+    def _edge(
+        self,
+        target: Target,
+        table: Any,  # noqa: ANN401 - an Arrow table
+        asked: ToppedUp,
+        provisional: bool,
+    ) -> Gap | None:
+        """Find what is missing behind the newest candle that is given, and remember it."""
+        opens, step_s = times(table), target.step_s
+        key = (target.pair, target.timeframe)
+        known_s = opens[-1] + step_s if len(opens) else asked.refused_from_s
+        self._edges.pop(key, None)
+        if known_s is None or asked.due_s is None or asked.due_s < known_s + step_s:
+            return None
+        end_s = known_s + (asked.due_s - known_s) // step_s * step_s
+        gaps = self._store.gaps(*key, known_s, end_s, provisional=provisional)
+        edge = next((gap for gap in reversed(gaps) if gap.kind is GapKind.MISSING), None)
+        if edge is not None:
+            self._edges[key] = edge
+        return edge
+
+    def _newest_hole(
+        self,
+        target: Target,
+        table: Any,  # noqa: ANN401 - an Arrow table
+        provisional: bool,
+    ) -> Gap | None:
+        opens, step_s = times(table), target.step_s
+        if not len(opens) or opens[-1] - opens[0] == (len(opens) - 1) * step_s:
+            return None
+        gaps = self._store.gaps(
+            *(target.pair, target.timeframe, opens[0], opens[-1]), provisional=provisional
+        )
+        return next((gap for gap in reversed(gaps) if gap.kind is GapKind.MISSING), None)
+
+    def _tell_hole(self, target: Target, hole: Gap, on_gap: OnGap, then: str) -> None:
+        first, end = (
+            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+            for at in (hole.start_s, hole.end_s)
+        )
+        what = f"{target.pair} {target.timeframe}: candles from {first} to {end} UTC are missing"
+        if on_gap == "raise":
+            raise MissingBarsError(
+                f"{what}. backfill_ohlc fetches them; on_gap='join' gives the others as they are.",
+                pair=target.pair,
+                timeframe=target.timeframe,
+                start_s=hole.start_s,
+                end_s=hole.end_s,
+            )
+        # At the newest edge a hole grows; it is told when it begins.
+        told = (target.pair, target.timeframe, hole.start_s)
+        if told not in self._told:
+            self._told.add(told)
+            _log.warning("%s%s", what, then)
+
+    async def gaps(
+        self, pair: str, timeframe: str, since: Time | None = None, until: Time | None = None
+    ) -> list[Gap]:
+        """Give the stretches without traded bars, missing ones told from those without trades.
+
+        Without `until` that includes the newest ones that Kraken's last answer lacked, see
+        `get_ohlc`. The pair may be one that Kraken lists no more, by the name that it is stored
+        under.
+        """
+        target = await self._stored(pair, timeframe)
+        return await run_blocking(self._clock, self._gaps, target, since, until)
+
+    def _gaps(self, target: Target, since: Time | None, until: Time | None) -> list[Gap]:
+        key = (target.pair, target.timeframe)
+        found = self._store.gaps(*key, since, until)
+        edge = self._edges.get(key)
+        if until is not None or edge is None:
+            return found
+        first_s = edge.start_s if since is None else max(edge.start_s, unix_seconds(since, "since"))
+        found += self._store.gaps(*key, min(first_s, edge.end_s), edge.end_s)
+        joined = [
+            Gap(start_s, end_s, kind)
+            for kind in GapKind
+            for start_s, end_s in union((g.start_s, g.end_s) for g in found if g.kind is kind)
+        ]
+        return sorted(joined, key=lambda gap: gap.start_s)
+
+    # --- pairs that are listed no more -----------------------------------------------------------
+
+    async def _listed(self, pair: str, timeframe: str) -> Target:
+        """Resolve a pair that Kraken lists; of a stored one that it lists no more, say so."""
+        try:
+            return self.target(pair, timeframe)
+        except UnknownPairError as error:
+            if not await self._is_stored(pair):
+                raise
+            successor = successor_of(pair, self._table())
+            hint = f" {successor} may be its successor." if successor else ""
+            raise UnknownPairError(
+                f"Kraken lists {pair} no more.{hint} Its stored history stays a series of its own: "
+                "get_ohlc(..., refresh=False) reads it.",
+                pair=pair,
+                suggestion=successor,
+            ) from error
+
+    async def _stored(self, pair: str, timeframe: str) -> Target:
+        """Resolve a pair that Kraken lists, or that is stored under just this name."""
+        try:
+            return self.target(pair, timeframe)
+        except UnknownPairError:
+            if not await self._is_stored(pair):
+                raise
+        return Target(
+            pair=pair,
+            rest_symbol=pair,
+            timeframe=timeframe,
+            minutes=parse_timeframe(timeframe),
+            listed=False,
+        )
+
+    async def _is_stored(self, pair: str) -> bool:
+        stored = await run_blocking(self._clock, self._store.series)
+        return any(name == pair for name, _ in stored)

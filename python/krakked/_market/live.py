@@ -1,0 +1,305 @@
+"""The live reads: the newest price, quote and candle of a pair, or one of four errors.
+
+Plain calls that never wait. Data that is too old is never handed out as fresh, and the error says
+why it is old: the feed is down, this subscription went mute, or nobody traded.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from krakked._core import MarketCache
+from krakked._errors import DataStaleError, NoDataYetError, StaleReason
+from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.waiting import refusal
+from krakked._market.timeframes import parse_timeframe
+from krakked._network.clock import Clock
+
+Number = float | Decimal
+
+
+class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """The last trade of a pair."""
+
+    pair: str
+    """Canonical name."""
+    price: Number
+    """Quote per base."""
+    last_update_ts: float
+    """Unix seconds by the local wall clock: when the newest ticker arrived."""
+
+    def __float__(self) -> float:
+        return float(self.price)
+
+
+class BestBidAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """The best quotes of a pair."""
+
+    pair: str
+    """Canonical name."""
+    bid: Number
+    """Highest bid, quote per base."""
+    bid_qty: Number
+    """Base units at the bid."""
+    ask: Number
+    """Lowest ask, quote per base."""
+    ask_qty: Number
+    """Base units at the ask."""
+    last_update_ts: float
+    """Unix seconds by the local wall clock: when the newest ticker arrived."""
+
+
+class LiveOHLC(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest candle of a pair; it may still be running."""
+
+    pair: str
+    """Canonical name."""
+    timeframe: str
+    """``1m`` ... ``1d``."""
+    time: int
+    """Open time, unix seconds UTC."""
+    open: Number
+    """First price, quote per base."""
+    high: Number
+    """Highest price."""
+    low: Number
+    """Lowest price."""
+    close: Number
+    """Newest price."""
+    vwap: Number | None
+    """Volume-weighted average price."""
+    volume: Number
+    """Base units."""
+    trades: int
+    """Number of trades."""
+    closed: bool
+    """True from its end until the next one begins."""
+    last_update_ts: float
+    """Unix seconds by the local wall clock: when its newest update arrived."""
+
+
+class LiveFeed(Protocol):
+    """What the reads need to know of the feed."""
+
+    @property
+    def cache(self) -> MarketCache:
+        """The live cache."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Elapsed and wall time."""
+        ...
+
+    @property
+    def stale_after_s(self) -> float:
+        """Greatest age of data that counts as fresh, in seconds."""
+        ...
+
+    def resolve(self, pair: str) -> str:
+        """Give the canonical name; raises `UnknownPairError`."""
+        ...
+
+    def symbol_of(self, canonical: str) -> str | None:
+        """Give the symbol of a pair that is streamed, or None."""
+        ...
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state, and the reason when refused."""
+        ...
+
+    def line_is_up(self, key: SubscriptionKey) -> bool:
+        """Whether the connection that carries a subscription is up and not silent."""
+        ...
+
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again; None = never."""
+        ...
+
+    def resumed_ns(self) -> int:
+        """Elapsed time of the newest resume from suspend; 0 when there was none."""
+        ...
+
+
+class LiveReads:
+    """`get_latest_price`, `get_best_bid_ask`, `get_live_ohlc` over one feed."""
+
+    def __init__(self, feed: LiveFeed) -> None:
+        self._feed = feed
+
+    def get_latest_price(self, pair: str, *, exact: bool = False) -> LatestPrice:
+        """Give the price of the last trade.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            UnknownPairError: No such pair.
+            SubscriptionRefusedError: The exchange refused to stream it.
+            NoDataYetError: Nothing has arrived yet, or the pair is not streamed.
+            DataStaleError: The newest ticker is too old; `why` says what that means.
+        """
+        canonical, key, symbol = self._ticker_key(pair)
+        row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
+        updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
+        last = row[4] if row is not None else None
+        if last is None or float(last) == 0:  # Kraken writes 0 for a pair without any trade
+            raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
+        return LatestPrice(pair=canonical, price=_number(last), last_update_ts=updated_ts)
+
+    def get_best_bid_ask(self, pair: str, *, exact: bool = False) -> BestBidAsk:
+        """Give the best bid and ask.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            UnknownPairError: No such pair.
+            SubscriptionRefusedError: The exchange refused to stream it.
+            NoDataYetError: Nothing has arrived yet, one side is empty, or it is not streamed.
+            DataStaleError: The newest ticker is too old; `why` says what that means.
+        """
+        canonical, key, symbol = self._ticker_key(pair)
+        row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
+        updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
+        bid, bid_qty, ask, ask_qty = row[:4] if row is not None else (None,) * 4
+        if bid is None or bid_qty is None or ask is None or ask_qty is None or not _both(bid, ask):
+            raise NoDataYetError(f"{canonical} has no quotes on both sides.", pair=canonical)
+        return BestBidAsk(
+            pair=canonical,
+            bid=_number(bid),
+            bid_qty=_number(bid_qty),
+            ask=_number(ask),
+            ask_qty=_number(ask_qty),
+            last_update_ts=updated_ts,
+        )
+
+    def get_live_ohlc(self, pair: str, timeframe: str, *, exact: bool = False) -> LiveOHLC:
+        """Give the newest candle; it may be running, see `LiveOHLC.closed`.
+
+        Args:
+            pair: Any spelling.
+            timeframe: One of the streamed timeframes, such as ``1m``.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            SubscriptionRefusedError: The exchange refused to stream it.
+            NoDataYetError: No candle has arrived yet, or the timeframe is not streamed.
+            DataStaleError: Its newest update is too old; `why` says what that means.
+        """
+        canonical = self._feed.resolve(pair)
+        interval = parse_timeframe(timeframe)
+        symbol = self._symbol(canonical)
+        key = SubscriptionKey(OHLC, symbol, interval)
+        self._not_refused(canonical, key)
+        cache = self._feed.cache
+        row = cache.candle_exact(symbol, interval) if exact else cache.candle(symbol, interval)
+        updated_ts = self._fresh(canonical, key, row[9] if row is not None else None)
+        if row is None:  # not reached: `_fresh` has raised
+            raise NoDataYetError(f"No candle of {canonical} yet.", pair=canonical)
+        open_s, open_, high, low, close, vwap, volume, trades, closed, _ = row
+        return LiveOHLC(
+            pair=canonical,
+            timeframe=timeframe,
+            time=int(open_s or 0),
+            open=_number(open_),
+            high=_number(high),
+            low=_number(low),
+            close=_number(close),
+            vwap=_number(vwap) if vwap is not None else None,
+            volume=_number(volume),
+            trades=int(trades or 0),
+            closed=bool(closed),
+            last_update_ts=updated_ts,
+        )
+
+    def age_s(self, pair: str) -> float | None:
+        """Give the seconds since a pair's newest ticker, or None before the first."""
+        symbol = self._feed.symbol_of(self._feed.resolve(pair))
+        updated_ns = self._feed.cache.updated_ns(symbol) if symbol is not None else None
+        return None if updated_ns is None else (self._feed.clock.elapsed_ns() - updated_ns) / 1e9
+
+    # --- inside ---
+
+    def _ticker_key(self, pair: str) -> tuple[str, SubscriptionKey, str]:
+        canonical = self._feed.resolve(pair)
+        symbol = self._symbol(canonical)
+        key = SubscriptionKey(TICKER, symbol)
+        self._not_refused(canonical, key)
+        return canonical, key, symbol
+
+    def _symbol(self, canonical: str) -> str:
+        symbol = self._feed.symbol_of(canonical)
+        if symbol is None:
+            raise NoDataYetError(
+                f"{canonical} is not streamed: it is outside the universe, or was removed. "
+                "Name it in universe.include_pairs, or add it to the stream.",
+                pair=canonical,
+            )
+        return symbol
+
+    def _not_refused(self, canonical: str, key: SubscriptionKey) -> None:
+        state, reason = self._feed.subscription(key)
+        if state is SubscriptionState.REFUSED:
+            raise refusal(key, canonical, reason, self._feed.retry_after_s(key))
+        if state is SubscriptionState.ENDED:
+            raise NoDataYetError(
+                f"{key.channel} of {canonical} is not subscribed"
+                + (f" for {key.interval} minutes" if key.interval is not None else "")
+                + "; see market_data.ws.timeframes.",
+                pair=canonical,
+            )
+
+    def _fresh(self, canonical: str, key: SubscriptionKey, updated_ns: object) -> float:
+        """Give the wall time of an update; raise when there is none, or it is too old."""
+        feed = self._feed
+        if not isinstance(updated_ns, int):
+            raise NoDataYetError(
+                f"No {key.channel} data of {canonical} has arrived yet.", pair=canonical
+            )
+        age_s = (feed.clock.elapsed_ns() - updated_ns) / 1e9
+        resumed = updated_ns < feed.resumed_ns()
+        if age_s <= feed.stale_after_s and not resumed:
+            return feed.clock.wall_ns() / 1e9 - age_s
+        why = StaleReason.RESUMED if resumed else self._why(key)
+        raise DataStaleError(
+            f"The newest {key.channel} data of {canonical} is {age_s:.1f} s old "
+            f"(at most {feed.stale_after_s:g} s count as fresh): {_WORDS[why]}.",
+            pair=canonical,
+            age_s=age_s,
+            why=why,
+        )
+
+    def _why(self, key: SubscriptionKey) -> StaleReason:
+        state, _ = self._feed.subscription(key)
+        if not self._feed.line_is_up(key) or state is SubscriptionState.WANTED:
+            return StaleReason.FEED_DOWN
+        if state in {SubscriptionState.MUTE, SubscriptionState.ACKNOWLEDGED}:
+            return StaleReason.SUBSCRIPTION_MUTE
+        return StaleReason.MARKET_QUIET
+
+
+_WORDS = {
+    StaleReason.FEED_DOWN: "the connection to the exchange is down and being restored",
+    StaleReason.SUBSCRIPTION_MUTE: "the subscription is acknowledged but brings nothing",
+    StaleReason.MARKET_QUIET: "the feed is live, the market is quiet",
+    StaleReason.RESUMED: "the machine has slept since",
+}
+
+
+def _number(value: float | str | None) -> Number:
+    if value is None:
+        raise NoDataYetError("The exchange left this value out.", pair="")
+    return Decimal(value) if isinstance(value, str) else float(value)
+
+
+def _both(bid: float | str, ask: float | str) -> bool:
+    """Whether both sides of the book have a price; Kraken writes 0 for an empty side."""
+    return float(bid) != 0 and float(ask) != 0

@@ -1,0 +1,577 @@
+"""The live stream as a whole.
+
+`Feed.run` lives in the caller's nursery. Its connections are a `Fleet` of lines that fill one
+cache; the `CandleDesk` gives closed candles out exactly once and in order; `changes()` tells
+everything that happens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import trio
+
+from krakked._config.settings import WebSocketSettings
+from krakked._core import MarketCache
+from krakked._market.changes import (
+    ChangeHub,
+    ChangeKind,
+    Changes,
+    Disconnected,
+    MarketStatus,
+    PairStatus,
+    Reconnected,
+    Resubscribed,
+    SubscriptionMute,
+    SubscriptionRecovered,
+    SubscriptionRefused,
+    change_kinds,
+)
+from krakked._market.pairs import PairTable, one_or_many
+from krakked._market.stream.background import Background
+from krakked._market.stream.connect_record import SharedBudget
+from krakked._market.stream.connection import Endpoint
+from krakked._market.stream.crosscheck import Crosscheck, Silent
+from krakked._market.stream.desk import CandleDesk, MarketSource, OnClosed
+from krakked._market.stream.facts import FeedStatistics
+from krakked._market.stream.fleet import Fleet
+from krakked._market.stream.gate import ConnectGate, budget_for
+from krakked._market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes
+from krakked._market.stream.line import Line
+from krakked._market.stream.loglimit import LogLimiter
+from krakked._market.stream.notices import Notices, read_notices
+from krakked._market.stream.reasons import Disconnect, DisconnectReason
+from krakked._market.stream.report import pair_streams, silent_ones
+from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.sleep import Finding, Instant, SleepWatch
+from krakked._market.stream.symbols import DELISTED, SymbolNames, decode_instrument
+from krakked._market.stream.waiting import wait_live
+from krakked._market.stream.watchdogs import FRAME_S, HELD_UP_S
+from krakked._market.timeframes import LABELS, parse_timeframe
+from krakked._network.clock import Clock
+from krakked._network.network import Network
+
+TICK_S: Final = 1.0
+"""Distance of the feed's looks at its lines and candles."""
+COMPARED_AT_MOST: Final = 20
+"""Pairs whose candles are compared with REST after one look."""
+
+log = logging.getLogger("krakked.stream")
+
+
+class Feed:
+    """Ticker and candles of many pairs, for as long as `run` runs.
+
+    Args:
+        settings: Address, timeframes, staleness.
+        network: How to reach the exchange.
+        clock: Elapsed and wall time.
+        table: Gives the present table of all known pairs.
+        rest: Fills candles missed over an outage and tells silence from quiet; None does without
+            (holes are then left, and counted).
+        on_closed: Gets closed candles in batches, to be journaled. An error of it is logged and
+            counted, never fatal; the batch comes again together with the next one.
+        pairs: What to stream from the start, any spelling.
+        on_frame: Gets (connection name, text) of every frame, for recording; slower.
+        on_symbols: Gets the exchange's own symbols when one differs from the table's.
+        random: Chance for the jitter.
+        symbols_per_connection: Where a lane is cut into shards.
+        state_dir: Directory of the connect budget that processes share; None = this one is alone.
+    """
+
+    def __init__(
+        self,
+        settings: WebSocketSettings,
+        *,
+        network: Network,
+        clock: Clock,
+        table: Callable[[], PairTable],
+        rest: MarketSource | None = None,
+        on_closed: OnClosed | None = None,
+        pairs: Iterable[str] = (),
+        on_frame: Callable[[str, str], None] | None = None,
+        on_symbols: Callable[[Collection[str]], object] | None = None,
+        random: Random | None = None,
+        symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
+        state_dir: Path | None = None,
+    ) -> None:
+        self.cache = MarketCache()
+        self.clock = clock
+        self.stale_after_s = settings.stale_tolerance_seconds
+        self.system: str | None = None
+        """Exchange system status, as last told."""
+        self._network = network
+        self._table = table
+        self._on_frame, self._on_symbols = on_frame, on_symbols
+        self._random = random if random is not None else Random()  # noqa: S311 - jitter
+        self._endpoint = Endpoint.parse(settings.url)
+        host = self._endpoint.host_header
+        shared = None if state_dir is None else SharedBudget.of_host(state_dir, host, clock)
+        self._gate = ConnectGate(clock, budget_for(clock, host), shared)
+        self._req_ids = count(1)
+        self._limiter = LogLimiter()
+        self.background = Background()
+        """Keeps tasks running; the owner of the stream may add its own."""
+        self._fleet = Fleet(
+            Lanes([parse_timeframe(t) for t in settings.timeframes], symbols_per_connection),
+            table=table,
+            new_line=self._new_line,
+            want=self.cache.want,
+            forget=self._forget,
+        )
+        self.hub = ChangeHub(self.cache, clock, self.names.canonical)
+        self._desk = CandleDesk(
+            cache=self.cache,
+            clock=clock,
+            names=self.names,
+            hub=self.hub,
+            rest=rest,
+            on_closed=on_closed,
+            background=self.background,
+            limiter=self._limiter,
+        )
+        self._crosscheck = (
+            Crosscheck(
+                rest,
+                clock,
+                silent=self._silent,
+                told=self._told,
+                found=self._mark_mute,
+                short=self._compare,
+                limiter=self._limiter,
+            )
+            if rest is not None
+            else None
+        )
+        self._watcher = self.cache.add_watcher()
+        self._notices = Notices()
+        self._sleep: SleepWatch | None = None
+        self._timer: trio.abc.Clock | None = None
+        self._resumes = 0
+        self._changed = trio.Event()
+        self.add_pairs(pairs)
+
+    # --- running ---
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Stream until cancelled; leaves no task, socket or thread behind."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._timer = trio.lowlevel.current_clock()
+                self._sleep = SleepWatch(self._instant(self._timer))
+                nursery.start_soon(self.background.keep, "closing candles", self._desk.run)
+                if self._crosscheck is not None:
+                    nursery.start_soon(
+                        self.background.keep, "comparing with REST", self._crosscheck.run
+                    )
+                self._fleet.start(nursery, self.background)
+                task_status.started()
+                await self.background.keep("watching the stream", self._tick_forever)
+        finally:
+            self._fleet.stop()
+            self.state_changed()
+            await self._desk.finish()
+            self.hub.close()
+
+    async def _tick_forever(self) -> None:
+        ticked_s = trio.current_time()
+        while True:
+            await trio.sleep(TICK_S)
+            held_up = trio.current_time() - ticked_s > HELD_UP_S
+            ticked_s = trio.current_time()
+            self._tick(held_up=held_up)
+
+    def _tick(self, *, held_up: bool) -> None:
+        self._check_sleep()
+        self._note_data()
+        for line in self._fleet:
+            if line.tick():
+                self.state_changed()
+        if not held_up:  # what we did not read in time proves nothing
+            tickers, candles = self.cache.take_mute(self.clock.elapsed_ns())
+            self._mark_mute(
+                [
+                    *(SubscriptionKey(TICKER, symbol) for symbol in tickers),
+                    *(SubscriptionKey(OHLC, symbol, interval) for symbol, interval in candles),
+                ]
+            )
+        unproven = self._desk.tick(held_up=held_up, flows=self._flows())
+        for line in self._fleet:
+            if line.connection_id in unproven:
+                line.prove_quiet()
+        self._watch_outage()
+
+    def _note_data(self) -> None:
+        """Tell the lines of data since the last tick: a first update may come without snapshot."""
+        symbols, series = self.cache.take_changed(self._watcher)
+        for symbol in symbols:
+            self._data(SubscriptionKey(TICKER, symbol), self.cache.updated_ns(symbol))
+        for symbol, interval in series:
+            row = self.cache.candle(symbol, interval)
+            updated_ns = int(row[9] or 0) if row is not None else None
+            self._data(SubscriptionKey(OHLC, symbol, interval), updated_ns)
+
+    def _data(self, key: SubscriptionKey, updated_ns: int | None) -> None:
+        line = self._fleet.line_of(key)
+        if line is not None and updated_ns is not None:
+            line.data(key, updated_ns / 1e9)
+
+    def _flows(self) -> dict[tuple[str, int], bool]:
+        """Whether the candle series of connected lines bring rows; those given up are left out."""
+        flows: dict[tuple[str, int], bool] = {}
+        for line in self._fleet:
+            if not line.connected:
+                continue
+            for key, (state, _) in line.table.states().items():
+                if key.symbol is None or key.interval is None:
+                    continue
+                if state is not SubscriptionState.REFUSED or self.retry_after_s(key) is not None:
+                    flows[key.symbol, key.interval] = state is SubscriptionState.LIVE
+        return flows
+
+    def _watch_outage(self) -> None:
+        """An outage lasts from the first loss until everything has been up for a while."""
+        lines = list(self._fleet)
+        if lines and all(line.connected and line.table.settled for line in lines):
+            self._limiter.calm(self._now_s())
+
+    def _new_line(self, name: str) -> Line:
+        return Line(
+            name,
+            endpoint=self._endpoint,
+            network=self._network,
+            clock=self.clock,
+            cache=self.cache,
+            gate=self._gate,
+            hooks=self,
+            req_ids=self._req_ids,
+            random=self._random,
+            limiter=self._limiter,
+            on_frame=self._on_frame,
+        )
+
+    # --- what to stream ---
+
+    @property
+    def names(self) -> SymbolNames:
+        """Streamed pairs and their symbols."""
+        return self._fleet.names
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Canonical names of the streamed pairs."""
+        return self.names.pairs
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        return self._fleet.timeframes
+
+    def add_pairs(self, pairs: Iterable[str]) -> None:
+        """Stream more pairs; raises `UnknownPairError` before anything is changed."""
+        self._fleet.add_pairs(one_or_many(pairs))
+        self.state_changed()
+
+    def remove_pairs(self, pairs: Iterable[str]) -> None:
+        """Stop streaming pairs; their data is forgotten."""
+        self._fleet.remove_pairs(one_or_many(pairs))
+        self.state_changed()
+
+    def set_pairs(self, pairs: Iterable[str]) -> None:
+        """Follow a refreshed universe: exactly these pairs are streamed."""
+        self._fleet.set_pairs(one_or_many(pairs))
+        self.state_changed()
+
+    def add_timeframe(self, timeframe: str) -> None:
+        """Stream one more timeframe, over a connection of its own."""
+        self._fleet.add_timeframe(timeframe)
+        self.state_changed()
+
+    def remove_timeframe(self, timeframe: str) -> None:
+        """Stop streaming a timeframe."""
+        self._fleet.remove_timeframe(timeframe)
+        self.state_changed()
+
+    def _forget(self, symbol: str, interval: int | None) -> None:
+        self._desk.collect()
+        for one in self._fleet.intervals if interval is None else (interval,):
+            self._desk.forget((symbol, one))
+            self.cache.clear_candles(symbol, one)
+        if interval is None:
+            self.cache.forget(symbol)
+
+    # --- for the reads (see `krakked._market.live.LiveFeed`) ---
+
+    def resolve(self, pair: str) -> str:
+        """Give the canonical name; raises `UnknownPairError`."""
+        self._fleet.check_open()
+        return self._table().resolve(pair)
+
+    def symbol_of(self, canonical: str) -> str | None:
+        """Give the symbol of a streamed pair, or None."""
+        return self.names.symbol(canonical)
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state, and the reason when refused."""
+        return self._fleet.subscription(key)
+
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again; None = never."""
+        return self._fleet.retry_after_s(key, self._now_s())
+
+    def line_is_up(self, key: SubscriptionKey) -> bool:
+        """Whether the connection that carries a subscription is up and not silent."""
+        line = self._fleet.line_of(key)
+        return line is not None and line.connected and self._now_s() - line.last_frame_s <= FRAME_S
+
+    def resumed_ns(self) -> int:
+        """Elapsed time from which on data is trusted: the newest resume from suspend; 0 = always.
+
+        Only looks, and from any thread: what follows from a resume is the stream's own task's.
+        """
+        if self._sleep is None or self._timer is None:
+            return 0
+        return self._sleep.trusted_from_ns(self._instant(self._timer))
+
+    # --- for the user ---
+
+    def changes(
+        self,
+        pairs: Iterable[str] | None = None,
+        kinds: Collection[ChangeKind | str] | None = None,
+    ) -> Changes:
+        """Listen to what happens from now on; see `krakked._market.changes`.
+
+        Args:
+            pairs: Only these, any spelling; None for all. Feed events come in any case.
+            kinds: Which kinds; None for all.
+        """
+        only = None if pairs is None else [self.resolve(pair) for pair in one_or_many(pairs)]
+        chosen = list(ChangeKind) if kinds is None else change_kinds(kinds)
+        return self.hub.consumer(only, chosen)
+
+    async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:
+        """Wait until pairs have a live ticker and their candles are acknowledged.
+
+        Args:
+            pairs: Any spelling; None for all streamed pairs.
+            timeout_s: Longest wait, in seconds.
+
+        Raises:
+            UnknownPairError: No such pair.
+            SubscriptionRefusedError: The exchange refused it (at once).
+            NoDataYetError: Not live in time.
+            ExceptionGroup: More than one pair failed: one of the above for each.
+        """
+        await wait_live(self, self.pairs if pairs is None else one_or_many(pairs), timeout_s)
+
+    async def wait_state(self) -> None:
+        """Wait until a subscription or a connection may have changed its state."""
+        await self._changed.wait()
+
+    def statistics(self) -> FeedStatistics:
+        """Give the facts about the stream as it stands."""
+        connections = tuple(line.status() for line in self._fleet)
+        ages = [c.last_frame_age_s for c in connections if c.last_frame_age_s is not None]
+        return FeedStatistics(
+            connections=connections,
+            pairs=pair_streams(self),
+            system=self.system,
+            notices=self._notices.at(self.clock.wall_ns() / 1e9),
+            reconnects=sum(max(0, c.connects - 1) for c in connections),
+            connect_attempts=self._gate.attempts(),
+            frames=sum(c.frames for c in connections),
+            received_bytes=sum(c.received_bytes for c in connections),
+            last_frame_age_s=min(ages, default=None),
+            closed_candles=self._desk.closed,
+            corrected_candles=self._desk.corrected,
+            open_holes=self._desk.open_holes,
+            unfilled_holes=self._desk.unfilled_holes,
+            journal_errors=self._desk.journal_errors,
+            last_journal_error=self._desk.last_journal_error,
+            task_errors=self.background.errors,
+            resumes=self._resumes,
+        )
+
+    # --- what the lines say (see `krakked._market.stream.line.LineHooks`) ---
+
+    def greeted(self, line: Line, system: str | None, raw_json: str) -> None:
+        """Take a status frame: the exchange's state, and a reconnect when there was a loss."""
+        if line.down_since_s is not None:
+            gap_s = self._now_s() - line.down_since_s
+            line.down_since_s = None
+            self.hub.publish(Reconnected(connection=line.name, gap_s=gap_s))
+        if system is not None:
+            self._notices = read_notices(raw_json)
+        if system not in {None, self.system}:
+            came_back = self.system is not None and system == "online"
+            self.system = system
+            self.hub.publish(MarketStatus(system=system))
+            if came_back:  # what it refused meanwhile it may serve now
+                for each in self._fleet:
+                    each.ask_again()
+
+    def resubscribed(self, line: Line, ok: int, refused: int) -> None:
+        """Everything wanted was answered after a reconnect."""
+        self._desk.resubscribed(line.series())
+        self.hub.publish(Resubscribed(connection=line.name, ok=ok, refused=refused))
+
+    def lost(self, line: Line, outcome: Disconnect) -> None:
+        """A greeted connection is gone, or an attempt failed."""
+        if line.connected:
+            self._limiter.outage(self._now_s())
+            self._desk.lost(line.series())
+            self.hub.publish(
+                Disconnected(connection=line.name, reason=outcome.reason, detail=outcome.detail)
+            )
+        self.state_changed()
+
+    def ohlc_snapshot(
+        self, symbol: str, interval: int, oldest_s: int, newest_s: int, gateway_ns: int | None
+    ) -> None:
+        """A snapshot of candles was applied."""
+        self._desk.snapshot((symbol, interval), oldest_s, newest_s, gateway_ns)
+
+    def refused(self, line: Line, keys: Iterable[SubscriptionKey], reason: str) -> None:
+        """The exchange refused subscriptions, or ended them: for candles that is a loss."""
+        for key in keys:
+            self._lose(key)
+            pair, channel, timeframe = self._words(key)
+            if pair is not None:
+                self.hub.publish(
+                    SubscriptionRefused(
+                        pair=pair,
+                        channel=channel,
+                        timeframe=timeframe,
+                        reason=reason,
+                        retry_after_s=line.table.retry_after_s(key, self._now_s()),
+                    )
+                )
+
+    def fell_mute(self, line: Line, keys: Iterable[SubscriptionKey]) -> None:
+        """Subscriptions are acknowledged and bring nothing: for candles that is a loss."""
+        del line
+        for key in keys:
+            self._lose(key)
+            pair, channel, timeframe = self._words(key)
+            if pair is not None:
+                self.hub.publish(SubscriptionMute(pair=pair, channel=channel, timeframe=timeframe))
+        self.state_changed()
+
+    def recovered(self, line: Line, key: SubscriptionKey) -> None:
+        """A mute subscription brings data again."""
+        del line
+        pair, channel, timeframe = self._words(key)
+        if pair is not None:
+            self.hub.publish(SubscriptionRecovered(pair=pair, channel=channel, timeframe=timeframe))
+        self.state_changed()
+
+    def instrument(self, raw_json: str) -> None:
+        """Take reference data: names that differ, states that change, pairs that end or return."""
+        statuses = decode_instrument(raw_json)
+        anew = self.names.unlisted(statuses)
+        renamed = self.names.listed(statuses, self._table())
+        for _, old, new in renamed:
+            log.warning("the exchange lists %s as %s", old, new)
+            self._fleet.rename(old, new)
+        if renamed and self._on_symbols is not None:
+            try:
+                self._on_symbols(statuses)
+            except Exception as error:  # whatever follows from new names, prices go on
+                log.error("new names could not be taken over: %s", error, exc_info=error)
+        for symbol, status in statuses.items():
+            pair = self.names.canonical(symbol)
+            if pair is None:
+                continue
+            if self.names.status_changed(pair, status):
+                self.hub.publish(PairStatus(pair=pair, status=status))
+                anew.add(symbol)
+            if status in DELISTED:
+                self._fleet.end(symbol, f"The pair is {status}")
+                anew.discard(symbol)
+        if anew:  # what was refused before the exchange listed it so
+            for line in self._fleet:
+                line.ask_again(anew)
+
+    def in_maintenance(self) -> bool:
+        """Whether the exchange last said that it is in maintenance."""
+        return self.system == "maintenance"
+
+    def state_changed(self) -> None:
+        """Wake who waits for a state."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def chunk(self) -> None:
+        """Market data may have changed."""
+        self._desk.collect()
+        self.hub.touch()
+
+    # --- inside ---
+
+    def _silent(self) -> list[Silent]:
+        subscriptions = (state for line in self._fleet for state in line.table.states().items())
+        return silent_ones(self, subscriptions, self._table())
+
+    def _told(self) -> dict[str, int]:
+        """How many trades the shortest candles of each pair have told of."""
+        told: dict[str, int] = {}
+        interval, pairs = min(self._fleet.intervals, default=None), self._table().by_canonical
+        for canonical in self.pairs:
+            symbol = self.names.symbol(canonical)
+            if symbol is None or interval is None or canonical not in pairs:
+                continue
+            trades = self.cache.traded(symbol, interval)
+            if trades is not None:
+                by_rest = self._desk.filled_trades((symbol, interval))
+                told[pairs[canonical].raw_name] = trades + by_rest
+        return told
+
+    def _compare(self, short: dict[str, float]) -> None:
+        """Compare candles of pairs that lack trades, by AssetPairs key, with REST's."""
+        for name, since_s in list(short.items())[:COMPARED_AT_MOST]:
+            symbol = self.names.symbol(self.resolve(name))
+            if symbol is not None:
+                for interval in self._fleet.intervals:
+                    self._desk.compare((symbol, interval), since_s)
+
+    def _mark_mute(self, keys: list[SubscriptionKey]) -> None:
+        for line in self._fleet:
+            mine = [key for key in keys if self._fleet.line_of(key) is line]
+            if mine:
+                line.mark_mute(mine)
+
+    def _lose(self, key: SubscriptionKey) -> None:
+        if key.symbol is not None and key.interval is not None:
+            self._desk.lost([(key.symbol, key.interval)])
+
+    def _words(self, key: SubscriptionKey) -> tuple[str | None, str, str | None]:
+        pair = self.names.canonical(key.symbol) if key.symbol is not None else None
+        return pair, key.channel, LABELS.get(key.interval) if key.interval is not None else None
+
+    def _check_sleep(self) -> None:
+        if self._sleep is None or self._timer is None:
+            return
+        heard = [int(line.last_frame_s * 1e9) for line in self._fleet if line.connected]
+        match self._sleep.check(self._instant(self._timer), min(heard, default=None)):
+            case Finding.DOUBT:
+                log.warning("the wall clock leapt: did the machine sleep, or was the clock set?")
+            case Finding.STEP:
+                log.info("the clock was set: the connections are alive")
+            case Finding.SLEPT:
+                slept_s = self._sleep.slept_s
+                self._resumes += 1
+                log.warning("the machine slept for %.0f s: connecting anew", slept_s)
+                for line in self._fleet:
+                    line.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
+
+    def _instant(self, timer: trio.abc.Clock) -> Instant:
+        return Instant(self.clock.elapsed_ns(), timer.current_time(), self.clock.wall_ns())
+
+    def _now_s(self) -> float:
+        return self.clock.elapsed_ns() / 1e9

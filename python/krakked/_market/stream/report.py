@@ -1,0 +1,111 @@
+"""The per-pair part of the stream's facts, and which subscriptions have fallen silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from krakked._core import MarketCache
+from krakked._market.pairs import PairTable
+from krakked._market.stream.crosscheck import SILENT_S, Silent
+from krakked._market.stream.facts import PairStream
+from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.symbols import SymbolNames
+from krakked._market.timeframes import parse_timeframe
+from krakked._network.clock import Clock
+
+
+class ReportedFeed(Protocol):
+    """What the report needs to know."""
+
+    @property
+    def cache(self) -> MarketCache:
+        """The live cache."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Elapsed time."""
+        ...
+
+    @property
+    def names(self) -> SymbolNames:
+        """Pairs and symbols."""
+        ...
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        ...
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state and reason."""
+        ...
+
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again, or None."""
+        ...
+
+    def line_is_up(self, key: SubscriptionKey) -> bool:
+        """Whether its connection is up."""
+        ...
+
+    def resumed_ns(self) -> int:
+        """Elapsed time of the newest resume from suspend; 0 when there was none."""
+        ...
+
+
+def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
+    """Give how every streamed pair stands, by canonical name."""
+    now_ns, resumed_ns = feed.clock.elapsed_ns(), feed.resumed_ns()
+    intervals = [(t, parse_timeframe(t)) for t in feed.timeframes]
+    streams: dict[str, PairStream] = {}
+    for canonical in feed.names.pairs:
+        symbol = feed.names.symbol(canonical) or ""
+        key = SubscriptionKey(TICKER, symbol)
+        state, reason = feed.subscription(key)
+        candles = {t: feed.subscription(SubscriptionKey(OHLC, symbol, i))[0] for t, i in intervals}
+        updated_ns = feed.cache.updated_ns(symbol)
+        refused = [key, *(SubscriptionKey(OHLC, symbol, i) for _, i in intervals)]
+        waits = [w for each in refused if (w := feed.retry_after_s(each)) is not None]
+        streams[canonical] = PairStream(
+            state=state,
+            reason=reason or feed.names.statuses.get(canonical),
+            age_s=None if updated_ns is None else (now_ns - updated_ns) / 1e9,
+            refused_timeframes=_those(candles, SubscriptionState.REFUSED),
+            mute_timeframes=_those(candles, SubscriptionState.MUTE),
+            connected=feed.line_is_up(key),
+            retry_after_s=min(waits, default=None),
+            slept=updated_ns is not None and updated_ns < resumed_ns,
+        )
+    return streams
+
+
+def silent_ones(
+    feed: ReportedFeed,
+    subscriptions: Iterable[tuple[SubscriptionKey, tuple[SubscriptionState, str | None]]],
+    table: PairTable,
+) -> list[Silent]:
+    """Give the live subscriptions whose data is old although their connection is up."""
+    now_s, pairs = feed.clock.elapsed_ns() / 1e9, table.by_canonical
+    silent: list[Silent] = []
+    for key, (state, _) in subscriptions:
+        pair = feed.names.canonical(key.symbol) if key.symbol is not None else None
+        promised = {SubscriptionState.LIVE}
+        if key.channel == OHLC:
+            promised.add(SubscriptionState.ACKNOWLEDGED)
+        if state not in promised or pair is None or key.symbol is None:
+            continue
+        updated_ns = feed.cache.updated_ns(key.symbol)
+        if key.channel != TICKER:
+            if updated_ns is not None and now_s - updated_ns / 1e9 <= SILENT_S:
+                continue  # its ticker tells
+            row = feed.cache.candle(key.symbol, key.interval or 0)
+            updated_ns = int(row[9] or 0) if row is not None else 0
+        if updated_ns is not None and pair in pairs and now_s - updated_ns / 1e9 > SILENT_S:
+            silent.append(Silent(key, pairs[pair].raw_name, updated_ns / 1e9))
+    return silent
+
+
+def _those(candles: dict[str, SubscriptionState], state: SubscriptionState) -> tuple[str, ...]:
+    return tuple(timeframe for timeframe, found in candles.items() if found is state)

@@ -1,0 +1,127 @@
+"""Waiting until pairs are live, or saying for each why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import trio
+
+from krakked._errors import (
+    ConfigError,
+    MarketDataError,
+    NoDataYetError,
+    SubscriptionRefusedError,
+)
+from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.timeframes import parse_timeframe
+
+
+class WatchedFeed(Protocol):
+    """What the wait needs to know."""
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """Streamed timeframes."""
+        ...
+
+    def resolve(self, pair: str) -> str:
+        """Give the canonical name; raises `UnknownPairError`."""
+        ...
+
+    def symbol_of(self, canonical: str) -> str | None:
+        """Give the symbol of a streamed pair, or None."""
+        ...
+
+    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
+        """Give a subscription's state and reason."""
+        ...
+
+    def retry_after_s(self, key: SubscriptionKey) -> float | None:
+        """Give the seconds until a refused subscription is asked for again; None = never."""
+        ...
+
+    async def wait_state(self) -> None:
+        """Wait until a state may have changed."""
+        ...
+
+
+def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
+    """Give True when a pair is live, False when not yet, or why it is not.
+
+    No wait will mend the error but where `SubscriptionRefusedError.retry_after_s` says so.
+    """
+    try:
+        canonical = feed.resolve(pair)
+    except MarketDataError as error:
+        return error
+    symbol = feed.symbol_of(canonical)
+    if symbol is None:
+        return NoDataYetError(f"{canonical} is not streamed.", pair=canonical)
+    keys = [SubscriptionKey(TICKER, symbol)]
+    keys += [SubscriptionKey(OHLC, symbol, parse_timeframe(t)) for t in feed.timeframes]
+    live = True
+    for key in keys:
+        state, reason = feed.subscription(key)
+        if state is SubscriptionState.REFUSED:
+            return refusal(key, canonical, reason, feed.retry_after_s(key))
+        enough = {SubscriptionState.LIVE}
+        if key.channel == OHLC:  # a pair that never traded has no candle to send
+            enough.add(SubscriptionState.ACKNOWLEDGED)
+        live = live and state in enough
+    return live
+
+
+def refusal(
+    key: SubscriptionKey, canonical: str, reason: str | None, retry_after_s: float | None
+) -> SubscriptionRefusedError:
+    """Give the error for a refused subscription, with what to expect next."""
+    again = (
+        "It is asked for again when the exchange lists the pair anew, or when you add it again."
+        if retry_after_s is None
+        else f"krakked asks again in {retry_after_s:.0f} s."
+    )
+    return SubscriptionRefusedError(
+        f"Kraken refused {key.channel} of {canonical}: {reason}. {again}",
+        pair=canonical,
+        reason=reason or "",
+        retry_after_s=retry_after_s,
+    )
+
+
+async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -> None:
+    """Wait; see `krakked._market.stream.feed.Feed.wait_live`."""
+    if not timeout_s >= 0:  # NaN neither
+        raise ConfigError(
+            f"timeout_s: {timeout_s} is no number of seconds from 0.", key="timeout_s"
+        )
+    left = list(pairs)
+    errors: list[MarketDataError] = []
+    refused: dict[str, MarketDataError] = {}  # for now: they are asked for again
+    with trio.move_on_after(timeout_s):
+        while True:
+            still: list[str] = []
+            for pair in left:
+                found = verdict(feed, pair)
+                if isinstance(found, SubscriptionRefusedError) and found.retry_after_s is not None:
+                    refused[pair] = found
+                    still.append(pair)
+                elif isinstance(found, MarketDataError):
+                    errors.append(found)
+                elif not found:
+                    refused.pop(pair, None)
+                    still.append(pair)
+            left = still
+            if not left:
+                break
+            await feed.wait_state()
+    await trio.lowlevel.checkpoint()
+    errors += [
+        refused.get(pair)
+        or NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
+        for pair in left
+    ]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} pairs are not live", errors)

@@ -1,0 +1,1 @@
+"""The way to the exchange: one Network for every connection, one Clock for every look at time."""
