@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
         config.option.numprocesses = 0 if cores == 1 or config.option.usepdb else min(cores, 4)
         config.option.dist = "worksteal"
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let the children do: `make test &` in a script starts with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

@@ -6,8 +6,10 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
 import trio
 
@@ -19,18 +21,33 @@ from krakked._files.owner import OwnerProcess
 from krakked._market.bars import OHLCBar
 from krakked._market.changes import CandleEvent, ChangeKind, Changes
 from krakked._market.history.backfill import History
+from krakked._market.history.plan import BackfillPlan
+from krakked._market.history.progress import BackfillProgress, Pause
+from krakked._market.history.reader import Form, OnGap
+from krakked._market.history.report import BackfillFailure, BackfillReport
 from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
+from krakked._market.live_feed import LiveFeed
 from krakked._market.pairs import PairMetadata, PairTable, one_or_many
 from krakked._market.status import DataStatus, assemble_status
+from krakked._market.store.coverage import Gap
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.store.temporary_root import temporary_root
 from krakked._market.stream.feed import Feed
+from krakked._market.timeframes import Timeframe
+from krakked._market.times import Time
 from krakked._market.universe import Universe
 from krakked._market.universe_source import UniverseChange, UniverseSource
 from krakked._network.clock import Clock, SystemClock, run_blocking
 from krakked._network.network import Network, SystemNetwork, exchange_reached
+from krakked._public import public
 from krakked._rest.client import RestClient
 from krakked._rest.signing import Credentials
+
+if TYPE_CHECKING:  # libraries that only some answers need
+    import numpy
+    import pandas
+    import polars
+    import pyarrow
 
 FOLD_EVERY_S = 3600.0
 """How often the journal of live candles is folded into the partitions."""
@@ -38,6 +55,7 @@ FOLD_EVERY_S = 3600.0
 _log = logging.getLogger("krakked.client")
 
 
+@public
 class Kraken:
     """Everything krakked knows and can ask, behind one object; get it from `open_kraken`.
 
@@ -49,14 +67,11 @@ class Kraken:
         config: The settings in force.
         rest: The REST client: `public`, `private` and typed endpoints.
         store: The candle store, for work of your own; its calls block.
-        plan_backfill: What a back-fill would take; see `History.plan_backfill`.
-        backfill_ohlc: Fill the store over REST; see `History.backfill_ohlc`.
-        backfill_pairs: The same for many pairs of one timeframe; see `History.backfill_pairs`.
-        get_ohlc: The newest closed candles, oldest first; see `OHLCReader.get_ohlc`.
-        get_ohlc_since: Closed candles from a time on; see `OHLCReader.get_ohlc_since`.
-        gaps: What is missing, and what merely did not trade; see `OHLCReader.gaps`.
-        repair: Fetch what is missing and Kraken still has; see `History.repair`.
     """
+
+    config: KrakkedConfig
+    rest: RestClient
+    store: OHLCStore
 
     def __init__(
         self,
@@ -78,15 +93,7 @@ class Kraken:
         self._follows_universe = follows_universe
         self._closed = False
         self._owner = OwnerProcess("This Kraken object")
-        history = History(rest, store, clock, self._table)
-        # The history room's own methods, so that signatures and docstrings exist once.
-        self.plan_backfill = history.plan_backfill
-        self.backfill_ohlc = history.backfill_ohlc
-        self.backfill_pairs = history.backfill_pairs
-        self.get_ohlc = history.get_ohlc
-        self.get_ohlc_since = history.get_ohlc_since
-        self.gaps = history.gaps
-        self.repair = history.repair
+        self._history = History(rest, store, clock, self._table)
 
     def __repr__(self) -> str:
         live = "live" if self._feed is not None else "not live"
@@ -120,11 +127,11 @@ class Kraken:
         return self._source.current
 
     def get_universe(self) -> list[str]:
-        """Give the canonical names of the universe, in Kraken's order."""
+        """Return the canonical names of the universe, in Kraken's order."""
         return list(self.universe.pairs)
 
     def get_pair_metadata(self, pair: str) -> PairMetadata:
-        """Give what Kraken says about a pair, inside the universe or not.
+        """Return what Kraken says about a pair, inside the universe or not.
 
         Raises:
             UnknownPairError: No such pair; the nearest name is suggested.
@@ -150,15 +157,359 @@ class Kraken:
             self._feed.set_pairs([*kept, *change.listed])
         return change
 
+    # --- closed candles ---------------------------------------------------------------------------
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Literal["arrow"],
+    ) -> pyarrow.Table: ...
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Literal["polars"],
+    ) -> polars.DataFrame: ...
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Literal["pandas"],
+    ) -> pandas.DataFrame: ...
+
+    @overload
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        lookback: int,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Literal["numpy"],
+    ) -> dict[str, numpy.ndarray]: ...
+
+    async def get_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        lookback: int,
+        *,
+        refresh: bool = True,
+        provisional: bool = False,
+        on_gap: OnGap = "cut",
+        as_: Form | None = None,
+    ) -> object:
+        """Return the newest closed candles, oldest first; the running one is never among them.
+
+        Answers from the store; what Kraken's OHLC still has (720) and has not confirmed yet is
+        fetched first, in one call, whoever else has told it already. Candles that Kraken gave
+        within 15 minutes of their end are asked for once more after those, as it may revise them.
+        Closed is decided by Kraken's clock. Fewer than asked are returned as they are: the pair may
+        be young, or older candles were never back-filled (`backfill_ohlc`, `gaps`).
+
+        The newest candles may be missing, too: Kraken's answer ended earlier, or had them as what
+        can be no candles. A candle counts as missing there when Kraken has a newer one, or else
+        when it ended more than a minute ago by Kraken's clock; until then it may just not be there
+        yet. Older ones are still given, with one warning, unless `on_gap` is ``raise``.
+
+        Args:
+            pair: Any spelling. With ``refresh=False`` also a pair that Kraken lists no more, by the
+                name that it is stored under.
+            timeframe: ``1m``, ``5m``, ``15m``, ``30m``, ``1h``, ``4h``, ``1d`` or ``1w``.
+            lookback: How many, at most.
+            refresh: False reads the store alone and never raises a network error.
+            provisional: Whether candles count that only the live stream has reported, or that stand
+                at the edge of an imported file and may lack trades.
+            on_gap: What to do when candles are missing. ``cut``: give only those after the newest
+                hole between them, and log one warning (``krakked.history``) that names it; of a
+                hole behind the newest only the warning. ``raise``: raise. ``join``: give all as if
+                nothing was missing.
+            as_: ``arrow``, ``polars``, ``pandas`` or ``numpy`` gives columns instead of bars.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            MissingBarsError: Candles are missing, with ``on_gap="raise"``.
+            NetworkError: The missing candles could not be fetched.
+            RateLimitError: Kraken refused them for now; `ServiceError` likewise.
+            StoreError: The store could not be read or written, or `as_` names a library that is
+                not installed.
+            ValueError: `lookback` is negative, or `as_` or `on_gap` is no such form.
+        """
+        return await self._history.get_ohlc(
+            pair,
+            timeframe,
+            lookback,
+            refresh=refresh,
+            provisional=provisional,
+            on_gap=on_gap,
+            as_=as_,
+        )
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: Literal["arrow"],
+    ) -> pyarrow.Table: ...
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: Literal["polars"],
+    ) -> polars.DataFrame: ...
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: Literal["pandas"],
+    ) -> pandas.DataFrame: ...
+
+    @overload
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since_ts: Time,
+        *,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        as_: Literal["numpy"],
+    ) -> dict[str, numpy.ndarray]: ...
+
+    async def get_ohlc_since(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since_ts: Time,
+        *,
+        refresh: bool = True,
+        provisional: bool = False,
+        as_: Form | None = None,
+    ) -> object:
+        """Return the closed candles that open at or after `since_ts`, oldest first.
+
+        `since_ts` is a time in unix seconds or an aware datetime; `InvalidTimeError` says what is
+        neither. Otherwise as `get_ohlc`, with the same errors, but never cut at a hole: `gaps`
+        names those. Candles older than Kraken's newest 720 come from the store alone:
+        `backfill_ohlc(since=...)` puts them there.
+        """
+        return await self._history.get_ohlc_since(
+            pair, timeframe, since_ts, refresh=refresh, provisional=provisional, as_=as_
+        )
+
+    async def gaps(
+        self, pair: str, timeframe: Timeframe, since: Time | None = None, until: Time | None = None
+    ) -> list[Gap]:
+        """Return the stretches without traded bars, missing ones told from those without trades.
+
+        Without `until` that includes the newest ones that Kraken's last answer lacked, see
+        `get_ohlc`. The pair may be one that Kraken lists no more, by the name that it is stored
+        under.
+        """
+        return await self._history.gaps(pair, timeframe, since, until)
+
+    async def plan_backfill(
+        self, pair: str, timeframe: Timeframe, since: Time | None = None, *, force: bool = False
+    ) -> BackfillPlan:
+        """Say what `backfill_ohlc` would do: sources, calls, minutes, bytes.
+
+        Costs two or three calls itself for each stretch further back than OHLC reaches: trades are
+        counted by their ids.
+
+        Args:
+            pair: Any spelling.
+            timeframe: Label such as ``1h``.
+            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
+                None = from the oldest hole after the first stored bar that was not asked for in
+                vain, else from the last stored bar, else the newest 720.
+            force: Whether to ask again for what is confirmed already.
+
+        Raises:
+            UnknownPairError: No such pair; `UnknownTimeframeError` likewise.
+            NetworkError: Kraken could not be reached; `ApiError` likewise.
+        """
+        return await self._history.plan_backfill(pair, timeframe, since, force=force)
+
+    async def backfill_ohlc(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        since: Time | None = None,
+        *,
+        allow_long: bool = False,
+        force: bool = False,
+        progress: Callable[[BackfillProgress], None] | None = None,
+        pause: Pause | None = None,
+        archive: str | Path | None = None,
+    ) -> BackfillReport:
+        """Put closed candles into the store, from as few calls as possible.
+
+        The newest 720 come from OHLC, older ones from the Trades endpoint (or from `archive`). What
+        is confirmed already is not fetched again, so a job that was cancelled or killed goes on
+        where it stopped when it is called again. Cancel it like any trio code.
+
+        Args:
+            pair: Any spelling.
+            timeframe: Label such as ``1h``. ``1w`` has only OHLC.
+            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
+                None = from the oldest hole after the first stored bar that was not asked for in
+                vain, else from the last stored bar, else the newest 720. With None old holes alone
+                never take more than 2,000 calls: those that would are left, and named in the
+                report.
+            allow_long: Whether more than 2,000 calls are all right.
+            force: Whether to ask again for what is confirmed already, because Kraken may have
+                revised it; without `since`, for the newest 720.
+            progress: Told after every call.
+            pause: A switch that holds the job between calls.
+            archive: Kraken's OHLCVT download (zip or folder) to use for what it holds. Its bad
+                lines are left out; `import_archive` tells them.
+
+        Raises:
+            UnknownPairError: No such pair; `UnknownTimeframeError` likewise.
+            BackfillTooLargeError: It would take more than 2,000 calls; `plan` says how many.
+            NetworkError: Kraken could not be reached; what was complete is stored.
+            RateLimitError: Kraken refused; `ServiceError` likewise.
+            ImportFormatError: The archive does not exist.
+            StoreError: The disk refused.
+        """
+        return await self._history.backfill_ohlc(
+            pair,
+            timeframe,
+            since,
+            allow_long=allow_long,
+            force=force,
+            progress=progress,
+            pause=pause,
+            archive=archive,
+        )
+
+    async def backfill_pairs(
+        self,
+        pairs: Iterable[str],
+        timeframe: Timeframe,
+        *,
+        force: bool = False,
+        progress: Callable[[BackfillProgress], None] | None = None,
+        pause: Pause | None = None,
+    ) -> tuple[list[BackfillReport], list[BackfillFailure]]:
+        """Bring many pairs up to date in one timeframe, one call a pair, at the limiter's pace.
+
+        A pair that fails does not stop the others; three in a row that fail for want of a network
+        do. With `force` the newest 720 of each are asked for again.
+
+        Returns:
+            The reports, and the failures.
+
+        Raises:
+            UnknownPairError: A name is unknown; nothing was fetched.
+            NetworkError: Three pairs in a row could not be reached.
+        """
+        return await self._history.backfill_pairs(
+            pairs, timeframe, force=force, progress=progress, pause=pause
+        )
+
+    async def repair(
+        self,
+        pair: str,
+        timeframe: Timeframe,
+        *,
+        allow_long: bool = False,
+        force: bool = False,
+        progress: Callable[[BackfillProgress], None] | None = None,
+    ) -> BackfillReport:
+        """Fetch what `gaps` calls missing, as far as Kraken still has it; `missing` says the rest.
+
+        Of a stored pair that Kraken lists no more nothing can be fetched: `missing` has all of it.
+        With `force` what is confirmed since the oldest hole (without one: the newest 720) is asked
+        for again, too.
+
+        Raises:
+            UnknownPairError: Kraken lists no such pair, and none is stored under this name.
+            BackfillTooLargeError: It would take more than 2,000 calls.
+            NetworkError: Kraken could not be reached; otherwise as `backfill_ohlc`.
+        """
+        return await self._history.repair(
+            pair, timeframe, allow_long=allow_long, force=force, progress=progress
+        )
+
     # --- live data -------------------------------------------------------------------------------
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> LiveFeed:
         """The live stream: add and remove pairs and timeframes, statistics.
 
         Raises:
             MarketDataError: Opened with ``live=False``.
         """
+        return LiveFeed(self._stream())
+
+    def _stream(self) -> Feed:
         self._check_open()
         if self._feed is None:
             raise MarketDataError("There is no live stream: open_kraken(live=True) starts it.")
@@ -170,24 +521,92 @@ class Kraken:
             raise MarketDataError("There is no live stream: open_kraken(live=True) starts it.")
         return self._reads
 
-    def get_latest_price(self, pair: str, *, exact: bool = False) -> LatestPrice:
-        """Give the price of the last trade; see `LiveReads.get_latest_price`.
+    @overload
+    def get_latest_price(self, pair: str, *, exact: Literal[False] = ...) -> LatestPrice[float]: ...
+
+    @overload
+    def get_latest_price(self, pair: str, *, exact: Literal[True]) -> LatestPrice[Decimal]: ...
+
+    @overload
+    def get_latest_price(
+        self, pair: str, *, exact: bool
+    ) -> LatestPrice[float] | LatestPrice[Decimal]: ...
+
+    def get_latest_price(
+        self, pair: str, *, exact: bool = False
+    ) -> LatestPrice[float] | LatestPrice[Decimal]:
+        """Return the price of the last trade.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
 
         Raises:
             UnknownPairError: No such pair.
             SubscriptionRefusedError: Kraken refuses to stream it.
-            NoDataYetError: Nothing has arrived yet, or it is not streamed.
+            NoDataYetError: Nothing has arrived yet, or the pair is not streamed.
             DataStaleError: Too old to be handed out as fresh; `why` says what that means.
             MarketDataError: Opened with ``live=False``.
         """
         return self._live().get_latest_price(pair, exact=exact)
 
-    def get_best_bid_ask(self, pair: str, *, exact: bool = False) -> BestBidAsk:
-        """Give the best bid and ask; errors as for `get_latest_price`."""
+    @overload
+    def get_best_bid_ask(self, pair: str, *, exact: Literal[False] = ...) -> BestBidAsk[float]: ...
+
+    @overload
+    def get_best_bid_ask(self, pair: str, *, exact: Literal[True]) -> BestBidAsk[Decimal]: ...
+
+    @overload
+    def get_best_bid_ask(
+        self, pair: str, *, exact: bool
+    ) -> BestBidAsk[float] | BestBidAsk[Decimal]: ...
+
+    def get_best_bid_ask(
+        self, pair: str, *, exact: bool = False
+    ) -> BestBidAsk[float] | BestBidAsk[Decimal]:
+        """Return the best bid and ask, with their quantities.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            NoDataYetError: Nothing has arrived yet, one side of the book is empty, or the pair is
+                not streamed.
+            KrakkedError: The others of `get_latest_price`.
+        """
         return self._live().get_best_bid_ask(pair, exact=exact)
 
-    def get_live_ohlc(self, pair: str, timeframe: str, *, exact: bool = False) -> LiveOHLC:
-        """Give the newest candle, which may be running; errors as for `get_latest_price`."""
+    @overload
+    def get_live_ohlc(
+        self, pair: str, timeframe: Timeframe, *, exact: Literal[False] = ...
+    ) -> LiveOHLC[float]: ...
+
+    @overload
+    def get_live_ohlc(
+        self, pair: str, timeframe: Timeframe, *, exact: Literal[True]
+    ) -> LiveOHLC[Decimal]: ...
+
+    @overload
+    def get_live_ohlc(
+        self, pair: str, timeframe: Timeframe, *, exact: bool
+    ) -> LiveOHLC[float] | LiveOHLC[Decimal]: ...
+
+    def get_live_ohlc(
+        self, pair: str, timeframe: Timeframe, *, exact: bool = False
+    ) -> LiveOHLC[float] | LiveOHLC[Decimal]:
+        """Return the newest candle; it may be running, see `LiveOHLC.closed`.
+
+        Args:
+            pair: Any spelling.
+            timeframe: One of the streamed timeframes, such as ``1m``.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            UnknownTimeframeError: No such timeframe.
+            NoDataYetError: No candle has arrived yet, or the timeframe is not streamed.
+            KrakkedError: The others of `get_latest_price`.
+        """
         return self._live().get_live_ohlc(pair, timeframe, exact=exact)
 
     async def wait_live(
@@ -205,7 +624,7 @@ class Kraken:
             NoDataYetError: Not live in time.
             ExceptionGroup: More than one pair failed: one of the above for each.
         """
-        await self.feed.wait_live(pairs, timeout_s)
+        await self._stream().wait_live(pairs, timeout_s)
 
     def changes(
         self,
@@ -218,12 +637,12 @@ class Kraken:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: ``ticker candle candle_closed feed``; None for all.
         """
-        return self.feed.changes(pairs, kinds)
+        return self._stream().changes(pairs, kinds)
 
     # --- health ----------------------------------------------------------------------------------
 
     def get_data_status(self) -> DataStatus:
-        """Give the health of everything in one report; sends nothing and never waits."""
+        """Return the health of everything in one report; sends nothing and never waits."""
         self._check_open()
         return assemble_status(
             rest=self.rest.reachability(),
@@ -235,6 +654,7 @@ class Kraken:
         )
 
 
+@public
 @asynccontextmanager
 async def open_kraken(
     config: KrakkedConfig | None = None,

@@ -7,6 +7,8 @@ clock (`Clock.elapsed_ns`). Every class is safe to share between threads.
 
 from typing import Final, NoReturn, final
 
+__version__: Final[str]
+
 __all__ = [
     "CANDLE_FIELDS",
     "TICKER_FIELDS",

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from krakked._public import public
 
+
+@public
 class KrakkedError(Exception):
     """Anything krakked refuses or could not do; catch this to catch everything of ours."""
 
 
+@public
 class ClosedError(KrakkedError):
     """A client was used after the ``async with`` block that opened it had ended. Nothing was sent.
 
@@ -29,6 +33,7 @@ class ClosedError(KrakkedError):
 # --- configuration ---------------------------------------------------------------------------
 
 
+@public
 class ConfigError(KrakkedError):
     """config.yaml, a variable or an argument is wrong. Nothing was changed.
 
@@ -55,14 +60,17 @@ class ConfigError(KrakkedError):
 # --- credentials -----------------------------------------------------------------------------
 
 
+@public
 class CredentialsError(KrakkedError):
     """Something about the key, the secret or where they are kept."""
 
 
+@public
 class NoCredentialsError(CredentialsError):
     """Neither environment nor vault holds usable credentials: start the first-time set-up."""
 
 
+@public
 class CredentialsFormatError(CredentialsError):
     """A key, secret or password has the wrong shape; it is never echoed.
 
@@ -75,18 +83,22 @@ class CredentialsFormatError(CredentialsError):
         self.field = field
 
 
+@public
 class CredentialsRejectedError(CredentialsError):
     """Saving was refused because validation ended in an authentication problem."""
 
 
+@public
 class CredentialsUnvalidatedError(CredentialsError):
     """Saving was refused because no validation of these credentials succeeded."""
 
 
+@public
 class NoPasswordError(CredentialsError):
     """The master password is needed and no source of it could give one."""
 
 
+@public
 class VaultError(CredentialsError):
     """The vault file could not be used.
 
@@ -99,26 +111,32 @@ class VaultError(CredentialsError):
         self.path = path
 
 
+@public
 class VaultUnsafeError(VaultError):
     """The vault file is a link, not ours, or readable by others: refused before it was opened."""
 
 
+@public
 class VaultVersionError(VaultError):
     """The vault was written by a newer krakked."""
 
 
+@public
 class VaultLockedError(VaultError):
     """Another process is writing the vault; nothing was changed."""
 
 
+@public
 class VaultOpenError(VaultError):
     """Base of the two ways an opening fails; both say the contract's one sentence."""
 
 
+@public
 class WrongPasswordError(VaultOpenError):
     """The password is wrong, or the header was altered."""
 
 
+@public
 class VaultDamagedError(VaultOpenError):
     """The file is cut, altered or not a vault."""
 
@@ -126,6 +144,7 @@ class VaultDamagedError(VaultOpenError):
 # --- network ---------------------------------------------------------------------------------
 
 
+@public
 class Action(StrEnum):
     """The next sensible step after a :class:`NetworkError` or an :class:`ApiError`."""
 
@@ -139,6 +158,7 @@ class Action(StrEnum):
     """The call changes something and may have taken effect: never send it again unseen."""
 
 
+@public
 class NetworkError(KrakkedError):
     """The request did not reach Kraken, or its answer did not reach us.
 
@@ -162,14 +182,17 @@ class NetworkError(KrakkedError):
         self.action = action or (Action.RETRY if retryable else Action.CHECK_NETWORK)
 
 
+@public
 class ConnectFailedError(NetworkError):
     """No connection: name resolution, refused, unreachable or TLS."""
 
 
+@public
 class NetworkTimeoutError(NetworkError):
     """A phase of the call took too long; for a write the outcome is unknown."""
 
 
+@public
 class DisconnectedError(NetworkError):
     """An open connection was lost."""
 
@@ -177,6 +200,7 @@ class DisconnectedError(NetworkError):
 # --- Kraken's own answers --------------------------------------------------------------------
 
 
+@public
 class ApiError(KrakkedError):
     """Kraken, or the servers in front of it, answered with an error.
 
@@ -206,26 +230,32 @@ class ApiError(KrakkedError):
         self.action = action
 
 
+@public
 class AuthError(ApiError):
     """The key, the signature, a permission or the account: only the user can mend it."""
 
 
+@public
 class NonceError(ApiError):
     """``EAPI:Invalid nonce``: another program uses the key, or a clock is off; no auth failure."""
 
 
+@public
 class RateLimitError(ApiError):
     """Too many calls; see ``retry_after_s``."""
 
 
+@public
 class LockoutError(RateLimitError):
     """``EGeneral:Temporary lockout``: all private calls pause for about 15 minutes."""
 
 
+@public
 class ServiceError(ApiError):
     """Kraken is unavailable, busy, in maintenance, or answered something unreadable."""
 
 
+@public
 class RequestError(ApiError):
     """Kraken understood the call and refuses its content."""
 
@@ -233,10 +263,12 @@ class RequestError(ApiError):
 # --- market data -----------------------------------------------------------------------------
 
 
+@public
 class MarketDataError(KrakkedError):
     """Base of everything about pairs, candles and live prices."""
 
 
+@public
 class UnknownPairError(MarketDataError):
     """No such pair in the universe or on the exchange.
 
@@ -251,6 +283,7 @@ class UnknownPairError(MarketDataError):
         self.suggestion = suggestion
 
 
+@public
 class UnknownTimeframeError(MarketDataError):
     """No such timeframe.
 
@@ -263,6 +296,7 @@ class UnknownTimeframeError(MarketDataError):
         self.timeframe = timeframe
 
 
+@public
 class InvalidTimeError(MarketDataError):
     """What was given is no point in time, or in another unit than seconds.
 
@@ -275,6 +309,7 @@ class InvalidTimeError(MarketDataError):
         self.time = time
 
 
+@public
 class StaleReason(StrEnum):
     """Why data is stale."""
 
@@ -284,6 +319,7 @@ class StaleReason(StrEnum):
     RESUMED = "resumed_from_suspend"
 
 
+@public
 class DataStaleError(MarketDataError):
     """The newest data is older than ``stale_tolerance_seconds``; it is not handed out as fresh.
 
@@ -300,6 +336,7 @@ class DataStaleError(MarketDataError):
         self.why = why
 
 
+@public
 class NoDataYetError(MarketDataError):
     """Nothing has arrived for this pair yet (or no such subscription exists).
 
@@ -312,6 +349,7 @@ class NoDataYetError(MarketDataError):
         self.pair = pair
 
 
+@public
 class SubscriptionRefusedError(MarketDataError):
     """Kraken refused the subscription.
 
@@ -330,14 +368,17 @@ class SubscriptionRefusedError(MarketDataError):
         self.retry_after_s = retry_after_s
 
 
+@public
 class ChangesLaggedError(MarketDataError):
     """A consumer of `changes()` fell so far behind that closed candles could no longer be kept."""
 
 
+@public
 class ChangesInUseError(MarketDataError):
     """Two tasks read one iterator of `changes()`: each would miss what the other one got."""
 
 
+@public
 class BackfillTooLargeError(MarketDataError):
     """The back-fill needs more calls than allowed without ``allow_long=True``.
 
@@ -350,6 +391,7 @@ class BackfillTooLargeError(MarketDataError):
         self.plan = plan
 
 
+@public
 class MissingBarsError(MarketDataError):
     """Candles are missing inside what was asked for with ``on_gap="raise"``.
 
@@ -370,6 +412,7 @@ class MissingBarsError(MarketDataError):
         self.end_s = end_s
 
 
+@public
 class ImportFormatError(MarketDataError):
     """A file offered for import is not what it should be.
 
@@ -390,6 +433,7 @@ class ImportFormatError(MarketDataError):
 # --- files and locks -------------------------------------------------------------------------
 
 
+@public
 class StoreError(KrakkedError):
     """The candle store could not read or write; old data is untouched.
 
@@ -402,10 +446,12 @@ class StoreError(KrakkedError):
         self.path = path
 
 
+@public
 class StoreCorruptError(StoreError):
     """A stored file fails its checksums or cannot be parsed: ``krakked store repair``."""
 
 
+@public
 class StoreExchangeError(StoreError):
     """The store holds candles of another exchange than the one that is talked to.
 
@@ -420,6 +466,7 @@ class StoreExchangeError(StoreError):
         self.asked = asked
 
 
+@public
 class StoreVersionError(StoreError):
     """The store was written by a newer krakked: upgrade to read or write it.
 
@@ -432,10 +479,12 @@ class StoreVersionError(StoreError):
         self.version = version
 
 
+@public
 class StoreFullError(StoreError):
     """The disk is full; nothing was lost that was acknowledged before."""
 
 
+@public
 class ForkedProcessError(KrakkedError):
     """An object was used in a forked child of the process that had opened it: open it anew there.
 
@@ -448,6 +497,7 @@ class ForkedProcessError(KrakkedError):
         self.owner_pid = owner_pid
 
 
+@public
 class LockTimeoutError(KrakkedError):
     """A lock shared between processes was not free in time.
 
@@ -462,6 +512,7 @@ class LockTimeoutError(KrakkedError):
         self.holder_pid = holder_pid
 
 
+@public
 class StoreLockedError(StoreError, LockTimeoutError):
     """Another thread or process kept a part of the store for too long; nothing was changed."""
 

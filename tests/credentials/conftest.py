@@ -16,7 +16,7 @@ from krakked._credentials import passwords, payload
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.passwords import MasterPassword
 from krakked._credentials.secrecy import wipe
-from krakked._credentials.vault import Cost, Derivation
+from krakked._credentials.vault import Derivation, DerivationCost
 from krakked._credentials.vault_file import VaultFile
 
 
@@ -45,7 +45,7 @@ def known() -> Known:
 def cheap() -> Derivation:
     """As Argon2id: every argument counts; unlike it: instant."""
 
-    def derive(password: MasterPassword, salt: bytes, cost: Cost) -> bytearray:
+    def derive(password: MasterPassword, salt: bytes, cost: DerivationCost) -> bytearray:
         digest = hashlib.blake2b(bytes(password.reveal()), key=salt, digest_size=32)
         digest.update(repr((cost.memory_kib, cost.passes, cost.lanes)).encode())
         return bytearray(digest.digest())

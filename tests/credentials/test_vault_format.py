@@ -27,8 +27,8 @@ from krakked._credentials.vault import (
     PROFILES,
     SENTENCE,
     SMALL_COST,
-    Cost,
     Derivation,
+    DerivationCost,
     cost_is_accepted,
     parse_header,
     seal,
@@ -43,7 +43,9 @@ from krakked._errors import (
 )
 
 
-def sealed(known, derive: Derivation, *, cost: Cost = DEFAULT_COST, password: str = "") -> bytes:
+def sealed(
+    known, derive: Derivation, *, cost: DerivationCost = DEFAULT_COST, password: str = ""
+) -> bytes:
     content = encode_payload(known.candidate(), validated_at_s=1_790_000_000)
     return seal(
         content,

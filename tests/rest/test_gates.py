@@ -8,7 +8,7 @@ import trio
 
 from krakked._errors import LockTimeoutError, RateLimitError
 from krakked._files.record import RecordFile
-from krakked._rest.limits import Reason
+from krakked._rest.limits import WaitReason
 from krakked._rest.private_limiter import KeyRecord
 
 
@@ -127,10 +127,10 @@ async def test_why_waiting_says_what_and_how_long(autojump_clock, server, open_c
             nursery.start_soon(client.public, "Ticker")
             await trio.sleep(0.1)
             shown = {w.endpoint: w for w in client.why_waiting()}
-            assert shown["Balance"].reason is Reason.COUNTER
+            assert shown["Balance"].reason is WaitReason.COUNTER
             assert 2 < shown["Balance"].left_s < 3.1
             public = [shown[n].reason for n in ("Assets", "Ticker", "Time") if n in shown]
-            assert sorted(public) == sorted([Reason.PUBLIC_SPACING, Reason.TURN])
+            assert sorted(public) == sorted([WaitReason.PUBLIC_SPACING, WaitReason.TURN])
             assert client.reachability().limiter.waiting == client.why_waiting()
         assert client.why_waiting() == ()
 

@@ -20,9 +20,9 @@ from krakked._rest.limits import (
     PrivateState,
     PublicRule,
     PublicState,
-    Reason,
     Sent,
     Turn,
+    WaitReason,
 )
 
 TIERS = {"starter": (15, 0.33), "intermediate": (20, 0.5), "pro": (20, 1.0)}
@@ -248,7 +248,7 @@ def test_a_saturated_public_queue_wastes_nothing() -> None:
 def test_too_many_requests_widens_the_spacing_which_recovers_slowly() -> None:
     rule = PublicRule()
     state = limits.slow_public(PublicState(), rule, 0)
-    assert limits.plan_public(state, None, 0) == limits.Plan(3 * SECOND_NS, Reason.HOLD)
+    assert limits.plan_public(state, None, 0) == limits.Plan(3 * SECOND_NS, WaitReason.HOLD)
     again = limits.slow_public(state, rule, 0)
     assert again.spacing_ns == 6 * SECOND_NS
     for _ in range(10):
@@ -272,7 +272,7 @@ S = SECOND_NS
 def test_the_units_and_the_defaults() -> None:
     assert (SECOND_NS, MICRO, limits.TURN_GRACE_NS) == (10**9, 10**6, 2 * 10**9)
     assert frozenset({"OHLC", "Trades"}) == limits.PAIR_ENDPOINTS
-    assert Plan(wait_ns=0, reason=Reason.TURN) == limits.GO
+    assert Plan(wait_ns=0, reason=WaitReason.TURN) == limits.GO
     assert PublicRule() == PublicRule(
         spacing_ns=10**9,
         pair_spacing_ns=10**9,
@@ -320,15 +320,15 @@ def test_what_every_private_call_costs() -> None:
 @pytest.mark.parametrize(
     ("pair", "now_s", "ahead_s", "plan"),
     [
-        (None, 4, 0, Plan(6 * S, Reason.PUBLIC_SPACING)),
-        (None, 9, 0, Plan(1 * S, Reason.PUBLIC_SPACING)),
+        (None, 4, 0, Plan(6 * S, WaitReason.PUBLIC_SPACING)),
+        (None, 9, 0, Plan(1 * S, WaitReason.PUBLIC_SPACING)),
         (None, 10, 0, limits.GO),
-        (None, 20, 3, Plan(3 * S, Reason.PUBLIC_SPACING)),
-        (None, 4, 3, Plan(9 * S, Reason.PUBLIC_SPACING)),
-        ("A", 4, 0, Plan(8 * S, Reason.PAIR_SPACING)),
-        ("A", 4, 2, Plan(8 * S, Reason.PUBLIC_SPACING)),
-        ("A", 4, 5, Plan(11 * S, Reason.PUBLIC_SPACING)),
-        ("A", 11, 0, Plan(1 * S, Reason.PAIR_SPACING)),
+        (None, 20, 3, Plan(3 * S, WaitReason.PUBLIC_SPACING)),
+        (None, 4, 3, Plan(9 * S, WaitReason.PUBLIC_SPACING)),
+        ("A", 4, 0, Plan(8 * S, WaitReason.PAIR_SPACING)),
+        ("A", 4, 2, Plan(8 * S, WaitReason.PUBLIC_SPACING)),
+        ("A", 4, 5, Plan(11 * S, WaitReason.PUBLIC_SPACING)),
+        ("A", 11, 0, Plan(1 * S, WaitReason.PAIR_SPACING)),
         ("A", 12, 0, limits.GO),
         ("other", 10, 0, limits.GO),
     ],
@@ -344,7 +344,7 @@ def test_a_public_call_waits_for_the_host_the_pair_and_those_before_it(
 
 def test_a_pause_that_kraken_asked_for_is_named_so() -> None:
     state = PublicState(next_ns=10 * S, held=True)
-    assert limits.plan_public(state, None, 4 * S) == Plan(6 * S, Reason.HOLD)
+    assert limits.plan_public(state, None, 4 * S) == Plan(6 * S, WaitReason.HOLD)
 
 
 def test_a_pair_never_called_is_free() -> None:
@@ -450,13 +450,13 @@ def test_a_call_is_in_flight_from_its_sending_to_the_end_of_its_time() -> None:
 @pytest.mark.parametrize(
     ("cost", "pair", "now_s", "plan"),
     [
-        (0, None, 4, Plan(6 * S, Reason.HOLD)),
+        (0, None, 4, Plan(6 * S, WaitReason.HOLD)),
         (0, None, 10, limits.GO),
-        (0, "A", 4, Plan(8 * S, Reason.ENGINE)),
+        (0, "A", 4, Plan(8 * S, WaitReason.ENGINE)),
         (0, "A", 12, limits.GO),
         (0, "B", 10, limits.GO),
-        (1, None, 4, Plan(10 * S, Reason.COUNTER)),
-        (1, "A", 13, Plan(1 * S, Reason.COUNTER)),
+        (1, None, 4, Plan(10 * S, WaitReason.COUNTER)),
+        (1, "A", 13, Plan(1 * S, WaitReason.COUNTER)),
         (1, "A", 14, limits.GO),
     ],
 )
@@ -487,7 +487,7 @@ def test_how_long_a_call_waits_for_the_counter(value, flying, decay_per_s, wait_
     in_flight = (Sent(1, flying, 5 * S),) if flying else ()
     state = PrivateState(value_micro=value, at_ns=5 * S, in_flight=in_flight)
     plan = limits.plan_private(state, rule, MICRO, 5 * S)
-    assert plan == (Plan(wait_ns, Reason.COUNTER) if wait_ns else limits.GO)
+    assert plan == (Plan(wait_ns, WaitReason.COUNTER) if wait_ns else limits.GO)
     assert type(plan.wait_ns) is int
 
 

@@ -26,7 +26,7 @@ from krakked._rest.limits import (
     Plan,
     PublicRule,
     PublicState,
-    Reason,
+    WaitReason,
     ahead_ns,
     leave_public,
     plan_public,
@@ -63,7 +63,7 @@ async def test_what_costs_nothing_passes_those_that_wait_for_the_counter(
             await client.private(endpoint)
             assert trio.current_time() - begun < 0.01
             waiting = {w.endpoint: w.reason for w in client.why_waiting()}
-            assert waiting == {"TradesHistory": Reason.COUNTER, "Ledgers": Reason.TURN}
+            assert waiting == {"TradesHistory": WaitReason.COUNTER, "Ledgers": WaitReason.TURN}
     assert names(server)[13:] == [endpoint, "TradesHistory", "Ledgers"]
 
 
@@ -97,7 +97,7 @@ async def test_an_engine_limit_holds_back_its_pair_only(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.private, "AddOrder", {"pair": "XBTUSD", "n": "2"})
             await trio.sleep(0.01)
-            assert [w.reason for w in client.why_waiting()] == [Reason.ENGINE]
+            assert [w.reason for w in client.why_waiting()] == [WaitReason.ENGINE]
             await client.private("AddOrder", {"pair": "ETHUSD"})
             await client.private("CancelOrder", {"txid": "A"})
             await client.private("Balance")
@@ -142,7 +142,7 @@ async def test_a_long_wait_is_said_once_with_its_reason(
         told = [m for m in caplog.messages if "waits" in m]
         assert len(told) == 1
         assert "Ledgers waits" in told[0]
-        assert Reason.COUNTER in told[0]
+        assert WaitReason.COUNTER in told[0]
 
 
 # --- keys that Kraken refuses --------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_the_queue_is_first_come_first_served() -> None:
     for token in (1, 2, 3):
         ahead = ahead_ns(state, rule, token, 0)
         plan = plan_public(state, None, 0, ahead_ns=ahead)
-        assert plan == Plan(token * SECOND_NS, Reason.PUBLIC_SPACING)
+        assert plan == Plan(token * SECOND_NS, WaitReason.PUBLIC_SPACING)
         state = queue_public(state, token, plan.wait_ns, 0)
     now = SECOND_NS
     assert plan_public(state, None, now, ahead_ns=ahead_ns(state, rule, 2, now)).wait_ns > 0

@@ -41,7 +41,7 @@ from krakked._credentials.outcomes import Outcome, Validation
 from krakked._credentials.passwords import MasterPassword
 from krakked._credentials.saving import save_credentials
 from krakked._credentials.sources import open_vault
-from krakked._credentials.vault import Cost
+from krakked._credentials.vault import DerivationCost
 from krakked._credentials.vault_file import VaultFile
 from krakked._errors import KrakkedError, VaultError
 
@@ -58,7 +58,7 @@ ERRORS = ("EIO", "ENOSPC", "EACCES", "EMFILE")
 SHUTDOWN_IOCTL = 0x8004587D  # EXT4_IOC_SHUTDOWN (linux/fs/ext4/ext4.h)
 
 
-def cheap(password: MasterPassword, salt: bytes, cost: Cost) -> bytearray:
+def cheap(password: MasterPassword, salt: bytes, cost: DerivationCost) -> bytearray:
     """Stand in for Argon2id, which has no part in what is tested here."""
     text = bytes(password.reveal()) + repr(cost).encode()
     return bytearray(hashlib.blake2b(text, key=salt, digest_size=32).digest())

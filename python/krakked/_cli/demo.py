@@ -29,12 +29,13 @@ from krakked._cli import terminal
 from krakked._cli.arguments import duration, seed
 from krakked._cli.status import status_table
 from krakked._cli.watch import price_table
+from krakked._market.timeframes import Timeframe
 from krakked._market.universe_report import RULE_WORDS, count_rules, report_margin
 
 if TYPE_CHECKING:
     from krakked.sandbox.exchange import Exchange
 
-TIMEFRAMES = ("1m", "5m", "1h")
+TIMEFRAMES: tuple[Timeframe, ...] = ("1m", "5m", "1h")
 PAIR_COUNT = 5
 BIG_NAMES = ("XBTUSD", "ETHUSD")
 UNIVERSE = krakked.UniverseSettings(include_pairs=BIG_NAMES, min_24h_volume_usd=100_000.0)

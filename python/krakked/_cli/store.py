@@ -20,9 +20,9 @@ from krakked._config.loader import load_config
 from krakked._errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
 from krakked._market.history.report import BackfillReport
 from krakked._market.store.coverage import Gap, GapKind
-from krakked._market.store.maintenance import Finding
+from krakked._market.store.maintenance import StoreFinding
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.timeframes import MINUTES, interval_s
+from krakked._market.timeframes import MINUTES, Timeframe, interval_s
 
 STRETCHES_TOLD = 3
 """Missing stretches of a series that `check` spells out."""
@@ -86,7 +86,7 @@ def _configured_store() -> Iterator[OHLCStore]:
         yield store
 
 
-def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, str]]:
+def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, Timeframe]]:
     wanted = arguments.pair
     if wanted is not None:
         wanted = saved_names(state_of(load_config())).get(wanted, wanted)
@@ -179,7 +179,7 @@ def _verify(console: Console, store: OHLCStore) -> int:
     return 0
 
 
-def _print_finding(console: Console, finding: Finding) -> None:
+def _print_finding(console: Console, finding: StoreFinding) -> None:
     # Some problems begin with the path themselves.
     problem = finding.problem.removeprefix(f"{finding.path} ")
     console.print(f"[red]{escape(finding.path)}[/]: {escape(problem)}", soft_wrap=True)
@@ -205,7 +205,7 @@ def _repair_files(console: Console, store: OHLCStore) -> int:
 
 def _incomplete(
     console: Console, store: OHLCStore, arguments: argparse.Namespace
-) -> list[tuple[str, str]]:
+) -> list[tuple[str, Timeframe]]:
     found = [
         series
         for series in _chosen(store, arguments)
@@ -216,7 +216,7 @@ def _incomplete(
     return found
 
 
-async def _fetch(console: Console, series: list[tuple[str, str]], allow_long: bool) -> int:
+async def _fetch(console: Console, series: list[tuple[str, Timeframe]], allow_long: bool) -> int:
     """Fetch what is missing, series by series; 0 when nothing is missing any more."""
     left = 0
     async with open_kraken(live=False) as kraken:
@@ -226,7 +226,7 @@ async def _fetch(console: Console, series: list[tuple[str, str]], allow_long: bo
 
 
 async def _fetch_one(
-    console: Console, kraken: Kraken, series: tuple[str, str], allow_long: bool
+    console: Console, kraken: Kraken, series: tuple[str, Timeframe], allow_long: bool
 ) -> bool:
     pair, timeframe = series
     try:

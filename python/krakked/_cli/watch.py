@@ -14,6 +14,7 @@ from rich.table import Table
 import krakked
 from krakked._cli import terminal
 from krakked._cli.arguments import duration
+from krakked._market.timeframes import Timeframe
 
 REFRESH_S = 0.25
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def watch(pairs: list[str], timeframe: str, seconds: float | None) -> None:
+async def watch(pairs: list[str], timeframe: Timeframe, seconds: float | None) -> None:
     """Stream the pairs and redraw the table."""
     console = terminal.console()
     async with krakked.open_kraken(pairs=pairs) as kraken:
@@ -49,7 +50,7 @@ async def watch(pairs: list[str], timeframe: str, seconds: float | None) -> None
                 await trio.sleep(REFRESH_S)
 
 
-def price_table(kraken: krakked.Kraken, pairs: Sequence[str], timeframe: str) -> Table:
+def price_table(kraken: krakked.Kraken, pairs: Sequence[str], timeframe: Timeframe) -> Table:
     """Read the live prices of some pairs into a table; what is missing or stale says so."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("pair", "bid", "ask", "last", f"{timeframe} candle", "age"):

@@ -31,6 +31,7 @@ from krakked._config.settings import (
 from krakked._config.shape import Shape
 from krakked._config.yaml_tree import Entry, Scalar, Table, is_missing, parse_yaml
 from krakked._errors import ConfigError
+from krakked._public import public
 
 MAX_FILE_BYTES = 262_144
 """Largest config.yaml read; a real one has a few kilobytes."""
@@ -79,6 +80,7 @@ class Setting(Settings, frozen=True):
     """``default``, ``config.yaml:12``, or the name of a variable."""
 
 
+@public
 def load_config(config_dir: Path | None = None) -> KrakkedConfig:
     """Read config.yaml; a missing file gives the defaults.
 

@@ -4,8 +4,6 @@ The rule of a field stands in its annotation. A struct checks itself whenever it
 given in code pass the same door as those of config.yaml.
 """
 
-from __future__ import annotations
-
 import functools
 import typing
 from enum import StrEnum
@@ -15,6 +13,7 @@ import msgspec
 
 from krakked._config import rules
 from krakked._errors import ConfigError
+from krakked._public import public
 
 
 class Field(typing.NamedTuple):
@@ -60,6 +59,7 @@ def fields_of(struct: type[Settings]) -> dict[str, Field]:
     return found
 
 
+@public
 class RegionProfile(Settings, frozen=True):
     """Where the account lives and what it may do; read-only."""
 
@@ -77,6 +77,7 @@ class RegionProfile(Settings, frozen=True):
     """Quote currency of the universe, as the asset's short name."""
 
 
+@public
 class MarginEligible(StrEnum):
     """What to do with spot pairs that Kraken marks as eligible for margin."""
 
@@ -84,6 +85,7 @@ class MarginEligible(StrEnum):
     INCLUDE = "include"
 
 
+@public
 class UniverseSettings(Settings, frozen=True):
     """`universe:`; which pairs belong."""
 
@@ -108,6 +110,7 @@ CALL_RATE = rules.at_least(0.01, 1000, "calls a second")
 """From a call in 100 s: less would be a wait without end."""
 
 
+@public
 class RestSettings(Settings, frozen=True):
     """`rest:`; the signed and public HTTP calls."""
 
@@ -129,6 +132,7 @@ class RestSettings(Settings, frozen=True):
     """Longest wait for a whole call, in seconds."""
 
 
+@public
 class WebSocketSettings(Settings, frozen=True):
     """`market_data.ws:`; the live stream."""
 
@@ -142,6 +146,7 @@ class WebSocketSettings(Settings, frozen=True):
     """Timeframes of the live candles; each takes a connection of its own."""
 
 
+@public
 class StoreBackend(StrEnum):
     """File format of the candle store."""
 
@@ -149,6 +154,7 @@ class StoreBackend(StrEnum):
     CSV = "csv"
 
 
+@public
 class OHLCStoreSettings(Settings, frozen=True):
     """`market_data.ohlc_store:`; closed candles on disk."""
 
@@ -160,6 +166,7 @@ class OHLCStoreSettings(Settings, frozen=True):
     """Directory of the store; `~` is expanded."""
 
 
+@public
 class MarketDataSettings(Settings, frozen=True):
     """`market_data:`."""
 
@@ -169,6 +176,7 @@ class MarketDataSettings(Settings, frozen=True):
     ohlc_store: OHLCStoreSettings = OHLCStoreSettings()
 
 
+@public
 class NetworkSettings(Settings, frozen=True):
     """`network:`; the way to the exchange, for REST and the stream alike."""
 
@@ -187,6 +195,7 @@ class NetworkSettings(Settings, frozen=True):
         return [("proxy", rules.shown_proxy(self.proxy))]
 
 
+@public
 class KrakkedConfig(Settings, frozen=True):
     """The whole of config.yaml, in force."""
 

@@ -15,6 +15,7 @@ from typing import Final, NoReturn, final
 
 from krakked._credentials.secrecy import Veil, veiled_text, wipe
 from krakked._errors import CredentialsFormatError
+from krakked._public import public
 from krakked._rest.signing import looks_like_key, looks_like_secret
 
 MIN_KEY_CHARACTERS: Final = 16
@@ -30,6 +31,7 @@ _QUOTES = tuple(quote.encode() for quote in "\"'`\u2018\u2019\u201a\u201c\u201d\
 _PROCESS_SALT = os.urandom(32)  # makes a candidate's tag worthless outside this process
 
 
+@public
 @final
 class Candidate:
     """A key and secret that may still turn out to be wrong.

@@ -1,17 +1,17 @@
 """What a validation can find out, and whose fault a failure was. Pure."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from krakked._errors import ApiError, AuthError, KrakkedError, NetworkError
+from krakked._public import public
 
 _ABOUT_THE_KEY: Final = ("eapi:", "eauth:", "eaccount:", "euser:")
 
 
+@public
 class Outcome(StrEnum):
     """What a validation found out."""
 
@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     """Kraken was not reached."""
 
 
+@public
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """What Kraken said about one candidate."""
 

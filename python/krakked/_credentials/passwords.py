@@ -22,6 +22,7 @@ from typing import Final, NoReturn, final
 
 from krakked._credentials.secrecy import Veil, wipe
 from krakked._errors import CredentialsFormatError, NoPasswordError
+from krakked._public import public
 
 PASSWORD_FILE_VARIABLE: Final = "KRAKKED_MASTER_PASSWORD_FILE"  # noqa: S105 - names a file
 """Environment variable naming a file whose first line is the master password."""
@@ -41,6 +42,7 @@ PIPE_WAIT_S: Final = 10.0
 _log = logging.getLogger("krakked.credentials")
 
 
+@public
 @final
 class MasterPassword:
     """A master password, normalised (NFKC, UTF-8) and veiled.

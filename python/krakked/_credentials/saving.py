@@ -6,8 +6,6 @@ auth problem                        only with override_auth_failure; old vault k
 service or network problem, none    only with allow_unvalidated; old vault kept as .bak
 """
 
-from __future__ import annotations
-
 import os
 from typing import Final
 
@@ -24,8 +22,8 @@ from krakked._credentials.vault import (
     NONCE_SIZE,
     PROFILES,
     SALT_SIZE,
-    Cost,
     Derivation,
+    DerivationCost,
     derive_root,
     parse_header,
     seal,
@@ -38,10 +36,12 @@ from krakked._errors import (
     CredentialsUnvalidatedError,
     NoCredentialsError,
 )
+from krakked._public import public
 
 DEFAULT_PROFILE: Final = "default"
 
 
+@public
 class SavedVault(msgspec.Struct, frozen=True, kw_only=True):
     """What a save did."""
 
@@ -53,6 +53,7 @@ class SavedVault(msgspec.Struct, frozen=True, kw_only=True):
     """Where the older vault was kept, or None."""
 
 
+@public
 def save_credentials(
     candidate: Candidate,
     password: PasswordSource,
@@ -182,7 +183,9 @@ def change_password(
     return SavedVault(path=str(vault.path), validated=validated, backup=None)
 
 
-def sealed(content: bytearray, password: MasterPassword, cost: Cost, derive: Derivation) -> bytes:
+def sealed(
+    content: bytearray, password: MasterPassword, cost: DerivationCost, derive: Derivation
+) -> bytes:
     """Seal a payload with fresh salt and nonce; the caller wipes it."""
     return seal(
         content,
@@ -194,7 +197,7 @@ def sealed(content: bytearray, password: MasterPassword, cost: Cost, derive: Der
     )
 
 
-def _cost(profile: str) -> Cost:
+def _cost(profile: str) -> DerivationCost:
     cost = PROFILES.get(profile)
     if cost is None:
         raise CredentialsError(f"No such profile; use one of {', '.join(PROFILES)}.")

@@ -30,6 +30,7 @@ from krakked._errors import (
     VaultDamagedError,
     VaultOpenError,
 )
+from krakked._public import public
 from krakked._rest.signing import Credentials, looks_like_secret
 
 KEY_VARIABLE: Final = "KRAKEN_API_KEY"
@@ -46,6 +47,7 @@ class OpenedVault(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds of the validation that succeeded, or None when they were saved unvalidated."""
 
 
+@public
 def load_credentials(
     config: KrakkedConfig | None = None,
     *,

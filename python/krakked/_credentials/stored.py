@@ -1,7 +1,5 @@
 """What lies in the vault: what a program may know about it, and validating it where it lies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import msgspec
@@ -32,10 +30,12 @@ from krakked._credentials.vault_file import VaultFile
 from krakked._errors import NoCredentialsError, VaultOpenError
 from krakked._network.clock import Clock, SystemClock, run_blocking
 from krakked._network.network import Network, SystemNetwork
+from krakked._public import public
 from krakked._rest.otp import Otp, one_time
 from krakked._rest.signing import Credentials
 
 
+@public
 class VaultInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What can be said about a vault; nothing secret."""
 
@@ -57,6 +57,7 @@ class VaultInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds of the last validation that succeeded; None also when none ever did."""
 
 
+@public
 def vault_info(
     config: KrakkedConfig | None = None,
     *,
@@ -94,6 +95,7 @@ def vault_info(
     )
 
 
+@public
 async def validate_stored_credentials(
     password: PasswordSource | None = None,
     *,

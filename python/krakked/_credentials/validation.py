@@ -19,6 +19,7 @@ from krakked._credentials.sources import candidate_credentials
 from krakked._errors import KrakkedError, RequestError
 from krakked._network.clock import Clock, SystemClock
 from krakked._network.network import Network, SystemNetwork, exchange_reached
+from krakked._public import public
 from krakked._rest.client import RestClient
 from krakked._rest.models import ApiKeyInfo
 from krakked._rest.otp import OTP_CODE, OneTimePassword, Otp, one_time
@@ -30,6 +31,7 @@ _WITHDRAWING: Final = ("withdraw-funds", "add-withdraw-address", "update-withdra
 _log = logging.getLogger("krakked.credentials")
 
 
+@public
 async def validate_credentials(
     candidate: Candidate,
     *,

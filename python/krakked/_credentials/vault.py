@@ -23,8 +23,6 @@ The header is checked before any password is asked for or any memory taken. A wr
 a wrong password or an altered header; a right commitment with a wrong tag means a damaged file.
 """
 
-from __future__ import annotations
-
 import hmac
 import struct
 from collections.abc import Callable
@@ -38,6 +36,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from krakked._credentials.passwords import MasterPassword
 from krakked._credentials.secrecy import wipe
 from krakked._errors import VaultDamagedError, VaultError, VaultVersionError, WrongPasswordError
+from krakked._public import public
 
 MAGIC: Final = b"KRAKVLT1"
 VERSION: Final = 1
@@ -58,7 +57,8 @@ SENTENCE: Final = "Wrong password or corrupted secrets file"
 """What every failed opening says (contract, Phase 1 section 3)."""
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
+@public
+class DerivationCost(msgspec.Struct, frozen=True, kw_only=True):
     """What one derivation costs."""
 
     memory_kib: int
@@ -69,10 +69,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Parallel lanes."""
 
 
-DEFAULT_COST: Final = Cost(memory_kib=262_144, passes=3, lanes=4)
+DEFAULT_COST: Final = DerivationCost(memory_kib=262_144, passes=3, lanes=4)
 """256 MiB, 3 passes, 4 lanes: four times RFC 9106's second choice; 0.6 to 0.9 s on two cores."""
 
-SMALL_COST: Final = Cost(memory_kib=65_536, passes=3, lanes=4)
+SMALL_COST: Final = DerivationCost(memory_kib=65_536, passes=3, lanes=4)
 """64 MiB, 3, 4: RFC 9106's second recommended choice, for hosts with little memory."""
 
 PROFILES: Final = {"default": DEFAULT_COST, "small": SMALL_COST}
@@ -82,18 +82,18 @@ PROFILES: Final = {"default": DEFAULT_COST, "small": SMALL_COST}
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The checked head of a vault file."""
 
-    cost: Cost
+    cost: DerivationCost
     salt: bytes
     nonce: bytes
     body_size: int
     commitment: bytes
 
 
-Derivation = Callable[[MasterPassword, bytes, Cost], bytearray]
+Derivation = Callable[[MasterPassword, bytes, DerivationCost], bytearray]
 """(password, salt, cost) to a 32-byte root key in a buffer of its own."""
 
 
-def derive_root(password: MasterPassword, salt: bytes, cost: Cost) -> bytearray:
+def derive_root(password: MasterPassword, salt: bytes, cost: DerivationCost) -> bytearray:
     """Derive the root key with Argon2id v1.3 (RFC 9106).
 
     Raises:
@@ -120,7 +120,7 @@ def derive_root(password: MasterPassword, salt: bytes, cost: Cost) -> bytearray:
     return root
 
 
-def cost_is_accepted(cost: Cost) -> bool:
+def cost_is_accepted(cost: DerivationCost) -> bool:
     """Tell whether a file with this cost is opened: neither planted weak nor an attack on memory.
 
     64 MiB to 1 GiB, 1 to 12 passes, 1 to 8 lanes, and memory times passes from 192 MiB to 3 GiB.
@@ -155,7 +155,7 @@ def parse_header(data: bytes) -> Header:
         )
     if (version, kdf, cipher, flags) != (VERSION, ARGON2ID, CHACHA20_POLY1305, 0):
         raise _damaged("unknown algorithm or flags in the header")
-    cost = Cost(memory_kib=memory_kib, passes=passes, lanes=lanes)
+    cost = DerivationCost(memory_kib=memory_kib, passes=passes, lanes=lanes)
     if not cost_is_accepted(cost):
         raise _damaged("the header asks for a derivation outside the accepted bounds")
     if body_size != len(data) - BODY_OFFSET:
@@ -177,7 +177,7 @@ def seal(
     *,
     salt: bytes,
     nonce: bytes,
-    cost: Cost = DEFAULT_COST,
+    cost: DerivationCost = DEFAULT_COST,
     derive: Derivation = derive_root,
 ) -> bytes:
     """Seal a payload into the bytes of a vault file.

@@ -1,7 +1,5 @@
 """One candle, and where it came from."""
 
-from __future__ import annotations
-
 import math
 from enum import IntEnum
 from typing import Final
@@ -9,6 +7,7 @@ from typing import Final
 import msgspec
 
 from krakked._market.times import FAR_S
+from krakked._public import public
 from krakked._rest.models import OHLCRow
 
 UNALIGNED_S: Final = 604_800
@@ -22,6 +21,7 @@ VWAP_SLACK: Final = 1e-6
 """So far beyond low or high, as a part of it, a vwap may lie: it may be rounded otherwise."""
 
 
+@public
 class OHLCBar(msgspec.Struct, frozen=True, gc=False):
     """A closed candle in the REST form: intervals without trades are filled (count 0, volume 0)."""
 
@@ -44,6 +44,7 @@ class OHLCBar(msgspec.Struct, frozen=True, gc=False):
     """Number of trades."""
 
 
+@public
 class Source(IntEnum):
     """Where a bar came from; a weaker source never replaces a stronger one (higher wins).
 

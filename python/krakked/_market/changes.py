@@ -6,8 +6,6 @@ shared by all consumers; they are never dropped or repeated, and a consumer that
 more than `LOG_LIMIT` of them is told so by an error instead of losing any silently.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -25,11 +23,13 @@ from krakked._market.stream.evidence import Evidence
 from krakked._market.stream.reasons import DisconnectReason
 from krakked._market.timeframes import LABELS
 from krakked._network.clock import Clock
+from krakked._public import public
 
 LOG_LIMIT: Final = 250_000
 """Closed candles and events that one consumer may be behind: hours of the whole universe."""
 
 
+@public
 class ChangeKind(StrEnum):
     """What to listen to."""
 
@@ -56,6 +56,7 @@ def change_kinds(kinds: Iterable[ChangeKind | str]) -> list[ChangeKind]:
     return chosen
 
 
+@public
 class TickerChange(msgspec.Struct, frozen=True, kw_only=True):
     """The newest ticker of a pair; states in between are skipped."""
 
@@ -71,6 +72,7 @@ class TickerChange(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds by the local wall clock."""
 
 
+@public
 class CandleChange(msgspec.Struct, frozen=True, kw_only=True):
     """The running candle of a pair; states in between are skipped."""
 
@@ -81,6 +83,7 @@ class CandleChange(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds by the local wall clock."""
 
 
+@public
 class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A finished candle: each exactly once, in order of time for each pair and timeframe."""
 
@@ -93,6 +96,7 @@ class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
     """Why it counts as closed; ``quiet`` is the weakest, and is compared with REST afterwards."""
 
 
+@public
 class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
     """A candle given out before was wrong, or one was left out: `bar` is what it is.
 
@@ -109,6 +113,7 @@ class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
     """WEBSOCKET for a row that came late, or REST."""
 
 
+@public
 class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
     """A connection was lost."""
 
@@ -118,6 +123,7 @@ class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+@public
 class Reconnected(msgspec.Struct, frozen=True, kw_only=True):
     """A lost connection is back."""
 
@@ -126,6 +132,7 @@ class Reconnected(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without it."""
 
 
+@public
 class Resubscribed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything wanted was answered after a reconnect."""
 
@@ -134,6 +141,7 @@ class Resubscribed(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
 
 
+@public
 class MarketStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange's system status changed."""
 
@@ -141,6 +149,7 @@ class MarketStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``online``, ``maintenance``, ``cancel_only``, ``post_only``, or whatever comes next."""
 
 
+@public
 class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange refused a subscription, or ended it."""
 
@@ -155,6 +164,7 @@ class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until it is asked for again; None when the reason lasts."""
 
 
+@public
 class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription is acknowledged and brings nothing although the pair trades."""
 
@@ -163,6 +173,7 @@ class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
     timeframe: str | None
 
 
+@public
 class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
     """A mute subscription brings data again."""
 
@@ -171,6 +182,7 @@ class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
     timeframe: str | None
 
 
+@public
 class PairStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange changed the state of a pair."""
 
@@ -240,7 +252,7 @@ class ChangeHub:
 
     def consumer(
         self, symbols_of: Collection[str] | None, kinds: Collection[ChangeKind]
-    ) -> Changes:
+    ) -> "Changes":
         """Give an iterator over what happens from now on."""
         changes = Changes(self, symbols_of, kinds, self._first + len(self._log))
         self._consumers.add(changes)
@@ -269,7 +281,7 @@ class ChangeHub:
         finally:
             self._waiting -= 1
 
-    def forget(self, changes: Changes) -> None:
+    def forget(self, changes: "Changes") -> None:
         """Forget a consumer."""
         self._consumers.discard(changes)
         self._trim()
@@ -286,6 +298,7 @@ class ChangeHub:
             self._first += 1
 
 
+@public
 class Changes:
     """An asynchronous iterator over `Change`; for one task. Leaving the loop is enough.
 
@@ -313,7 +326,7 @@ class Changes:
         self._watcher = cache.add_watcher()
         self._finalizer = weakref.finalize(self, cache.remove_watcher, self._watcher)
 
-    def __aiter__(self) -> Changes:
+    def __aiter__(self) -> "Changes":
         return self
 
     async def __anext__(self) -> Change:

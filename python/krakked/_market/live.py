@@ -4,24 +4,24 @@ Plain calls that never wait. Data that is too old is never handed out as fresh, 
 why it is old: the feed is down, this subscription went mute, or nobody traded.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from krakked._core import MarketCache
 from krakked._errors import DataStaleError, NoDataYetError, StaleReason
+from krakked._market.stream.feed import Feed
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked._market.stream.waiting import refusal
 from krakked._market.timeframes import parse_timeframe
-from krakked._network.clock import Clock
+from krakked._public import public
 
-Number = float | Decimal
+Number = TypeVar("Number", float, Decimal)
+"""What prices and amounts are given as: float, or `Decimal` with ``exact=True``."""
 
 
-class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
+@public
+class LatestPrice(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     """The last trade of a pair."""
 
     pair: str
@@ -35,7 +35,8 @@ class LatestPrice(msgspec.Struct, frozen=True, kw_only=True):
         return float(self.price)
 
 
-class BestBidAsk(msgspec.Struct, frozen=True, kw_only=True):
+@public
+class BestBidAsk(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     """The best quotes of a pair."""
 
     pair: str
@@ -52,7 +53,8 @@ class BestBidAsk(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds by the local wall clock: when the newest ticker arrived."""
 
 
-class LiveOHLC(msgspec.Struct, frozen=True, kw_only=True):
+@public
+class LiveOHLC(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     """The newest candle of a pair; it may still be running."""
 
     pair: str
@@ -81,68 +83,14 @@ class LiveOHLC(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds by the local wall clock: when its newest update arrived."""
 
 
-class LiveFeed(Protocol):
-    """What the reads need to know of the feed."""
-
-    @property
-    def cache(self) -> MarketCache:
-        """The live cache."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """Elapsed and wall time."""
-        ...
-
-    @property
-    def stale_after_s(self) -> float:
-        """Greatest age of data that counts as fresh, in seconds."""
-        ...
-
-    def resolve(self, pair: str) -> str:
-        """Give the canonical name; raises `UnknownPairError`."""
-        ...
-
-    def symbol_of(self, canonical: str) -> str | None:
-        """Give the symbol of a pair that is streamed, or None."""
-        ...
-
-    def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
-        """Give a subscription's state, and the reason when refused."""
-        ...
-
-    def line_is_up(self, key: SubscriptionKey) -> bool:
-        """Whether the connection that carries a subscription is up and not silent."""
-        ...
-
-    def retry_after_s(self, key: SubscriptionKey) -> float | None:
-        """Give the seconds until a refused subscription is asked for again; None = never."""
-        ...
-
-    def resumed_ns(self) -> int:
-        """Elapsed time of the newest resume from suspend; 0 when there was none."""
-        ...
-
-
 class LiveReads:
     """`get_latest_price`, `get_best_bid_ask`, `get_live_ohlc` over one feed."""
 
-    def __init__(self, feed: LiveFeed) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
 
-    def get_latest_price(self, pair: str, *, exact: bool = False) -> LatestPrice:
-        """Give the price of the last trade.
-
-        Args:
-            pair: Any spelling.
-            exact: `Decimal` with the digits the exchange sent, instead of float.
-
-        Raises:
-            UnknownPairError: No such pair.
-            SubscriptionRefusedError: The exchange refused to stream it.
-            NoDataYetError: Nothing has arrived yet, or the pair is not streamed.
-            DataStaleError: The newest ticker is too old; `why` says what that means.
-        """
+    def get_latest_price(self, pair: str, *, exact: bool = False) -> LatestPrice[Any]:
+        """Return the price of the last trade; see `Kraken.get_latest_price`."""
         canonical, key, symbol = self._ticker_key(pair)
         row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
         updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
@@ -151,19 +99,8 @@ class LiveReads:
             raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
         return LatestPrice(pair=canonical, price=_number(last), last_update_ts=updated_ts)
 
-    def get_best_bid_ask(self, pair: str, *, exact: bool = False) -> BestBidAsk:
-        """Give the best bid and ask.
-
-        Args:
-            pair: Any spelling.
-            exact: `Decimal` with the digits the exchange sent, instead of float.
-
-        Raises:
-            UnknownPairError: No such pair.
-            SubscriptionRefusedError: The exchange refused to stream it.
-            NoDataYetError: Nothing has arrived yet, one side is empty, or it is not streamed.
-            DataStaleError: The newest ticker is too old; `why` says what that means.
-        """
+    def get_best_bid_ask(self, pair: str, *, exact: bool = False) -> BestBidAsk[Any]:
+        """Return the best bid and ask; see `Kraken.get_best_bid_ask`."""
         canonical, key, symbol = self._ticker_key(pair)
         row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
         updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
@@ -179,21 +116,8 @@ class LiveReads:
             last_update_ts=updated_ts,
         )
 
-    def get_live_ohlc(self, pair: str, timeframe: str, *, exact: bool = False) -> LiveOHLC:
-        """Give the newest candle; it may be running, see `LiveOHLC.closed`.
-
-        Args:
-            pair: Any spelling.
-            timeframe: One of the streamed timeframes, such as ``1m``.
-            exact: `Decimal` with the digits the exchange sent, instead of float.
-
-        Raises:
-            UnknownPairError: No such pair.
-            UnknownTimeframeError: No such timeframe.
-            SubscriptionRefusedError: The exchange refused to stream it.
-            NoDataYetError: No candle has arrived yet, or the timeframe is not streamed.
-            DataStaleError: Its newest update is too old; `why` says what that means.
-        """
+    def get_live_ohlc(self, pair: str, timeframe: str, *, exact: bool = False) -> LiveOHLC[Any]:
+        """Return the newest candle; see `Kraken.get_live_ohlc`."""
         canonical = self._feed.resolve(pair)
         interval = parse_timeframe(timeframe)
         symbol = self._symbol(canonical)
@@ -219,12 +143,6 @@ class LiveReads:
             closed=bool(closed),
             last_update_ts=updated_ts,
         )
-
-    def age_s(self, pair: str) -> float | None:
-        """Give the seconds since a pair's newest ticker, or None before the first."""
-        symbol = self._feed.symbol_of(self._feed.resolve(pair))
-        updated_ns = self._feed.cache.updated_ns(symbol) if symbol is not None else None
-        return None if updated_ns is None else (self._feed.clock.elapsed_ns() - updated_ns) / 1e9
 
     # --- inside ---
 
@@ -258,7 +176,7 @@ class LiveReads:
             )
 
     def _fresh(self, canonical: str, key: SubscriptionKey, updated_ns: object) -> float:
-        """Give the wall time of an update; raise when there is none, or it is too old."""
+        """Return the wall time of an update; raise when there is none, or it is too old."""
         feed = self._feed
         if not isinstance(updated_ns, int):
             raise NoDataYetError(
@@ -294,7 +212,7 @@ _WORDS = {
 }
 
 
-def _number(value: float | str | None) -> Number:
+def _number(value: float | str | None) -> Any:  # noqa: ANN401 - as `exact` says
     if value is None:
         raise NoDataYetError("The exchange left this value out.", pair="")
     return Decimal(value) if isinstance(value, str) else float(value)

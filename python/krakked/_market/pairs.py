@@ -6,8 +6,6 @@ the altname; only this module converts. What people write beside the four (``BTC
 ``BTC-USD``) is understood where it can mean one pair only.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -15,6 +13,7 @@ from typing import Final
 import msgspec
 
 from krakked._errors import UnknownPairError
+from krakked._public import public
 
 V2_ASSET_NAMES: Final[dict[str, str]] = {"XBT": "BTC", "XDG": "DOGE"}
 """The only two assets that WebSocket v2 names differently, on either side of the slash.
@@ -31,6 +30,7 @@ _UNWRITTEN: Final = str.maketrans("", "", " \t/-_:")
 """What people write between base and quote."""
 
 
+@public
 class PairMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What Kraken says about one pair."""
 
@@ -71,6 +71,7 @@ class PairMetadata(msgspec.Struct, frozen=True, kw_only=True):
     decimals, a lot of 1). Such a pair is in the universe only when `include_pairs` names it."""
 
 
+@public
 class PairTable:
     """Every spelling of every known pair, looked up in one step. Immutable once built."""
 

@@ -1,7 +1,5 @@
 """One health report out of the facts of every room. Pure: it asks nothing and reads no clock."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from enum import StrEnum
 
@@ -15,12 +13,14 @@ from krakked._market.stream.facts import (
 )
 from krakked._market.stream.notices import Emergency, Maintenance
 from krakked._market.stream.requests import SubscriptionState
+from krakked._public import public
 from krakked._rest.health import LimiterStatus, NonceStatus, RestStatus
 
 NAMES_SHOWN = 5
 """How many pairs a reason spells out."""
 
 
+@public
 class Verdict(StrEnum):
     """The overall state."""
 
@@ -32,6 +32,7 @@ class Verdict(StrEnum):
     """Nothing fresh can be had."""
 
 
+@public
 class Freshness(StrEnum):
     """How far one pair's ticker may be trusted."""
 
@@ -49,6 +50,7 @@ class Freshness(StrEnum):
     """Nothing has arrived yet."""
 
 
+@public
 class PairFreshness(msgspec.Struct, frozen=True, kw_only=True):
     """One streamed pair."""
 
@@ -65,6 +67,7 @@ class PairFreshness(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until what was refused is asked for again; None when the reason lasts."""
 
 
+@public
 class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The health of everything, at one moment."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from krakked._errors import UnknownTimeframeError
+
+Timeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"]
+"""Label of a candle interval."""
 
 MINUTES: Final[dict[str, int]] = {
     "1m": 1,

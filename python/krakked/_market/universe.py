@@ -5,8 +5,6 @@ the entry, base, margin, liquidity, then the configuration's `include_pairs`, an
 last. Every pair that is left out keeps the first rule it failed and a sentence about it.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -25,12 +23,14 @@ from krakked._market.universe_entries import (
     top_leverage,
     volume_24h,
 )
+from krakked._public import public
 
 SPOT_CLASS: Final = "currency"
 """Asset class of spot pairs. Source: Kraken REST "Get Tradable Asset Pairs", `aclass_base`."""
 
 
-class Rule(StrEnum):
+@public
+class UniverseRule(StrEnum):
     """The rule that left a pair out."""
 
     QUOTE = "quote"
@@ -44,6 +44,7 @@ class Rule(StrEnum):
     EXCLUDED = "exclude_pairs"
 
 
+@public
 class Universe(msgspec.Struct, frozen=True, kw_only=True):
     """The pairs that may be traded, and the reason of every pair that may not."""
 
@@ -53,7 +54,7 @@ class Universe(msgspec.Struct, frozen=True, kw_only=True):
     """Metadata of `pairs`, by canonical name, in the same order."""
     excluded: dict[str, str]
     """Canonical name of every other known pair, and why it was left out, in plain words."""
-    rules: dict[str, Rule]
+    rules: dict[str, UniverseRule]
     """Canonical name of every other known pair, and the rule that left it out."""
     warnings: tuple[str, ...]
     """What the user should know: unknown names with the nearest match, odd admissions."""
@@ -82,6 +83,7 @@ class Universe(msgspec.Struct, frozen=True, kw_only=True):
         return [name for name in names if name in self.table]
 
 
+@public
 def build_universe(
     asset_pairs: bytes | str | Mapping[str, Any],
     *,
@@ -135,14 +137,14 @@ def build_universe(
 
     metadata: dict[str, PairMetadata] = {}
     excluded: dict[str, str] = {}
-    rules: dict[str, Rule] = {}
+    rules: dict[str, UniverseRule] = {}
     for canonical, (pair, entry) in known.items():
         failed = _first_failed_rule(pair, entry, region, settings, bases)
         if canonical in includes and canonical not in excludes:
             warnings.extend(_odd_admission(pair, failed))
             failed = failed if pair.unfit == NO_OBJECT else None
         if canonical in excludes:
-            failed = (Rule.EXCLUDED, "exclude_pairs names it.")
+            failed = (UniverseRule.EXCLUDED, "exclude_pairs names it.")
         if failed is None:
             metadata[canonical] = pair
         else:
@@ -168,32 +170,38 @@ def _first_failed_rule(  # noqa: PLR0911 - one return for each rule
     region: RegionProfile,
     settings: UniverseSettings,
     bases: Collection[str],
-) -> tuple[Rule, str] | None:
+) -> tuple[UniverseRule, str] | None:
     if pair.unfit == NO_OBJECT:
-        return Rule.UNFIT, _unfit(pair)
+        return UniverseRule.UNFIT, _unfit(pair)
     quote = text_of(entry, "quote")
     wanted = region.default_quote
     if quote not in {wanted, f"Z{wanted}"}:
-        return Rule.QUOTE, f"it is quoted in {pair.quote or 'nothing known'}, not in {wanted}."
+        return (
+            UniverseRule.QUOTE,
+            f"it is quoted in {pair.quote or 'nothing known'}, not in {wanted}.",
+        )
     unfit = _not_spot(pair, entry)
     if unfit is not None:
-        return Rule.SPOT_CLASS, unfit
+        return UniverseRule.SPOT_CLASS, unfit
     if pair.status != "online":
-        return Rule.STATUS, f"its status is {pair.status or 'not given'}, not online."
+        return UniverseRule.STATUS, f"its status is {pair.status or 'not given'}, not online."
     if pair.unfit:
-        return Rule.UNFIT, _unfit(pair)
+        return UniverseRule.UNFIT, _unfit(pair)
     if pair.base in bases:
-        return Rule.BASE, f"exclude_bases names {pair.base}."
+        return UniverseRule.BASE, f"exclude_bases names {pair.base}."
     if pair.margin_eligible and settings.margin_eligible is MarginEligible.EXCLUDE:
-        return Rule.MARGIN, (
+        return UniverseRule.MARGIN, (
             "Kraken offers it on margin (up to "
             f"{top_leverage(entry)}x), and universe.margin_eligible is exclude."
         )
     floor = settings.min_24h_volume_usd
     if floor > 0 and pair.volume_24h_usd is None:
-        return Rule.NO_TICKER, f"no ticker is known for it, and the floor is {floor:,.0f} a day."
+        return (
+            UniverseRule.NO_TICKER,
+            f"no ticker is known for it, and the floor is {floor:,.0f} a day.",
+        )
     if floor > 0 and (pair.volume_24h_usd or 0.0) < floor:
-        return Rule.LIQUIDITY, (
+        return UniverseRule.LIQUIDITY, (
             f"its 24 h volume of {pair.volume_24h_usd:,.0f} {wanted} is below the floor "
             f"of {floor:,.0f}."
         )
@@ -218,17 +226,19 @@ def _unfit(pair: PairMetadata) -> str:
     return f"Kraken's entry of it cannot be used: {pair.unfit}."
 
 
-def _odd_admission(pair: PairMetadata, failed: tuple[Rule, str] | None) -> list[str]:
+def _odd_admission(pair: PairMetadata, failed: tuple[UniverseRule, str] | None) -> list[str]:
     """Say what the user should know of a pair that `include_pairs` names."""
     name = pair.canonical
     if pair.unfit == NO_OBJECT:
         return [f"{name} is left out although include_pairs names it: {_unfit(pair)}"]
     found = [] if failed is None else [failed]
     if pair.status != "online":
-        found.append((Rule.STATUS, f"its status is {pair.status or 'not given'}, not online."))
+        found.append(
+            (UniverseRule.STATUS, f"its status is {pair.status or 'not given'}, not online.")
+        )
     if pair.unfit:
-        found.append((Rule.UNFIT, _unfit(pair)))
-    odd = {Rule.QUOTE, Rule.SPOT_CLASS, Rule.STATUS, Rule.UNFIT}
+        found.append((UniverseRule.UNFIT, _unfit(pair)))
+    odd = {UniverseRule.QUOTE, UniverseRule.SPOT_CLASS, UniverseRule.STATUS, UniverseRule.UNFIT}
     told = dict.fromkeys(reason for rule, reason in found if rule in odd)
     return [f"{name} is admitted by include_pairs although {reason}" for reason in told]
 

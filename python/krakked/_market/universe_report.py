@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from krakked._market.universe import Rule, Universe
+from krakked._market.universe import Universe, UniverseRule
 
 MARGIN_LINE: Final = "universe: {margin_eligible: include}"
 """The one line of config.yaml that brings margin-eligible pairs in."""
@@ -17,16 +17,16 @@ MARGIN_LINE: Final = "universe: {margin_eligible: include}"
 NAMES_SHOWN: Final = 10
 """How many big names a report spells out."""
 
-RULE_WORDS: Final[dict[Rule, str]] = {
-    Rule.UNFIT: "an entry that cannot be read",
-    Rule.QUOTE: "another quote currency",
-    Rule.SPOT_CLASS: "not plain spot (tokenised assets, dark pools)",
-    Rule.STATUS: "not online",
-    Rule.BASE: "base named in exclude_bases",
-    Rule.MARGIN: "eligible for margin",
-    Rule.NO_TICKER: "no ticker, so no known volume",
-    Rule.LIQUIDITY: "below the volume floor",
-    Rule.EXCLUDED: "named in exclude_pairs",
+RULE_WORDS: Final[dict[UniverseRule, str]] = {
+    UniverseRule.UNFIT: "an entry that cannot be read",
+    UniverseRule.QUOTE: "another quote currency",
+    UniverseRule.SPOT_CLASS: "not plain spot (tokenised assets, dark pools)",
+    UniverseRule.STATUS: "not online",
+    UniverseRule.BASE: "base named in exclude_bases",
+    UniverseRule.MARGIN: "eligible for margin",
+    UniverseRule.NO_TICKER: "no ticker, so no known volume",
+    UniverseRule.LIQUIDITY: "below the volume floor",
+    UniverseRule.EXCLUDED: "named in exclude_pairs",
 }
 """Each rule in a few words."""
 
@@ -61,19 +61,19 @@ class MarginReport(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def count_rules(universe: Universe) -> dict[Rule, int]:
+def count_rules(universe: Universe) -> dict[UniverseRule, int]:
     """Count the pairs left out, by rule, in the order of the rules; rules without a case absent."""
     return {
         rule: count
-        for rule in Rule
+        for rule in UniverseRule
         if (count := sum(1 for found in universe.rules.values() if found is rule))
     }
 
 
 def report_margin(universe: Universe) -> MarginReport:
     """Say what the margin rule costs: pairs, share of volume, big names."""
-    left_out = [name for name, rule in universe.rules.items() if rule is Rule.MARGIN]
-    later = {Rule.MARGIN, Rule.NO_TICKER, Rule.LIQUIDITY}
+    left_out = [name for name, rule in universe.rules.items() if rule is UniverseRule.MARGIN]
+    later = {UniverseRule.MARGIN, UniverseRule.NO_TICKER, UniverseRule.LIQUIDITY}
     considered = [name for name, rule in universe.rules.items() if rule in later]
     considered += universe.pairs
     volumes = {

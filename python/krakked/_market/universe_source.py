@@ -4,8 +4,6 @@ Owns the universe in force: readers see the old one or the new one, never a mixt
 about pairs; that is `krakked._market.universe`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets
@@ -27,6 +25,7 @@ from krakked._files import durable
 from krakked._market.pairs import PairMetadata, PairTable
 from krakked._market.universe import Universe, build_universe
 from krakked._network.clock import Clock, run_blocking
+from krakked._public import public
 
 LOG = logging.getLogger("krakked.market")
 
@@ -37,6 +36,7 @@ _COPY_VERSION: Final = 1
 _STALE_TEMP_S: Final = 3600
 
 
+@public
 class UniverseChange(msgspec.Struct, frozen=True, kw_only=True):
     """What a refresh changed, in canonical names, in the order of Kraken's reply."""
 

@@ -14,10 +14,13 @@ from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
+from krakked._public import public
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+@public
 class Clock(Protocol):
     """Where times come from."""
 
@@ -35,6 +38,7 @@ class Clock(Protocol):
         ...
 
 
+@public
 class SystemClock:
     """The machine's clocks; the elapsed one counts sleep wherever the system has such a clock.
 

@@ -18,11 +18,13 @@ from krakked._errors import ConfigError, ConnectFailedError
 from krakked._network.addresses import DIRECT, Proxy, is_local_name, parse_proxy
 from krakked._network.http_transport import HttpTransport
 from krakked._network.tunnel import failed, open_tunnel
+from krakked._public import public
 
 PROXY_S: Final = 8.0
 """Longest wait for a proxy: less than any connect is given, so that the error can name it."""
 
 
+@public
 class Network(Protocol):
     """How to reach the exchange.
 
@@ -123,6 +125,7 @@ def choose_proxy(setting: str | None, host: str, port: int, *, tls: bool) -> Pro
     return parse_proxy(address, key=source)
 
 
+@public
 class SystemNetwork:
     """Real sockets; certificates as `tls_context` says, proxies as `choose_proxy` does.
 

@@ -23,6 +23,7 @@ from krakked._errors import (
 from krakked._files.owner import OwnerProcess
 from krakked._network.clock import Clock
 from krakked._network.network import Network
+from krakked._public import public
 from krakked._rest.breaker import lockout_left_s
 from krakked._rest.endpoints import Answer, TypedEndpoints
 from krakked._rest.health import CallLog, LimiterStatus, RestStatus
@@ -31,7 +32,7 @@ from krakked._rest.limits import (
     MICRO,
     PAIR_ENDPOINTS,
     SECOND_NS,
-    Reason,
+    WaitReason,
     counter_rule,
     decay,
     public_rule,
@@ -52,6 +53,7 @@ from krakked._rest.waits import log as waits_log
 log = logging.getLogger("krakked.rest")
 
 
+@public
 @final
 class RestClient(TypedEndpoints):
     """Kraken's REST API: limited, signed, retried where that is safe. An async context manager.
@@ -340,7 +342,7 @@ class RestClient(TypedEndpoints):
 
     async def _sleep(self, endpoint: str, seconds: float) -> None:
         with self._board.waiting(endpoint) as wait:
-            wait.set(Reason.RETRY, seconds)
+            wait.set(WaitReason.RETRY, seconds)
             await trio.sleep(seconds)
 
     # --- what calls teach us ---------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """What the REST room knows about itself, for status reports."""
 
-from __future__ import annotations
-
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -9,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from krakked._errors import ApiError, KrakkedError
+from krakked._public import public
 from krakked._rest.limits import SECOND_NS
 from krakked._rest.waits import Waiting
 
@@ -17,6 +16,7 @@ log = logging.getLogger("krakked.rest")
 _WARNINGS_KEPT = 20
 
 
+@public
 class ApiWarning(msgspec.Struct, frozen=True, kw_only=True):
     """A ``W...`` text that came with an answer."""
 
@@ -26,6 +26,7 @@ class ApiWarning(msgspec.Struct, frozen=True, kw_only=True):
     """Kraken's text."""
 
 
+@public
 class LimiterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the calls are being held back."""
 
@@ -41,6 +42,7 @@ class LimiterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that wait now, the longest waiting first."""
 
 
+@public
 class NonceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The nonces of the key in use; nothing of the key itself."""
 
@@ -57,6 +59,7 @@ class NonceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the processes of this machine share the record; False = this object alone."""
 
 
+@public
 class RestStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Whether Kraken's REST API can be reached, from the calls made so far."""
 

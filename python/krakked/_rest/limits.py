@@ -17,13 +17,15 @@ from enum import StrEnum
 import msgspec
 
 from krakked._config.settings import RestSettings
+from krakked._public import public
 
 SECOND_NS = 1_000_000_000
 MICRO = 1_000_000
 """Micro-units in one unit of Kraken's counter."""
 
 
-class Reason(StrEnum):
+@public
+class WaitReason(StrEnum):
     """Why a call waits."""
 
     TURN = "another call of ours goes first"
@@ -41,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     wait_ns: int = 0
     """0 = go now."""
-    reason: Reason = Reason.TURN
+    reason: WaitReason = WaitReason.TURN
     """Why to wait; without meaning when `wait_ns` is 0."""
 
 
@@ -120,8 +122,8 @@ def plan_public(state: PublicState, pair: str | None, now_ns: int, *, ahead_ns: 
     if wait_ns <= 0 and pair_wait_ns <= 0:
         return GO
     if pair_wait_ns > wait_ns:
-        return Plan(pair_wait_ns, Reason.PAIR_SPACING)
-    return Plan(wait_ns, Reason.HOLD if state.held else Reason.PUBLIC_SPACING)
+        return Plan(pair_wait_ns, WaitReason.PAIR_SPACING)
+    return Plan(wait_ns, WaitReason.HOLD if state.held else WaitReason.PUBLIC_SPACING)
 
 
 def ahead_ns(state: PublicState, rule: PublicRule, token: int, now_ns: int) -> int:
@@ -322,11 +324,11 @@ def plan_private(
 
     A call that costs the counter nothing never waits for it; an order waits for its own pair.
     """
-    holds = [(state.hold_until_ns, Reason.HOLD)]
+    holds = [(state.hold_until_ns, WaitReason.HOLD)]
     if pair is not None:
-        holds.append((state.pairs.get(pair, 0), Reason.ENGINE))
+        holds.append((state.pairs.get(pair, 0), WaitReason.ENGINE))
     if cost_micro:
-        holds.append((state.full_until_ns, Reason.COUNTER))
+        holds.append((state.full_until_ns, WaitReason.COUNTER))
     until_ns, reason = max(holds)
     if until_ns > now_ns:
         return Plan(until_ns - now_ns, reason)
@@ -340,9 +342,9 @@ def _plan_counter(state: PrivateState, rule: CounterRule, cost_micro: int, now_n
     if excess <= 0:
         return GO
     if excess > current.value_micro:  # only calls in flight stand in the way
-        return Plan(SECOND_NS // 4, Reason.COUNTER)
+        return Plan(SECOND_NS // 4, WaitReason.COUNTER)
     wait_ns = -(-excess * SECOND_NS // max(1, rule.decay_micro_per_s))
-    return Plan(wait_ns, Reason.COUNTER)
+    return Plan(wait_ns, WaitReason.COUNTER)
 
 
 def reserve(

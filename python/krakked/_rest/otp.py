@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import Never, final
 
 from krakked._errors import RequestError
+from krakked._public import public
 from krakked._rest.signing import xor
 
 OTP_CODE = "one-time password"
 """`code` of the errors about one-time passwords that are raised before anything is sent."""
 
 
+@public
 @final
 class OneTimePassword:
     """Where the codes of a key's second factor come from, and which of them were sent.

@@ -33,7 +33,7 @@ from krakked._network.clock import Clock
 from krakked._rest import breaker, limits
 from krakked._rest.breaker import BreakerState
 from krakked._rest.health import NonceStatus
-from krakked._rest.limits import SECOND_NS, CounterRule, Outcome, Plan, PrivateState, Reason
+from krakked._rest.limits import SECOND_NS, CounterRule, Outcome, Plan, PrivateState, WaitReason
 from krakked._rest.nonces import NonceState, after_power_cut, may_overlap, next_nonce
 from krakked._rest.shared_state import Change, SharedState
 from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
@@ -196,7 +196,7 @@ class PrivateLimiter:
         return await self._state.update(
             take,
             timeout_s=self._lock_timeout_s,
-            on_wait=lambda: wait.set(Reason.OTHER_PROCESS),
+            on_wait=lambda: wait.set(WaitReason.OTHER_PROCESS),
         )
 
     async def _settle(self, passage: Passage) -> None:

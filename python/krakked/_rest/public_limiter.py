@@ -25,7 +25,7 @@ from krakked._errors import (
 from krakked._files.record import boot_id
 from krakked._network.clock import Clock
 from krakked._rest import limits
-from krakked._rest.limits import SECOND_NS, Plan, PublicRule, PublicState, Reason
+from krakked._rest.limits import SECOND_NS, Plan, PublicRule, PublicState, WaitReason
 from krakked._rest.shared_state import Change, SharedState
 from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_clock
 from krakked._rest.waits import Wait, WaitBoard, wait_for
@@ -101,7 +101,7 @@ class PublicLimiter:
         pair_left_ns = await self._pair_left(call)
         while True:
             if pair_left_ns > 0:
-                await wait_for(Plan(pair_left_ns, Reason.PAIR_SPACING), wait)
+                await wait_for(Plan(pair_left_ns, WaitReason.PAIR_SPACING), wait)
             async with self._turn:
                 plan = await self._take_in_turn(call, wait)
             if plan.wait_ns <= 0:
@@ -112,7 +112,7 @@ class PublicLimiter:
         """Wait until the call may go, or until only its pair's own spacing holds it back."""
         try:
             plan = await self._try_take(call, wait)
-            while plan.wait_ns > 0 and plan.reason is not Reason.PAIR_SPACING:
+            while plan.wait_ns > 0 and plan.reason is not WaitReason.PAIR_SPACING:
                 await wait_for(plan, wait)
                 plan = await self._try_take(call, wait)
         except BaseException:
@@ -142,7 +142,7 @@ class PublicLimiter:
             if plan.wait_ns <= 0:
                 public = limits.take_public(public, self._rule, call.pair, now_ns)
                 public = limits.leave_public(public, call.token)
-            elif plan.reason is Reason.PAIR_SPACING:
+            elif plan.reason is WaitReason.PAIR_SPACING:
                 public = limits.leave_public(public, call.token)
             else:
                 public = limits.queue_public(public, call.token, plan.wait_ns, now_ns)
@@ -151,7 +151,7 @@ class PublicLimiter:
         plan, spacing_ns = await self._state.update(
             take,
             timeout_s=self._lock_timeout_s,
-            on_wait=lambda: wait.set(Reason.OTHER_PROCESS),
+            on_wait=lambda: wait.set(WaitReason.OTHER_PROCESS),
         )
         self.spacing_s = max(spacing_ns, self._rule.spacing_ns) / SECOND_NS
         return plan

@@ -9,6 +9,7 @@ from typing import Never, final
 
 from krakked._core import Signer
 from krakked._errors import CredentialsFormatError
+from krakked._public import public
 
 _TAG_PATH = "which-secret"
 _KEY_SHAPE = re.compile(r"[A-Za-z0-9+/=_-]{16,200}")
@@ -32,6 +33,7 @@ def looks_like_key(text: bytes | bytearray) -> bool:
     return len(text) == KEY_CHARACTERS
 
 
+@public
 @final
 class Credentials:
     """An API key and the signer of its secret; signs requests and tells nothing else.

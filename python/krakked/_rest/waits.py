@@ -1,7 +1,5 @@
 """Who waits for what: the answer to "why is my call not going out?"."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Iterator
@@ -10,15 +8,17 @@ from contextlib import contextmanager
 import msgspec
 import trio
 
-from krakked._rest.limits import SECOND_NS, Plan, Reason
+from krakked._public import public
+from krakked._rest.limits import SECOND_NS, Plan, WaitReason
 
 
+@public
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One call that waits before it is sent."""
 
     endpoint: str
     """Endpoint name."""
-    reason: Reason
+    reason: WaitReason
     """What it waits for, in words."""
     since_s: float
     """How long it has waited so far, in seconds."""
@@ -34,11 +34,11 @@ class Wait:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.since = trio.current_time()
-        self.reason = Reason.TURN
+        self.reason = WaitReason.TURN
         self.until: float | None = None
-        self.told: set[Reason] = set()
+        self.told: set[WaitReason] = set()
 
-    def set(self, reason: Reason, seconds: float | None = None) -> None:
+    def set(self, reason: WaitReason, seconds: float | None = None) -> None:
         """Say what the call waits for now, and how long if that is known."""
         self.reason = reason
         self.until = None if seconds is None else trio.current_time() + seconds

@@ -31,6 +31,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("TICKER_FIELDS", crate::cache::ticker_fields(module.py())?)?;
         module.add("CANDLE_FIELDS", crate::cache::candle_fields(module.py())?)
     }

@@ -10,7 +10,7 @@ use crate::buffer::TextOrBytes;
 use crate::errors;
 
 /// An API secret that signs and tells nothing else.
-#[pyclass(frozen, module = "krakked._core")]
+#[pyclass(frozen, module = "krakked")]
 pub(crate) struct Signer(sign::Signer);
 
 #[pymethods]

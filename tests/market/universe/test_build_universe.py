@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from krakked._config.settings import MarginEligible, RegionProfile, UniverseSettings
 from krakked._errors import MarketDataError, UnknownPairError
-from krakked._market.universe import Rule, build_universe
+from krakked._market.universe import UniverseRule, build_universe
 from krakked._market.universe_report import MARGIN_LINE, describe_universe, report_margin
 
 
@@ -79,16 +79,16 @@ def test_contract_8_1_only_online_spot_pairs_in_the_default_quote_without_margin
     assert universe.pairs == ("2ZUSD", "ZETAUSD", "USDTUSD")
     assert tuple(universe.metadata) == universe.pairs
     assert universe.rules == {
-        "XBTUSD": Rule.MARGIN,
-        "XDGUSD": Rule.MARGIN,
-        "AEROUSD": Rule.MARGIN,
-        "ETHXBT": Rule.QUOTE,
-        "XBTUSDT": Rule.QUOTE,
-        "ACAUSD": Rule.STATUS,
-        "NEWUSD": Rule.STATUS,
-        "AAPLxUSD": Rule.SPOT_CLASS,
-        "XBTUSD.d": Rule.SPOT_CLASS,
-        "MUTEUSD": Rule.SPOT_CLASS,
+        "XBTUSD": UniverseRule.MARGIN,
+        "XDGUSD": UniverseRule.MARGIN,
+        "AEROUSD": UniverseRule.MARGIN,
+        "ETHXBT": UniverseRule.QUOTE,
+        "XBTUSDT": UniverseRule.QUOTE,
+        "ACAUSD": UniverseRule.STATUS,
+        "NEWUSD": UniverseRule.STATUS,
+        "AAPLxUSD": UniverseRule.SPOT_CLASS,
+        "XBTUSD.d": UniverseRule.SPOT_CLASS,
+        "MUTEUSD": UniverseRule.SPOT_CLASS,
     }
     assert set(universe.excluded) == set(universe.rules)
     assert "quantum_auction" in universe.excluded["NEWUSD"]
@@ -110,7 +110,7 @@ def test_contract_8_1_margin_eligible_include_keeps_them() -> None:
 def test_contract_8_1_exclude_pairs_removes(spelling: str) -> None:
     universe = build_universe(exchange(), settings=UniverseSettings(exclude_pairs=(spelling,)))
     assert universe.pairs == ("2ZUSD", "USDTUSD")
-    assert universe.rules["ZETAUSD"] is Rule.EXCLUDED
+    assert universe.rules["ZETAUSD"] is UniverseRule.EXCLUDED
 
 
 @pytest.mark.parametrize("spelling", ["XBTUSD", "XXBTZUSD", "XBT/USD", "BTC/USD"])
@@ -149,8 +149,8 @@ def test_contract_8_2_pairs_below_the_volume_floor_are_excluded() -> None:
         exchange(), settings=UniverseSettings(min_24h_volume_usd=100_000.0), ticker=volumes
     )
     assert universe.pairs == ("ZETAUSD",)
-    assert universe.rules["2ZUSD"] is Rule.LIQUIDITY
-    assert universe.rules["USDTUSD"] is Rule.NO_TICKER
+    assert universe.rules["2ZUSD"] is UniverseRule.LIQUIDITY
+    assert universe.rules["USDTUSD"] is UniverseRule.NO_TICKER
     assert universe.metadata["ZETAUSD"].volume_24h_usd == 100_000.0
 
 
@@ -159,7 +159,7 @@ def test_contract_8_2_a_broken_ticker_counts_as_none(broken: dict[str, Any]) -> 
     universe = build_universe(
         exchange(), settings=UniverseSettings(min_24h_volume_usd=1.0), ticker={"ZETAUSD": broken}
     )
-    assert universe.rules["ZETAUSD"] is Rule.NO_TICKER
+    assert universe.rules["ZETAUSD"] is UniverseRule.NO_TICKER
 
 
 def test_contract_8_2_a_day_without_a_trade_is_below_every_floor() -> None:
@@ -168,7 +168,7 @@ def test_contract_8_2_a_day_without_a_trade_is_below_every_floor() -> None:
         settings=UniverseSettings(min_24h_volume_usd=1e-9),
         ticker=ticker(ZETAUSD=("0.0", "0.0")),
     )
-    assert universe.rules["ZETAUSD"] is Rule.LIQUIDITY
+    assert universe.rules["ZETAUSD"] is UniverseRule.LIQUIDITY
 
 
 def test_a_floor_without_any_ticker_is_said() -> None:
@@ -218,7 +218,7 @@ def test_exclude_bases_in_any_spelling(spelling: str) -> None:
     )
     universe = build_universe(exchange(), settings=settings)
     assert universe.pairs == ("XDGUSD", "AEROUSD", "2ZUSD", "ZETAUSD")
-    assert universe.rules["XBTUSD"] is Rule.BASE
+    assert universe.rules["XBTUSD"] is UniverseRule.BASE
 
 
 def test_another_default_quote() -> None:
@@ -331,11 +331,11 @@ def test_recorded_pairs_are_an_empty_universe_by_default(recorded: Callable[[str
     universe = build_universe(reply)
     assert universe.pairs == ()
     assert universe.rules == {
-        "XBTUSD": Rule.MARGIN,
-        "XDGUSD": Rule.MARGIN,
-        "ETHXBT": Rule.QUOTE,
-        "SOLUSD": Rule.MARGIN,
-        last: Rule.QUOTE,
+        "XBTUSD": UniverseRule.MARGIN,
+        "XDGUSD": UniverseRule.MARGIN,
+        "ETHXBT": UniverseRule.QUOTE,
+        "SOLUSD": UniverseRule.MARGIN,
+        last: UniverseRule.QUOTE,
     }
 
 

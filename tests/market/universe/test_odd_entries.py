@@ -9,7 +9,7 @@ import pytest
 
 from krakked._config.settings import MarginEligible, RegionProfile, UniverseSettings
 from krakked._errors import MarketDataError
-from krakked._market.universe import Rule, Universe, build_universe
+from krakked._market.universe import Universe, UniverseRule, build_universe
 from krakked._market.universe_entries import (
     MAX_DECIMALS,
     NO_OBJECT,
@@ -80,7 +80,7 @@ def test_a_needed_number_that_is_none_leaves_the_pair_out_with_the_reason(
 ) -> None:
     universe = build(**{field: value})
     assert universe.pairs == ("AUSD",)
-    assert universe.rules == {"ETHUSD": Rule.UNFIT}
+    assert universe.rules == {"ETHUSD": UniverseRule.UNFIT}
     said = f"Kraken's entry of it cannot be used: {field} is {told}."
     assert universe.excluded == {"ETHUSD": said}
     assert said in universe.why("ETHUSD")
@@ -91,7 +91,7 @@ def test_a_needed_number_that_is_none_leaves_the_pair_out_with_the_reason(
 @pytest.mark.parametrize("field", ["pair_decimals", "lot_decimals"])
 @pytest.mark.parametrize("value", ["5", 5.0, MAX_DECIMALS + 1, 10**30])
 def test_digits_are_a_small_whole_number(field: str, value: Any) -> None:
-    assert build(**{field: value}).rules == {"ETHUSD": Rule.UNFIT}
+    assert build(**{field: value}).rules == {"ETHUSD": UniverseRule.UNFIT}
 
 
 @pytest.mark.parametrize("value", [0, 1, MAX_DECIMALS])
@@ -128,7 +128,7 @@ def test_named_by_include_pairs_it_comes_in_with_a_warning() -> None:
 def test_an_entry_that_is_no_object_is_left_out_even_when_named(value: Any) -> None:
     reply = {"ETHUSD": value, "AUSD": entry("A")}
     universe = build_universe(reply)
-    assert (universe.pairs, universe.rules) == (("AUSD",), {"ETHUSD": Rule.UNFIT})
+    assert (universe.pairs, universe.rules) == (("AUSD",), {"ETHUSD": UniverseRule.UNFIT})
     assert universe.excluded["ETHUSD"] == f"Kraken's entry of it cannot be used: {NO_OBJECT}."
     assert not universe.warnings
     named = build_universe(reply, settings=UniverseSettings(include_pairs=("ETHUSD",)))
@@ -140,11 +140,11 @@ def test_an_entry_that_is_no_object_is_left_out_even_when_named(value: Any) -> N
 
 
 def test_other_reasons_come_first_and_the_report_has_a_word_for_each() -> None:
-    assert build(pair_decimals=None, quote="ZEUR").rules == {"ETHUSD": Rule.QUOTE}
-    assert build(pair_decimals=None, status="offline").rules == {"ETHUSD": Rule.STATUS}
+    assert build(pair_decimals=None, quote="ZEUR").rules == {"ETHUSD": UniverseRule.QUOTE}
+    assert build(pair_decimals=None, status="offline").rules == {"ETHUSD": UniverseRule.STATUS}
     settings = UniverseSettings(exclude_bases=("ETH",))
-    assert build(pair_decimals=None, settings=settings).rules == {"ETHUSD": Rule.UNFIT}
-    assert set(RULE_WORDS) == set(Rule)
+    assert build(pair_decimals=None, settings=settings).rules == {"ETHUSD": UniverseRule.UNFIT}
+    assert set(RULE_WORDS) == set(UniverseRule)
     lines = describe_universe(build(pair_decimals=None))
     assert "1 left out: an entry that cannot be read." in lines
 
@@ -163,7 +163,7 @@ def test_numbers_that_nobody_needs_are_left_open() -> None:
 def test_only_the_status_online_is_online() -> None:
     for status in ("online", "post_only", "cancel_only", "limit_only", "reduce_only", "Online", ""):
         found = build(status=status).rules.get("ETHUSD")
-        assert found is (None if status == "online" else Rule.STATUS)
+        assert found is (None if status == "online" else UniverseRule.STATUS)
     for status in (None, 5, ABSENT):
         assert "not given, not online" in build(status=status).excluded["ETHUSD"]
 
@@ -174,7 +174,7 @@ def test_only_the_status_online_is_online() -> None:
 )
 def test_the_quote_is_the_default_one_plain_or_with_a_z(quote: str, fits: bool) -> None:
     universe = build(quote=quote)
-    assert universe.rules.get("ETHUSD") is (None if fits else Rule.QUOTE)
+    assert universe.rules.get("ETHUSD") is (None if fits else UniverseRule.QUOTE)
 
 
 def test_a_quote_that_nobody_knows_is_said_so() -> None:
@@ -186,7 +186,7 @@ def test_a_quote_that_nobody_knows_is_said_so() -> None:
 def test_both_sides_are_of_class_currency(field: str) -> None:
     for value, told in (("forex", "forex"), ("Currency", "Currency"), (None, "nothing known")):
         universe = build(**{field: value})
-        assert universe.rules == {"ETHUSD": Rule.SPOT_CLASS}
+        assert universe.rules == {"ETHUSD": UniverseRule.SPOT_CLASS}
         assert universe.excluded["ETHUSD"] == f"its {field} is {told}, not a spot currency."
     assert build(**{field: ABSENT}).pairs == ("ETHUSD", "AUSD")
 
@@ -223,7 +223,7 @@ def test_leverage_on_either_side_counts_whatever_it_looks_like(
     more = {"leverage_buy": buy, "leverage_sell": sell}
     assert top_leverage(entry(**more)) == top
     universe = build(**more)
-    assert universe.rules == ({"ETHUSD": Rule.MARGIN} if top else {})
+    assert universe.rules == ({"ETHUSD": UniverseRule.MARGIN} if top else {})
     assert universe.leverage == ({"ETHUSD": top} if top else {})
     assert universe.table.metadata("ETHUSD").margin_eligible is (top > 0)
     include = UniverseSettings(margin_eligible=MarginEligible.INCLUDE)
@@ -239,19 +239,25 @@ def test_the_order_of_the_rules() -> None:
         "leverage_buy": [2],
     }
     settings = UniverseSettings(exclude_bases=("ETH",), min_24h_volume_usd=1)
-    expected = [Rule.QUOTE, Rule.SPOT_CLASS, Rule.STATUS, Rule.UNFIT, Rule.BASE]
+    expected = [
+        UniverseRule.QUOTE,
+        UniverseRule.SPOT_CLASS,
+        UniverseRule.STATUS,
+        UniverseRule.UNFIT,
+        UniverseRule.BASE,
+    ]
     for rule in expected:
         assert build(**every, settings=settings).rules["ETHUSD"] is rule
         every.pop(next(iter(every)), None)
     settings = UniverseSettings(min_24h_volume_usd=1)
-    assert build(leverage_buy=[2], settings=settings).rules["ETHUSD"] is Rule.MARGIN
-    assert build(settings=settings).rules["ETHUSD"] is Rule.NO_TICKER
+    assert build(leverage_buy=[2], settings=settings).rules["ETHUSD"] is UniverseRule.MARGIN
+    assert build(settings=settings).rules["ETHUSD"] is UniverseRule.NO_TICKER
 
 
 def test_exclude_beats_include_and_include_beats_the_rest() -> None:
     both = UniverseSettings(include_pairs=("ETHUSD", "AUSD"), exclude_pairs=("ETHUSD",))
     universe = build(settings=both)
-    assert (universe.pairs, universe.rules) == (("AUSD",), {"ETHUSD": Rule.EXCLUDED})
+    assert (universe.pairs, universe.rules) == (("AUSD",), {"ETHUSD": UniverseRule.EXCLUDED})
     assert universe.why("AUSD") == "AUSD is in the universe: include_pairs names it."
     assert universe.why("ETHUSD") == "ETHUSD is left out: exclude_pairs names it."
     assert not universe.warnings
@@ -381,7 +387,7 @@ def test_a_pair_listed_twice_is_told_and_the_first_one_counts() -> None:
 def test_bases_are_left_out_in_any_spelling_and_unknown_ones_told() -> None:
     settings = UniverseSettings(exclude_bases=("XETH", "nothing"))
     universe = build(base="XETH", settings=settings)
-    assert universe.rules == {"ETHUSD": Rule.BASE}
+    assert universe.rules == {"ETHUSD": UniverseRule.BASE}
     assert universe.excluded["ETHUSD"] == "exclude_bases names ETH."
     assert universe.warnings == ("exclude_bases names 'nothing', which is no base asset.",)
     near = build(settings=UniverseSettings(exclude_bases=("ETHH",)))
@@ -443,8 +449,16 @@ def test_the_margin_report_names_ten_and_says_that_there_are_more() -> None:
 
 def test_the_description_counts_and_warns() -> None:
     universe = margin_universe(1)
-    assert count_rules(universe) == {Rule.QUOTE: 1, Rule.STATUS: 1, Rule.MARGIN: 1}
-    assert list(count_rules(universe)) == [Rule.QUOTE, Rule.STATUS, Rule.MARGIN]
+    assert count_rules(universe) == {
+        UniverseRule.QUOTE: 1,
+        UniverseRule.STATUS: 1,
+        UniverseRule.MARGIN: 1,
+    }
+    assert list(count_rules(universe)) == [
+        UniverseRule.QUOTE,
+        UniverseRule.STATUS,
+        UniverseRule.MARGIN,
+    ]
     lines = describe_universe(universe)
     assert lines[:4] == [
         "1 pairs of 4 known ones are in the universe.",

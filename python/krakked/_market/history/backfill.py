@@ -67,23 +67,7 @@ class History(OHLCReader):
     async def plan_backfill(
         self, pair: str, timeframe: str, since: Time | None = None, *, force: bool = False
     ) -> BackfillPlan:
-        """Say what `backfill_ohlc` would do: sources, calls, minutes, bytes.
-
-        Costs two or three calls itself for each stretch further back than OHLC reaches: trades are
-        counted by their ids.
-
-        Args:
-            pair: Any spelling.
-            timeframe: Label such as ``1h``.
-            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
-                None = from the oldest hole after the first stored bar that was not asked for in
-                vain, else from the last stored bar, else the newest 720.
-            force: Whether to ask again for what is confirmed already.
-
-        Raises:
-            UnknownPairError: No such pair; `UnknownTimeframeError` likewise.
-            NetworkError: Kraken could not be reached; `ApiError` likewise.
-        """
+        """Say what `backfill_ohlc` would do; see `Kraken.plan_backfill`."""
         target = await self._listed(pair, timeframe)
         plan, _calls = await self._plan(target, since, force=force)
         return plan
@@ -204,36 +188,7 @@ class History(OHLCReader):
         pause: Pause | None = None,
         archive: str | Path | None = None,
     ) -> BackfillReport:
-        """Put closed candles into the store, from as few calls as possible.
-
-        The newest 720 come from OHLC, older ones from the Trades endpoint (or from `archive`). What
-        is confirmed already is not fetched again, so a job that was cancelled or killed goes on
-        where it stopped when it is called again. Cancel it like any trio code.
-
-        Args:
-            pair: Any spelling.
-            timeframe: Label such as ``1h``. ``1w`` has only OHLC.
-            since: First open time wanted, unix seconds or an aware datetime; 0 = from the listing;
-                None = from the oldest hole after the first stored bar that was not asked for in
-                vain, else from the last stored bar, else the newest 720. With None old holes alone
-                never take more than 2,000 calls: those that would are left, and named in the
-                report.
-            allow_long: Whether more than 2,000 calls are all right.
-            force: Whether to ask again for what is confirmed already, because Kraken may have
-                revised it; without `since`, for the newest 720.
-            progress: Told after every call.
-            pause: A switch that holds the job between calls.
-            archive: Kraken's OHLCVT download (zip or folder) to use for what it holds. Its bad
-                lines are left out; `import_archive` tells them.
-
-        Raises:
-            UnknownPairError: No such pair; `UnknownTimeframeError` likewise.
-            BackfillTooLargeError: It would take more than 2,000 calls; `plan` says how many.
-            NetworkError: Kraken could not be reached; what was complete is stored.
-            RateLimitError: Kraken refused; `ServiceError` likewise.
-            ImportFormatError: The archive does not exist.
-            StoreError: The disk refused.
-        """
+        """Put closed candles into the store; see `Kraken.backfill_ohlc`."""
         target = await self._listed(pair, timeframe)
         began = trio.current_time()
         bars, refused = 0, self._tail.refused
@@ -354,18 +309,7 @@ class History(OHLCReader):
         progress: ProgressCallback | None = None,
         pause: Pause | None = None,
     ) -> tuple[list[BackfillReport], list[BackfillFailure]]:
-        """Bring many pairs up to date in one timeframe, one call a pair, at the limiter's pace.
-
-        A pair that fails does not stop the others; three in a row that fail for want of a network
-        do. With `force` the newest 720 of each are asked for again.
-
-        Returns:
-            The reports, and the failures.
-
-        Raises:
-            UnknownPairError: A name is unknown; nothing was fetched.
-            NetworkError: Three pairs in a row could not be reached.
-        """
+        """Bring many pairs up to date in one timeframe; see `Kraken.backfill_pairs`."""
         targets = [await self._listed(pair, timeframe) for pair in one_or_many(pairs)]
         pause = pause or Pause()
         began = trio.current_time()
@@ -408,17 +352,7 @@ class History(OHLCReader):
         force: bool = False,
         progress: ProgressCallback | None = None,
     ) -> BackfillReport:
-        """Fetch what `gaps` calls missing, as far as Kraken still has it; `missing` says the rest.
-
-        Of a stored pair that Kraken lists no more nothing can be fetched: `missing` has all of it.
-        With `force` what is confirmed since the oldest hole (without one: the newest 720) is asked
-        for again, too.
-
-        Raises:
-            UnknownPairError: Kraken lists no such pair, and none is stored under this name.
-            BackfillTooLargeError: It would take more than 2,000 calls.
-            NetworkError: Kraken could not be reached; otherwise as `backfill_ohlc`.
-        """
+        """Fetch what is missing; see `Kraken.repair`."""
         target = await self._stored(pair, timeframe)
         holes = [g for g in await self.gaps(pair, timeframe) if g.kind is GapKind.MISSING]
         if not target.listed:

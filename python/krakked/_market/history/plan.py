@@ -1,7 +1,5 @@
 """What a back-fill will do before it does it: pure interval arithmetic and estimates."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
@@ -11,6 +9,7 @@ import msgspec
 from krakked._market.bars import Source
 from krakked._market.history.ohlc_rows import REACH, SETTLED_S
 from krakked._market.store.coverage import CoverageRange, Range, intersect, subtract, union
+from krakked._public import public
 
 MAX_CALLS: Final = 2000
 """More calls than this need `allow_long=True`: at one a second it is more than half an hour."""
@@ -28,6 +27,7 @@ BEGINNING_S: Final = 1_293_840_000
 """2011-01-01: no trade on Kraken is older, so what lies before is no range to be covered."""
 
 
+@public
 class Origin(StrEnum):
     """Where a stretch of a back-fill comes from."""
 
@@ -37,6 +37,7 @@ class Origin(StrEnum):
     OHLC = "ohlc"
 
 
+@public
 class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
     """One stretch of a back-fill."""
 
@@ -54,6 +55,7 @@ class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes to receive (estimated)."""
 
 
+@public
 class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a back-fill would do."""
 

@@ -1,13 +1,14 @@
 """Watching and holding a long job."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import msgspec
 import trio
 
+from krakked._public import public
 
+
+@public
 class BackfillProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a back-fill is."""
 
@@ -35,6 +36,7 @@ ProgressCallback = Callable[[BackfillProgress], None]
 """Called after every REST call, from the task that does the work; must not block."""
 
 
+@public
 class Pause:
     """A switch that holds a back-fill between two calls; share one with the job."""
 

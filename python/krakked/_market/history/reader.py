@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol, get_args, overload
+from typing import Any, Final, Literal, Protocol, get_args
 
 from krakked._errors import MissingBarsError, UnknownPairError
-from krakked._market.bars import OHLCBar
 from krakked._market.history.ohlc_topup import OHLCRest, Tail, ToppedUp
 from krakked._market.history.renamed import successor_of
 from krakked._market.history.trades_backfill import Target, TradesRest
@@ -83,32 +82,6 @@ class OHLCReader:
 
     # --- reading -------------------------------------------------------------------------------
 
-    @overload
-    async def get_ohlc(
-        self,
-        pair: str,
-        timeframe: str,
-        lookback: int,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        on_gap: OnGap = ...,
-        as_: None = ...,
-    ) -> list[OHLCBar]: ...
-
-    @overload
-    async def get_ohlc(
-        self,
-        pair: str,
-        timeframe: str,
-        lookback: int,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        on_gap: OnGap = ...,
-        as_: Form,
-    ) -> Any: ...  # noqa: ANN401 - another library's table
-
     async def get_ohlc(
         self,
         pair: str,
@@ -119,44 +92,8 @@ class OHLCReader:
         provisional: bool = False,
         on_gap: OnGap = "cut",
         as_: Form | None = None,
-    ) -> Any:
-        """Give the newest closed candles, oldest first; the running one is never among them.
-
-        Answers from the store; what Kraken's OHLC still has (720) and has not confirmed yet is
-        fetched first, in one call, whoever else has told it already. Candles that Kraken gave
-        within 15 minutes of their end are asked for once more after those, as it may revise them.
-        Closed is decided by Kraken's clock. Fewer than asked are returned as they are: the pair may
-        be young, or older candles were never back-filled (`backfill_ohlc`, `gaps`).
-
-        The newest candles may be missing, too: Kraken's answer ended earlier, or had them as what
-        can be no candles. A candle counts as missing there when Kraken has a newer one, or else
-        when it ended more than a minute ago by Kraken's clock; until then it may just not be there
-        yet. Older ones are still given, with one warning, unless `on_gap` is ``raise``.
-
-        Args:
-            pair: Any spelling. With ``refresh=False`` also a pair that Kraken lists no more, by the
-                name that it is stored under.
-            timeframe: ``1m``, ``5m``, ``15m``, ``30m``, ``1h``, ``4h``, ``1d`` or ``1w``.
-            lookback: How many, at most.
-            refresh: False reads the store alone and never raises a network error.
-            provisional: Whether candles count that only the live stream has reported, or that stand
-                at the edge of an imported file and may lack trades.
-            on_gap: What to do when candles are missing. ``cut``: give only those after the newest
-                hole between them, and log one warning (``krakked.history``) that names it; of a
-                hole behind the newest only the warning. ``raise``: raise. ``join``: give all as if
-                nothing was missing.
-            as_: ``arrow``, ``polars``, ``pandas`` or ``numpy`` gives columns instead of bars.
-
-        Raises:
-            UnknownPairError: No such pair.
-            UnknownTimeframeError: No such timeframe.
-            MissingBarsError: Candles are missing, with ``on_gap="raise"``.
-            NetworkError: The missing candles could not be fetched.
-            RateLimitError: Kraken refused them for now; `ServiceError` likewise.
-            StoreError: The store could not be read or written, or `as_` names a library that is
-                not installed.
-            ValueError: `lookback` is negative, or `as_` or `on_gap` is no such form.
-        """
+    ) -> Any:  # noqa: ANN401 - bars, or another library's table
+        """Return the newest closed candles; see `Kraken.get_ohlc`."""
         if lookback < 0:
             raise ValueError(f"lookback is {lookback}; it can't be negative")
         if on_gap not in _ON_GAP:
@@ -177,30 +114,6 @@ class OHLCReader:
             ),
         )
 
-    @overload
-    async def get_ohlc_since(
-        self,
-        pair: str,
-        timeframe: str,
-        since_ts: Time,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        as_: None = ...,
-    ) -> list[OHLCBar]: ...
-
-    @overload
-    async def get_ohlc_since(
-        self,
-        pair: str,
-        timeframe: str,
-        since_ts: Time,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        as_: Form,
-    ) -> Any: ...  # noqa: ANN401 - another library's table
-
     async def get_ohlc_since(
         self,
         pair: str,
@@ -210,14 +123,8 @@ class OHLCReader:
         refresh: bool = True,
         provisional: bool = False,
         as_: Form | None = None,
-    ) -> Any:
-        """Give the closed candles that open at or after `since_ts`, oldest first.
-
-        `since_ts` is a time in unix seconds or an aware datetime; `InvalidTimeError` says what is
-        neither. Otherwise as `get_ohlc`, with the same errors, but never cut at a hole: `gaps`
-        names those. Candles older than Kraken's newest 720 come from the store alone:
-        `backfill_ohlc(since=...)` puts them there.
-        """
+    ) -> Any:  # noqa: ANN401 - bars, or another library's table
+        """Return closed candles from a time on; see `Kraken.get_ohlc_since`."""
         since_s = unix_seconds(since_ts, "since_ts", now_s=self._rest.server_wall_ns() / 1e9)
         target = await self._asked(pair, timeframe, as_, refresh)
         asked = None
@@ -342,12 +249,7 @@ class OHLCReader:
     async def gaps(
         self, pair: str, timeframe: str, since: Time | None = None, until: Time | None = None
     ) -> list[Gap]:
-        """Give the stretches without traded bars, missing ones told from those without trades.
-
-        Without `until` that includes the newest ones that Kraken's last answer lacked, see
-        `get_ohlc`. The pair may be one that Kraken lists no more, by the name that it is stored
-        under.
-        """
+        """Return the stretches without bars; see `Kraken.gaps`."""
         target = await self._stored(pair, timeframe)
         return await run_blocking(self._clock, self._gaps, target, since, until)
 

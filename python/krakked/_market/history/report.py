@@ -1,7 +1,5 @@
 """What a back-fill did, and the counting while it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import msgspec
@@ -12,8 +10,10 @@ from krakked._market.history.plan import BackfillPlan
 from krakked._market.history.progress import BackfillProgress, Pause, ProgressCallback
 from krakked._market.history.trades_backfill import DeepProgress, MissingRange, Target
 from krakked._market.store.coverage import Range
+from krakked._public import public
 
 
+@public
 class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a back-fill did."""
 
@@ -37,6 +37,7 @@ class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that Kraken sent and that can be no candles."""
 
 
+@public
 class BackfillFailure(msgspec.Struct, frozen=True, kw_only=True):
     """One pair of many that could not be back-filled."""
 

@@ -6,8 +6,6 @@ in Rust in constant memory and are stored as soon as they are complete, so a kil
 where it was.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -21,6 +19,7 @@ from krakked._market.history.plan import BEGINNING_S, PAGE_ROWS
 from krakked._market.store.coverage import Range
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._network.clock import Clock, run_blocking
+from krakked._public import public
 from krakked._rest.models import TradeRow, TradesReply
 
 NS: Final = 1_000_000_000
@@ -67,6 +66,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.minutes * 60
 
 
+@public
 class MissingRange(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch that could not be had."""
 

@@ -4,8 +4,6 @@ A bar proves itself; an interval without a bar proves nothing unless it lies ins
 some source has answered for as a whole. Ranges are half-open, in unix seconds.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -14,11 +12,13 @@ from typing import Final, TypeVar
 import msgspec
 
 from krakked._market.bars import Source
+from krakked._public import public
 
 Range = tuple[int, int]
 """Start (included) and end (excluded), unix seconds."""
 
 
+@public
 class CoverageRange(msgspec.Struct, frozen=True):
     """A stretch that one source has answered for: what is not stored there did not trade."""
 
@@ -32,6 +32,7 @@ class CoverageRange(msgspec.Struct, frozen=True):
     """False: REST answered within minutes of the end, and Kraken may still revise it."""
 
 
+@public
 class GapKind(StrEnum):
     """Why there is no traded bar."""
 
@@ -41,6 +42,7 @@ class GapKind(StrEnum):
     """Covered, and nothing traded."""
 
 
+@public
 class Gap(msgspec.Struct, frozen=True):
     """A stretch without traded bars."""
 
@@ -106,13 +108,13 @@ class Coverage(msgspec.Struct, frozen=True):
 
     def with_range(
         self, source: Source, covered: Range, *, unsettled_from: int | None = None
-    ) -> Coverage:
+    ) -> "Coverage":
         """Add a range; gives `self` when it was known already. See `with_ranges`."""
         return self.with_ranges(source, [covered], unsettled_from=unsettled_from)
 
     def with_ranges(
         self, source: Source, covered: Sequence[Range], *, unsettled_from: int | None = None
-    ) -> Coverage:
+    ) -> "Coverage":
         """Add ranges; gives `self` when they were known already.
 
         Args:
@@ -137,7 +139,7 @@ class Coverage(msgspec.Struct, frozen=True):
             unavailable=tuple(subtract(self.unavailable, new)),
         )
 
-    def without(self, lost: Range) -> Coverage:
+    def without(self, lost: Range) -> "Coverage":
         """Take a range away from every source, and remember what of it had been known."""
         remaining = {s: subtract(r, [lost]) for s, r in self.by_source.items()}
         known = union([*self.lost, *intersect(self.all(), lost)])
@@ -149,11 +151,11 @@ class Coverage(msgspec.Struct, frozen=True):
             unavailable=tuple(subtract(self.unavailable, [lost])),
         )
 
-    def with_files(self, files: Iterable[str]) -> Coverage:
+    def with_files(self, files: Iterable[str]) -> "Coverage":
         """Name the partitions that are there."""
         return msgspec.structs.replace(self, files=tuple(sorted(files)))
 
-    def with_unavailable(self, stretches: Iterable[Range]) -> Coverage:
+    def with_unavailable(self, stretches: Iterable[Range]) -> "Coverage":
         """Remember what was asked for in vain; gives `self` when that was known already."""
         left = subtract(union([*self.unavailable, *stretches]), self.all())
         unavailable = tuple(left)
@@ -229,7 +231,7 @@ def version(data: bytes) -> int:
     return _document(data, _Versioned).version
 
 
-def decode(data: bytes) -> Coverage:
+def decode(data: bytes) -> "Coverage":
     """Read `encode` back.
 
     Raises:

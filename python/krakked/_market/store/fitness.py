@@ -13,10 +13,12 @@ from typing import Final, NamedTuple, TypeGuard
 from krakked._market.bars import MOST_TRADES, OHLCBar
 from krakked._market.store.layout import Series, is_pair
 from krakked._market.times import FAR_S
+from krakked._public import public
 
 _AMOUNTS: Final = ("open", "high", "low", "close", "volume")
 
 
+@public
 class RefusedBar(NamedTuple):
     """A bar that was not stored."""
 

@@ -1,7 +1,5 @@
 """Moving live bars from the journal into the partitions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +10,13 @@ from krakked._errors import StoreError
 from krakked._market.bars import OHLCBar
 from krakked._market.store import journal
 from krakked._market.store.journal import Journal
+from krakked._public import public
 
 Append = Callable[[str, list[OHLCBar]], int]
 """Store provisional bars of a pair; gives how many are new."""
 
 
+@public
 class FoldReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `OHLCStore.fold_journal` did."""
 

@@ -1,7 +1,5 @@
 """Looking after the files: verify, repair, compact."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +19,11 @@ from krakked._market.store.layout import FORMAT_VERSION, Series, StorePaths, par
 from krakked._market.store.listing import covered_series, journals, series_below, strays
 from krakked._market.store.partition_files import PartitionFiles
 from krakked._market.store.series_files import Change, SeriesFiles
+from krakked._public import public
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+@public
+class StoreFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Something that `OHLCStore.verify` found."""
 
     path: str
@@ -38,6 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Partition concerned, where it is one."""
 
 
+@public
 class RepairedPartition(msgspec.Struct, frozen=True, kw_only=True):
     """One file that was set aside, or whose removal was noted."""
 
@@ -55,6 +56,7 @@ class RepairedPartition(msgspec.Struct, frozen=True, kw_only=True):
     """Where the damaged file lies now; None when it was gone."""
 
 
+@public
 class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
     """A damaged file other than a partition that was set aside, and what went with it."""
 
@@ -66,6 +68,7 @@ class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
     """What is not known any more, in plain words."""
 
 
+@public
 class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `OHLCStore.repair` did."""
 
@@ -73,10 +76,11 @@ class RepairReport(msgspec.Struct, frozen=True, kw_only=True):
     """Partitions set aside."""
     given_up: tuple[GivenUp, ...] = ()
     """Other files set aside, and what went with them."""
-    left: tuple[Finding, ...]
+    left: tuple[StoreFinding, ...]
     """What it could not mend."""
 
 
+@public
 class CompactReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `OHLCStore.compact` did."""
 
@@ -162,31 +166,33 @@ def _removed(
 # --- verify ------------------------------------------------------------------------------------
 
 
-def verify(paths: StorePaths, files: PartitionFiles) -> list[Finding]:
+def verify(paths: StorePaths, files: PartitionFiles) -> list[StoreFinding]:
     """Check everything; see `OHLCStore.verify`."""
     return [*_file_findings(paths, files), *journal_findings(paths)]
 
 
-def _file_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[Finding]:
+def _file_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[StoreFinding]:
     for path in strays(paths, files.suffix):
-        yield Finding(path=str(path), problem="not a file of this store")
+        yield StoreFinding(path=str(path), problem="not a file of this store")
     for series in series_below(paths):
         yield from _series_findings(paths, files, series)
     for series in covered_series(paths):
         yield from _coverage_findings(paths, files, series)
 
 
-def _series_findings(paths: StorePaths, files: PartitionFiles, series: Series) -> Iterator[Finding]:
+def _series_findings(
+    paths: StorePaths, files: PartitionFiles, series: Series
+) -> Iterator[StoreFinding]:
     own = SeriesFiles(paths, series, files)
     for name in own.partitions():
         path = own.path(name)
         try:
             problems = files.problems(path, series, name)
         except StoreError as error:  # not to be mended from here: a newer format, a failing disk
-            yield Finding(path=str(path), problem=str(error))
+            yield StoreFinding(path=str(path), problem=str(error))
             continue
         for problem in problems:
-            yield Finding(
+            yield StoreFinding(
                 path=str(path),
                 problem=problem,
                 pair=series.pair,
@@ -197,18 +203,20 @@ def _series_findings(paths: StorePaths, files: PartitionFiles, series: Series) -
 
 def _coverage_findings(
     paths: StorePaths, files: PartitionFiles, series: Series
-) -> Iterator[Finding]:
+) -> Iterator[StoreFinding]:
     path = str(paths.coverage_of(series))
     try:
         removed = _removed(paths, files, series, read_coverage(paths, series))
     except StoreCorruptError as error:
-        yield Finding(path=path, problem=str(error), pair=series.pair, timeframe=series.timeframe)
+        yield StoreFinding(
+            path=path, problem=str(error), pair=series.pair, timeframe=series.timeframe
+        )
         return
     except StoreError as error:
-        yield Finding(path=path, problem=str(error))
+        yield StoreFinding(path=path, problem=str(error))
         return
     for name in removed:
-        yield Finding(
+        yield StoreFinding(
             path=str(SeriesFiles(paths, series, files).path(name)),
             problem="the file was removed, and its bars with it",
             pair=series.pair,
@@ -217,15 +225,15 @@ def _coverage_findings(
         )
 
 
-def journal_findings(paths: StorePaths) -> list[Finding]:
+def journal_findings(paths: StorePaths) -> list[StoreFinding]:
     """Read every journal; a torn tail is no finding: what was never acknowledged is cut."""
-    found: list[Finding] = []
+    found: list[StoreFinding] = []
     for path in journals(paths):
         try:
             problems = read_journal(path, path.name.partition(".")[0]).problems
         except StoreError as error:
             problems = [str(error)]
-        found += [Finding(path=str(path), problem=problem) for problem in problems]
+        found += [StoreFinding(path=str(path), problem=problem) for problem in problems]
     return found
 
 
@@ -236,7 +244,7 @@ def repair(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Rep
     """Set damaged partitions and coverage aside; see `OHLCStore.repair`."""
     mended: list[RepairedPartition] = []
     given_up: list[GivenUp] = []
-    left: list[Finding] = []
+    left: list[StoreFinding] = []
     seen: set[str] = set()
     for finding in list(_file_findings(paths, files)):
         if finding.path in seen:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 import pyarrow as pa
@@ -33,14 +33,15 @@ from krakked._market.store.fitness import RefusedBar, why_unfit
 from krakked._market.store.folding import Folded, FoldReport
 from krakked._market.store.journal import Journal
 from krakked._market.store.layout import Series, StorePaths, quote_pair
-from krakked._market.store.maintenance import CompactReport, Finding, GivenUp, RepairReport
+from krakked._market.store.maintenance import CompactReport, GivenUp, RepairReport, StoreFinding
 from krakked._market.store.parquet_files import ParquetFiles
 from krakked._market.store.partition_files import PartitionFiles
 from krakked._market.store.root_record import Root
 from krakked._market.store.series_files import SeriesFiles
 from krakked._market.store.snapshot import snapshot
-from krakked._market.timeframes import MINUTES, interval_s
+from krakked._market.timeframes import MINUTES, Timeframe, interval_s
 from krakked._market.times import Time, unix_seconds
+from krakked._public import public
 
 _log = logging.getLogger("krakked.store")
 
@@ -50,6 +51,7 @@ _FORMATS: Mapping[StoreBackend, type[PartitionFiles]] = {
 }
 
 
+@public
 class OHLCStore:
     """Closed candles on disk, by pair and timeframe.
 
@@ -338,10 +340,10 @@ class OHLCStore:
         tables = itertools.chain([live], stored)
         return gap_truth.gaps(tables, known, series.step_s, first_s, end_s)
 
-    def series(self) -> list[tuple[str, str]]:
+    def series(self) -> list[tuple[str, Timeframe]]:
         """Give (pair, timeframe) of everything stored, in order."""
         self._root.check()
-        return [(s.pair, s.timeframe) for s in listing.series_below(self._paths)]
+        return [(s.pair, cast("Timeframe", s.timeframe)) for s in listing.series_below(self._paths)]
 
     # --- the journal of live bars --------------------------------------------------------------
 
@@ -424,13 +426,13 @@ class OHLCStore:
 
     # --- maintenance ---------------------------------------------------------------------------
 
-    def verify(self) -> list[Finding]:
+    def verify(self) -> list[StoreFinding]:
         """Read every file and check checksums, order, duplicates and metadata; empty when sound."""
-        record: list[Finding] = []
+        record: list[StoreFinding] = []
         try:
             self._root.check()
         except StoreCorruptError as error:
-            record = [Finding(path=str(self._paths.record), problem=str(error))]
+            record = [StoreFinding(path=str(self._paths.record), problem=str(error))]
         return record + maintenance.verify(self._paths, self._files)
 
     def strays(self) -> list[str]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from krakked._public import public
 
+
+@public
 class Evidence(StrEnum):
     """Why a candle counts as closed. The first four are the cache's words, see `_core.pyi`."""
 

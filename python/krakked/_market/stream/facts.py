@@ -1,15 +1,15 @@
 """What the stream reports about itself: frozen facts, for `get_data_status()` and for people."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import msgspec
 
 from krakked._market.stream.notices import Notices
 from krakked._market.stream.requests import SubscriptionState
+from krakked._public import public
 
 
+@public
 class ConnectionState(StrEnum):
     """Where a connection stands."""
 
@@ -23,6 +23,7 @@ class ConnectionState(StrEnum):
     """Given up: no longer needed."""
 
 
+@public
 class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One connection of the plan."""
 
@@ -54,6 +55,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How long after its end a candle waits for late rows on this connection, in seconds."""
 
 
+@public
 class PairStream(msgspec.Struct, frozen=True, kw_only=True):
     """One pair's ticker, as the stream sees it."""
 
@@ -75,6 +77,7 @@ class PairStream(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the machine has slept since the newest ticker, so that its age proves nothing."""
 
 
+@public
 class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """The whole stream."""
 

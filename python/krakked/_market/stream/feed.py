@@ -305,7 +305,7 @@ class Feed:
         if interval is None:
             self.cache.forget(symbol)
 
-    # --- for the reads (see `krakked._market.live.LiveFeed`) ---
+    # --- for the reads (see `krakked._market.live`) ---
 
     def resolve(self, pair: str) -> str:
         """Give the canonical name; raises `UnknownPairError`."""

@@ -4,13 +4,13 @@ Both arrays stand in the `status` channel and in REST's SystemStatus since autum
 field optional. Source: Kraken "Status" of WebSocket v2 and "Get System Status".
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+
+from krakked._public import public
 
 _LONGEST: Final = 200
 _EVERYTHING: Final = frozenset({"all", "unspecified"})
@@ -25,6 +25,7 @@ _ADVICE: Final = {
 """Kraken's `recommended_action` in words; others are shown as they are, `continue` is no advice."""
 
 
+@public
 class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
     """Maintenance that the exchange announces, up to 72 hours ahead."""
 
@@ -55,6 +56,7 @@ class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
         return f"{text}{_at(self.url)}."
 
 
+@public
 class Emergency(msgspec.Struct, frozen=True, kw_only=True):
     """Trouble that the exchange reports of itself."""
 
@@ -83,13 +85,14 @@ class Emergency(msgspec.Struct, frozen=True, kw_only=True):
         return f"{text}{_at(self.url)}."
 
 
+@public
 class Notices(msgspec.Struct, frozen=True, kw_only=True):
     """All that is announced now and concerns spot markets."""
 
     maintenance: tuple[Maintenance, ...] = ()
     emergencies: tuple[Emergency, ...] = ()
 
-    def at(self, now_s: float) -> Notices:
+    def at(self, now_s: float) -> "Notices":
         """Leave out maintenance whose expected end is past: the exchange tells only the start."""
         due = tuple(m for m in self.maintenance if m.ends_s is None or m.ends_s > now_s)
         return Notices(maintenance=due, emergencies=self.emergencies)
@@ -100,7 +103,7 @@ class _Arrays(msgspec.Struct):
     emergency: Any = ()
 
 
-def read_notices(raw_json: str | bytes) -> Notices:
+def read_notices(raw_json: str | bytes) -> "Notices":
     """Read both arrays of a status object; what makes no sense in there is left out.
 
     Notices about futures alone are left out too.

@@ -1,12 +1,13 @@
 """Why a connection ended."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import msgspec
 
+from krakked._public import public
 
+
+@public
 class DisconnectReason(StrEnum):
     """What ended a connection, or kept it from opening."""
 

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from krakked._public import public
+
 TICKER: Final = "ticker"
 OHLC: Final = "ohlc"
 INSTRUMENT: Final = "instrument"
@@ -28,6 +30,7 @@ class SubscriptionKey(msgspec.Struct, frozen=True, order=True):
     """Candle interval in minutes, for ``ohlc`` only."""
 
 
+@public
 class SubscriptionState(StrEnum):
     """Where a subscription stands."""
 
