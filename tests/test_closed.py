@@ -54,7 +54,6 @@ FEED_CALLS: dict[str, Callable[[object], object]] = {
     "set_pairs": lambda f: f.set_pairs([]),  # type: ignore[attr-defined]
     "add_timeframe": lambda f: f.add_timeframe("5m"),  # type: ignore[attr-defined]
     "remove_timeframe": lambda f: f.remove_timeframe("1m"),  # type: ignore[attr-defined]
-    "wait_live": lambda f: f.wait_live(["XBTUSD"], 5.0),  # type: ignore[attr-defined]
 }
 """Every way of telling the stream something, by somebody who kept it."""
 
@@ -93,7 +92,7 @@ async def test_every_call_after_the_end_is_a_closed_error(
         for name, tell in FEED_CALLS.items():
             error = await told(lambda tell=tell: tell(feed))  # type: ignore[misc]
             assert type(error).__name__ == "ClosedError", (name, error)
-        assert [change async for change in feed.changes()] == []
+        assert [change async for change in kraken._feed.changes()] == []
         assert (exchange.rest_calls, trio.current_time()) == (calls, now)  # nothing sent or awaited
         assert "closed" in repr(kraken)
 

@@ -1,4 +1,7 @@
-"""open_kraken(): the only file that wires the rooms together, and the facade that users hold."""
+"""open_kraken(): the only file that wires the rooms together, and the facade that users hold.
+
+Long because every function of the contract is a method here, with its overloads and its manual.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from krakked._config.loader import load_config
 from krakked._errors import ConfigError, ConnectFailedError
 from krakked._network.clock import SystemClock
 from krakked._network.network import SystemNetwork, choose_proxy
-from krakked._rest import exchange as rest_exchange
+from krakked._rest import http as rest_exchange
 from krakked._rest.client import RestClient
 from krakked.sandbox import SandboxSettings, open_sandbox
 from krakked.sandbox.exchange import Exchange

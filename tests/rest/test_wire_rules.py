@@ -16,7 +16,7 @@ from krakked._errors import (
     RateLimitError,
     ServiceError,
 )
-from krakked._rest import exchange, retries
+from krakked._rest import http, retries
 from krakked._rest.bounded_body import ACCEPTED, BodyReader
 from krakked._rest.models import (
     ApiKeyInfo,
@@ -178,9 +178,9 @@ def test_what_follows_a_packed_body_and_what_encodings_are_known() -> None:
 
 
 def test_time_limits() -> None:
-    assert exchange.CONNECT_TIMEOUT_S == 10.0
-    assert exchange.WRITE_TIMEOUT_S == 10.0
-    assert exchange.CLOSE_TIMEOUT_S == 2.0
+    assert http.CONNECT_TIMEOUT_S == 10.0
+    assert http.WRITE_TIMEOUT_S == 10.0
+    assert http.CLOSE_TIMEOUT_S == 2.0
 
 
 # --- retries --------------------------------------------------------------------------------------
