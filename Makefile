@@ -42,9 +42,11 @@ lint: build ## format, ruff, import contracts, clippy
 	$(BIN)/lint-imports --no-logo
 	cargo clippy --workspace --all-targets --locked -q -- -D warnings
 
-types: build ## mypy strict, and the stub held against the extension
+types: build ## mypy strict, the stub held against the extension, the public face wholly typed
 	$(BIN)/mypy
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest krakked._core
+	set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=python $(BIN)/basedpyright --verifytypes krakked \
+	    --ignoreexternal | grep -E "^Type completeness score|^Symbols exported|error:"
 
 rust-test: ## Rust unit, property and doc tests
 	cargo test --locked -q -p krakked-core

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import Any, Literal, overload
 
 import trio
 
@@ -45,12 +45,6 @@ from krakked._network.network import Network, SystemNetwork, exchange_reached
 from krakked._public import public
 from krakked._rest.client import RestClient
 from krakked._rest.signing import Credentials
-
-if TYPE_CHECKING:  # libraries that only some answers need
-    import numpy
-    import pandas
-    import polars
-    import pyarrow
 
 FOLD_EVERY_S = 3600.0
 """How often the journal of live candles is folded into the partitions."""
@@ -185,47 +179,8 @@ class Kraken:
         refresh: bool = ...,
         provisional: bool = ...,
         on_gap: OnGap = ...,
-        as_: Literal["arrow"],
-    ) -> pyarrow.Table: ...
-
-    @overload
-    async def get_ohlc(
-        self,
-        pair: str,
-        timeframe: Timeframe,
-        lookback: int,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        on_gap: OnGap = ...,
-        as_: Literal["polars"],
-    ) -> polars.DataFrame: ...
-
-    @overload
-    async def get_ohlc(
-        self,
-        pair: str,
-        timeframe: Timeframe,
-        lookback: int,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        on_gap: OnGap = ...,
-        as_: Literal["pandas"],
-    ) -> pandas.DataFrame: ...
-
-    @overload
-    async def get_ohlc(
-        self,
-        pair: str,
-        timeframe: Timeframe,
-        lookback: int,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        on_gap: OnGap = ...,
-        as_: Literal["numpy"],
-    ) -> dict[str, numpy.ndarray]: ...
+        as_: Form,
+    ) -> Any: ...  # noqa: ANN401 - see Form
 
     async def get_ohlc(
         self,
@@ -306,44 +261,8 @@ class Kraken:
         *,
         refresh: bool = ...,
         provisional: bool = ...,
-        as_: Literal["arrow"],
-    ) -> pyarrow.Table: ...
-
-    @overload
-    async def get_ohlc_since(
-        self,
-        pair: str,
-        timeframe: Timeframe,
-        since_ts: Time,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        as_: Literal["polars"],
-    ) -> polars.DataFrame: ...
-
-    @overload
-    async def get_ohlc_since(
-        self,
-        pair: str,
-        timeframe: Timeframe,
-        since_ts: Time,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        as_: Literal["pandas"],
-    ) -> pandas.DataFrame: ...
-
-    @overload
-    async def get_ohlc_since(
-        self,
-        pair: str,
-        timeframe: Timeframe,
-        since_ts: Time,
-        *,
-        refresh: bool = ...,
-        provisional: bool = ...,
-        as_: Literal["numpy"],
-    ) -> dict[str, numpy.ndarray]: ...
+        as_: Form,
+    ) -> Any: ...  # noqa: ANN401 - see Form
 
     async def get_ohlc_since(
         self,

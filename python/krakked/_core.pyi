@@ -19,6 +19,7 @@ __all__ = [
     "NonceSequence",
     "OhlcvtParser",
     "Signer",
+    "__version__",
 ]
 
 @final

@@ -179,7 +179,7 @@ class NetworkError(KrakkedError):
         super().__init__(message)
         self.endpoint = endpoint
         self.retryable = retryable
-        self.action = action or (Action.RETRY if retryable else Action.CHECK_NETWORK)
+        self.action: Action = action or (Action.RETRY if retryable else Action.CHECK_NETWORK)
 
 
 @public

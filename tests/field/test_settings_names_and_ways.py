@@ -25,8 +25,8 @@ from krakked._market.universe import build_universe
 from krakked._network.clock import SystemClock
 from krakked._network.network import SystemNetwork
 from krakked._rest.client import RestClient
+from krakked._sandbox.exchange import Exchange
 from krakked.sandbox import SandboxSettings, open_sandbox
-from krakked.sandbox.exchange import Exchange
 
 ENTRY: dict[str, Any] = {
     "altname": "XBTUSD",

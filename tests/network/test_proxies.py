@@ -21,8 +21,8 @@ from krakked._network.clock import SystemClock
 from krakked._network.network import SystemNetwork, choose_proxy
 from krakked._rest import http as rest_exchange
 from krakked._rest.client import RestClient
+from krakked._sandbox.exchange import Exchange
 from krakked.sandbox import SandboxSettings, open_sandbox
-from krakked.sandbox.exchange import Exchange
 
 pytestmark = pytest.mark.slow
 

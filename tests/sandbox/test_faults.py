@@ -13,9 +13,9 @@ import trio
 import trio_websocket
 from trio.testing import MockClock
 
+from krakked._sandbox.faulty_stream import fragmented
+from krakked._sandbox.hostile import HOSTILE_KINDS
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
-from krakked.sandbox.faulty_stream import fragmented
-from krakked.sandbox.hostile import HOSTILE_KINDS
 
 Client = Callable[..., Any]
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from krakked.sandbox.listing import Directory
-from krakked.sandbox.listing_rules import build_listing
+from krakked._sandbox.listing import Directory
+from krakked._sandbox.listing_rules import build_listing
 
 LISTING = build_listing()
 USD = [pair for pair in LISTING.pairs if pair.quote == "ZUSD"]

@@ -7,11 +7,11 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from krakked._sandbox.listing import Directory
+from krakked._sandbox.listing_rules import build_listing
+from krakked._sandbox.market import Market, PairMarket
+from krakked._sandbox.settings import DEFAULT_START_S
 from krakked.sandbox import SandboxSettings
-from krakked.sandbox.listing import Directory
-from krakked.sandbox.listing_rules import build_listing
-from krakked.sandbox.market import Market, PairMarket
-from krakked.sandbox.settings import DEFAULT_START_S
 
 NS = 1_000_000_000
 NOW_NS = DEFAULT_START_S * NS

@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from krakked._sandbox.replay import ReplayFormatError
 from krakked.sandbox import Recording, open_sandbox
-from krakked.sandbox.replay import ReplayFormatError
 
 NS = 1_000_000_000
 

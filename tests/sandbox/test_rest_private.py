@@ -12,8 +12,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from krakked._sandbox.accounts import signature
 from krakked.sandbox import SandboxSettings, open_sandbox
-from krakked.sandbox.accounts import signature
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "sign.json").read_text())[
     "vectors"

@@ -33,7 +33,7 @@ from krakked._market.timeframes import Timeframe
 from krakked._market.universe_report import RULE_WORDS, count_rules, report_margin
 
 if TYPE_CHECKING:
-    from krakked.sandbox.exchange import Exchange
+    from krakked._sandbox.exchange import Exchange
 
 TIMEFRAMES: tuple[Timeframe, ...] = ("1m", "5m", "1h")
 PAIR_COUNT = 5

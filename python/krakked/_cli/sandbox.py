@@ -35,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Run the sandbox until interrupted."""
     console = terminal.console()
+    from krakked._sandbox.replay import ReplayFormatError  # noqa: PLC0415 - an extra
     from krakked.sandbox import Recording, open_sandbox  # noqa: PLC0415 - an extra
-    from krakked.sandbox.replay import ReplayFormatError  # noqa: PLC0415 - an extra
 
     try:
         replay = (

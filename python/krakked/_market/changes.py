@@ -220,7 +220,7 @@ class ChangeHub:
         self.cache = cache
         self.clock = clock
         self.canonical = canonical
-        self.closed = False
+        self.closed: bool = False
         self._log: deque[CandleEvent | FeedEvent] = deque()
         self._first = 0  # number of the oldest entry in the log
         self._consumers: weakref.WeakSet[Changes] = weakref.WeakSet()
@@ -314,7 +314,7 @@ class Changes:
         kinds: Collection[ChangeKind],
         position: int,
     ) -> None:
-        self.position = position
+        self.position: int = position
         """Number of the next entry of the log to read."""
         self._hub = hub
         self._pairs = frozenset(pairs) if pairs is not None else None

@@ -16,7 +16,7 @@ from krakked._market.stream.waiting import refusal
 from krakked._market.timeframes import parse_timeframe
 from krakked._public import public
 
-Number = TypeVar("Number", float, Decimal)
+Number = TypeVar("Number", bound=float | Decimal)
 """What prices and amounts are given as: float, or `Decimal` with ``exact=True``."""
 
 

@@ -22,7 +22,9 @@ from krakked._network.clock import Clock, run_blocking
 from krakked._rest.health import RestStatus
 
 Form = Literal["arrow", "polars", "pandas", "numpy"]
-"""Columns instead of bars; see `krakked._market.store.arrow.convert`."""
+"""Columns instead of bars: a `pyarrow.Table`, a DataFrame of `polars` or `pandas`, or a dict of
+`numpy` arrays by name. Typed as Any: what is not installed, or has no types of its own (pyarrow),
+would make every call of `get_ohlc` "partially unknown" to pyright."""
 
 OnGap = Literal["cut", "raise", "join"]
 """What `get_ohlc` does about candles missing between those there are."""

@@ -85,10 +85,10 @@ class OHLCStore:
         sandbox: str | None = None,
     ) -> None:
         try:
-            self.backend = StoreBackend(backend)
+            self.backend: StoreBackend = StoreBackend(backend)
         except ValueError:
             raise StoreError(f"Unknown backend {backend!r}. Use parquet or csv.") from None
-        self.root = directory_of(root)
+        self.root: Path = directory_of(root)
         self._paths = StorePaths(self.root)
         self._files: PartitionFiles = _FORMATS[self.backend]()
         self._timeout_s = lock_timeout_s

@@ -21,7 +21,7 @@ class Background:
 
     def __init__(self) -> None:
         self._errors: dict[str, str] = {}
-        self.failures = 0
+        self.failures: int = 0
         """How often a task failed."""
 
     @property

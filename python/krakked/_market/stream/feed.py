@@ -100,9 +100,9 @@ class Feed:
         symbols_per_connection: int = SYMBOLS_PER_CONNECTION,
         state_dir: Path | None = None,
     ) -> None:
-        self.cache = MarketCache()
+        self.cache: MarketCache = MarketCache()
         self.clock = clock
-        self.stale_after_s = settings.stale_tolerance_seconds
+        self.stale_after_s: float = settings.stale_tolerance_seconds
         self.system: str | None = None
         """Exchange system status, as last told."""
         self._network = network
@@ -115,7 +115,7 @@ class Feed:
         self._gate = ConnectGate(clock, budget_for(clock, host), shared)
         self._req_ids = count(1)
         self._limiter = LogLimiter()
-        self.background = Background()
+        self.background: Background = Background()
         """Keeps tasks running; the owner of the stream may add its own."""
         self._fleet = Fleet(
             Lanes([parse_timeframe(t) for t in settings.timeframes], symbols_per_connection),
@@ -124,7 +124,7 @@ class Feed:
             want=self.cache.want,
             forget=self._forget,
         )
-        self.hub = ChangeHub(self.cache, clock, self.names.canonical)
+        self.hub: ChangeHub = ChangeHub(self.cache, clock, self.names.canonical)
         self._desk = CandleDesk(
             cache=self.cache,
             clock=clock,

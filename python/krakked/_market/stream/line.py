@@ -115,10 +115,10 @@ class Line:
         on_frame: Callable[[str, str], None] | None = None,
     ) -> None:
         self.name = name
-        self.table = SubscriptionTable(req_ids)
-        self.scope = trio.CancelScope()
-        self.state = ConnectionState.WAITING
-        self.connects = 0
+        self.table: SubscriptionTable = SubscriptionTable(req_ids)
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self.state: ConnectionState = ConnectionState.WAITING
+        self.connects: int = 0
         """Connections that the exchange greeted."""
         self.last_disconnect: Disconnect | None = None
         self.down_since_s: float | None = None

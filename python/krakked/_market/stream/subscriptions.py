@@ -74,13 +74,13 @@ class SubscriptionTable:
         self._pause_until_s = 0.0
         self._pause_s = RATE_PAUSE_S
         self._answered_s = 0.0
-        self.slow_s = 0.0
+        self.slow_s: float = 0.0
         """How far behind the link is, in seconds: answers wait behind what came before them."""
-        self.acknowledged = 0
+        self.acknowledged: int = 0
         """How many subscriptions the exchange holds for this connection."""
-        self.live_tickers = 0
+        self.live_tickers: int = 0
         """How many tickers have brought data on this connection."""
-        self.worthless = False
+        self.worthless: bool = False
         """Set when the exchange leaves requests unanswered: only a new connection can help."""
 
     # --- what is wanted ---

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from krakked.sandbox.digits import NS
-from krakked.sandbox.hashing import F64, I64
-from krakked.sandbox.tape import Tape, Trades
+from krakked._sandbox.digits import NS
+from krakked._sandbox.hashing import F64, I64
+from krakked._sandbox.tape import Tape, Trades
 
 _CHUNK = 400_000  # trades in memory at once
 

@@ -12,16 +12,16 @@ from functools import partial
 import trio
 import trio_websocket
 
-from krakked.sandbox import ws_frames as frames
-from krakked.sandbox.faulty_stream import FaultyStream
-from krakked.sandbox.limits import Counter
-from krakked.sandbox.listing import Pair
-from krakked.sandbox.pump import Pump
-from krakked.sandbox.reference_channel import instrument_snapshot
-from krakked.sandbox.rest_public import OHLC_INTERVALS
-from krakked.sandbox.venue import Venue
-from krakked.sandbox.ws_faults import StreamFaults
-from krakked.sandbox.ws_frames import Asked
+from krakked._sandbox import ws_frames as frames
+from krakked._sandbox.faulty_stream import FaultyStream
+from krakked._sandbox.limits import Counter
+from krakked._sandbox.listing import Pair
+from krakked._sandbox.pump import Pump
+from krakked._sandbox.reference_channel import instrument_snapshot
+from krakked._sandbox.rest_public import OHLC_INTERVALS
+from krakked._sandbox.venue import Venue
+from krakked._sandbox.ws_faults import StreamFaults
+from krakked._sandbox.ws_frames import Asked
 
 PUBLIC_CHANNELS = frozenset({"ticker", "ohlc", "trade", "instrument"})
 PRIVATE_CHANNELS = frozenset({"executions", "balances"})

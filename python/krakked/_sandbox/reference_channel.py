@@ -6,8 +6,8 @@ multiplier, numbers are written out with the digits of their kind, never with an
 
 from __future__ import annotations
 
-from krakked.sandbox.listing import Asset, Pair
-from krakked.sandbox.venue import Venue
+from krakked._sandbox.listing import Asset, Pair
+from krakked._sandbox.venue import Venue
 
 _ASSET_STATUS = {"withdrawal_only": "withdrawalonly", "deposit_only": "depositonly"}
 

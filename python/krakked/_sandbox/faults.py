@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 import trio
 
-from krakked.sandbox.digits import NS
-from krakked.sandbox.faulty_stream import FaultyStream
-from krakked.sandbox.hostile import HOSTILE_KINDS, STORM
-from krakked.sandbox.reference_channel import instrument_update
-from krakked.sandbox.rest_faults import RestFaults
-from krakked.sandbox.venue import Venue
-from krakked.sandbox.ws_connection import Connection
-from krakked.sandbox.ws_server import WsServer
+from krakked._sandbox.digits import NS
+from krakked._sandbox.faulty_stream import FaultyStream
+from krakked._sandbox.hostile import HOSTILE_KINDS, STORM
+from krakked._sandbox.reference_channel import instrument_update
+from krakked._sandbox.rest_faults import RestFaults
+from krakked._sandbox.venue import Venue
+from krakked._sandbox.ws_connection import Connection
+from krakked._sandbox.ws_server import WsServer
 
 
 class Faults:

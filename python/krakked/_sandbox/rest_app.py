@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from krakked.sandbox.accounts import ApiRefusedError
-from krakked.sandbox.limits import Counter
-from krakked.sandbox.rest_faults import RestFaults, cloudflare_page
-from krakked.sandbox.rest_private import PRIVATE
-from krakked.sandbox.rest_public import PER_PAIR, PUBLIC
-from krakked.sandbox.venue import Venue
+from krakked._sandbox.accounts import ApiRefusedError
+from krakked._sandbox.limits import Counter
+from krakked._sandbox.rest_faults import RestFaults, cloudflare_page
+from krakked._sandbox.rest_private import PRIVATE
+from krakked._sandbox.rest_public import PER_PAIR, PUBLIC
+from krakked._sandbox.venue import Venue
 
 _FORM = "application/x-www-form-urlencoded"
 _NEVER_KEPT = frozenset({"Time", "SystemStatus", "MaintenanceSchedule"})
@@ -37,7 +37,9 @@ class RestApp:
         self.refusals: dict[str, int] = {}
         """Answers with an error, by text."""
         every = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
-        self.asgi = Starlette(routes=[Route("/{path:path}", self._answer, methods=every)])
+        self.asgi: Starlette = Starlette(
+            routes=[Route("/{path:path}", self._answer, methods=every)]
+        )
 
     async def _answer(self, request: Request) -> Response:
         """Answer, and say which sandbox it was.

@@ -25,22 +25,22 @@ from krakked._config.settings import (
     WebSocketSettings,
 )
 from krakked._errors import ConfigError
-from krakked.sandbox.accounts import Accounts
-from krakked.sandbox.clock import LoopbackClock, MarketClock, VirtualClock
-from krakked.sandbox.digits import NS
-from krakked.sandbox.faults import Faults
-from krakked.sandbox.listing import Directory
-from krakked.sandbox.listing_rules import build_listing
-from krakked.sandbox.market import Market
-from krakked.sandbox.network import LoopbackNetwork, MemoryNetwork
-from krakked.sandbox.replay import Recording
-from krakked.sandbox.rest_app import RestApp
-from krakked.sandbox.rest_faults import RestFaults
-from krakked.sandbox.settings import DEFAULT_START_S, SandboxSettings
-from krakked.sandbox.truth import Truth
-from krakked.sandbox.venue import Venue
-from krakked.sandbox.ws_connection import Connection
-from krakked.sandbox.ws_server import WsServer
+from krakked._sandbox.accounts import Accounts
+from krakked._sandbox.clock import LoopbackClock, MarketClock, VirtualClock
+from krakked._sandbox.digits import NS
+from krakked._sandbox.faults import Faults
+from krakked._sandbox.listing import Directory
+from krakked._sandbox.listing_rules import build_listing
+from krakked._sandbox.market import Market
+from krakked._sandbox.network import LoopbackNetwork, MemoryNetwork
+from krakked._sandbox.replay import Recording
+from krakked._sandbox.rest_app import RestApp
+from krakked._sandbox.rest_faults import RestFaults
+from krakked._sandbox.settings import DEFAULT_START_S, SandboxSettings
+from krakked._sandbox.truth import Truth
+from krakked._sandbox.venue import Venue
+from krakked._sandbox.ws_connection import Connection
+from krakked._sandbox.ws_server import WsServer
 
 _NOWHERE_URLS = (
     "https://api.sandbox.invalid",
@@ -65,6 +65,13 @@ class Exchange:
         rest_url, ws_url, ws_auth_url: Addresses; in memory they lead nowhere without `network`.
     """
 
+    faults: Faults
+    rest_url: str
+    ws_url: str
+    ws_auth_url: str
+    key: str
+    secret: str
+
     def __init__(
         self,
         parts: tuple[RestApp, WsServer, Faults],
@@ -74,8 +81,8 @@ class Exchange:
     ) -> None:
         self._rest, self._server, self.faults = parts
         self._venue = self._server.venue
-        self.truth = Truth(self._venue)
-        self.name = self._venue.market.name
+        self.truth: Truth = Truth(self._venue)
+        self.name: str = self._venue.market.name
         self.network = network
         self.clock = clock
         self.rest_url, self.ws_url, self.ws_auth_url = urls

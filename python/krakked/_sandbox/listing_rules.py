@@ -10,9 +10,9 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from krakked.sandbox import listing_data as data
-from krakked.sandbox.hashing import seed_of
-from krakked.sandbox.listing import Asset, Listing, Pair, new_name
+from krakked._sandbox import listing_data as data
+from krakked._sandbox.hashing import seed_of
+from krakked._sandbox.listing import Asset, Listing, Pair, new_name
 
 # log10 of 24 h USD volume by rank among ZUSD pairs: 52 above $1M, 131 above $100k, 327 above $10k.
 _Knots = list[tuple[float, float]]

@@ -9,15 +9,15 @@ import trio
 import trio_websocket
 import wsproto
 
-from krakked.sandbox.faulty_stream import FaultyStream, Link
-from krakked.sandbox.hashing import seed_of
-from krakked.sandbox.limits import Window
-from krakked.sandbox.pump import Pump
-from krakked.sandbox.replay import Recording
-from krakked.sandbox.rest_faults import page
-from krakked.sandbox.venue import Venue
-from krakked.sandbox.ws_connection import Connection
-from krakked.sandbox.ws_faults import StreamFaults
+from krakked._sandbox.faulty_stream import FaultyStream, Link
+from krakked._sandbox.hashing import seed_of
+from krakked._sandbox.limits import Window
+from krakked._sandbox.pump import Pump
+from krakked._sandbox.replay import Recording
+from krakked._sandbox.rest_faults import page
+from krakked._sandbox.venue import Venue
+from krakked._sandbox.ws_connection import Connection
+from krakked._sandbox.ws_faults import StreamFaults
 
 _HANDSHAKE_S = 10.0
 _SIZE_LIMIT = 1 << 20
@@ -28,16 +28,16 @@ class WsServer:
 
     def __init__(self, venue: Venue, seed: int, recording: Recording | None = None) -> None:
         self.venue = venue
-        self.pump = Pump(venue)
-        self.faults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
+        self.pump: Pump = Pump(venue)
+        self.faults: StreamFaults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
         self.pump.lag_of = self.faults.candle_lag
         self.pump.lags = self.faults.lags
-        self.link = Link()
+        self.link: Link = Link()
         self.connections: dict[int, Connection] = {}
-        self.connects = 0
+        self.connects: int = 0
         """Handshakes that were attempted."""
-        self.accepted = 0
-        self.banned = 0
+        self.accepted: int = 0
+        self.banned: int = 0
         """Handshakes refused with 429."""
         self.reject_next: list[int] = []
         """HTTP statuses for the next handshakes; 0 accepts and drops at once."""

@@ -14,9 +14,9 @@ import httpx
 import trio
 import trio.testing
 
-from krakked.sandbox.faults import Faults
-from krakked.sandbox.rest_app import RestApp
-from krakked.sandbox.ws_server import WsServer
+from krakked._sandbox.faults import Faults
+from krakked._sandbox.rest_app import RestApp
+from krakked._sandbox.ws_server import WsServer
 
 
 def _refused(host: str) -> ConnectionRefusedError:
@@ -47,7 +47,7 @@ class MemoryNetwork:
     def __init__(
         self, rest: RestApp, server: WsServer, faults: Faults, nursery: trio.Nursery
     ) -> None:
-        self.exchange = server.venue.market.name
+        self.exchange: str = server.venue.market.name
         self._rest = rest
         self._server = server
         self._faults = faults

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from krakked.sandbox.digits import NS, number, padded, stamp
-from krakked.sandbox.listing import Pair
+from krakked._sandbox.digits import NS, number, padded, stamp
+from krakked._sandbox.listing import Pair
 
 FrameByVariant = Callable[[int], str]
 """A frame, written for one order of its first keys."""

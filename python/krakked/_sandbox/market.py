@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from krakked.sandbox.candles import Candles, CandleSeries, candles_of, empty, joined, regrouped
-from krakked.sandbox.digits import NS
-from krakked.sandbox.hashing import seed_of
-from krakked.sandbox.listing import Listing, Pair
-from krakked.sandbox.prices import PricePath, Quotes
-from krakked.sandbox.settings import SandboxSettings
-from krakked.sandbox.tape import Tape, eras
+from krakked._sandbox.candles import Candles, CandleSeries, candles_of, empty, joined, regrouped
+from krakked._sandbox.digits import NS
+from krakked._sandbox.hashing import seed_of
+from krakked._sandbox.listing import Listing, Pair
+from krakked._sandbox.prices import PricePath, Quotes
+from krakked._sandbox.settings import SandboxSettings
+from krakked._sandbox.tape import Tape, eras
 
 DAY_S = 86_400
 _MONTH_NS = 31 * DAY_S * NS
@@ -159,7 +159,7 @@ class Market:
         if settings.pair_count is not None:
             pairs = pairs[: settings.pair_count]
         self.pairs: tuple[Pair, ...] = pairs
-        self.tokenized = listing.tokenized
+        self.tokenized: tuple[Pair, ...] = listing.tokenized
 
     @property
     def name(self) -> str:

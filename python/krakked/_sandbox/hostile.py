@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from krakked.sandbox.faults import Faults
+    from krakked._sandbox.faults import Faults
 
 _EVER = 10**9
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from krakked.sandbox.accounts import ApiRefusedError
-from krakked.sandbox.candles import Candles
-from krakked.sandbox.digits import LOT_TEXT_DECIMALS, NS, fixed, padded, stamp
-from krakked.sandbox.listing import Asset, Pair
-from krakked.sandbox.market import DayFigures, PairMarket, TickerFigures
-from krakked.sandbox.venue import Venue
+from krakked._sandbox.accounts import ApiRefusedError
+from krakked._sandbox.candles import Candles
+from krakked._sandbox.digits import LOT_TEXT_DECIMALS, NS, fixed, padded, stamp
+from krakked._sandbox.listing import Asset, Pair
+from krakked._sandbox.market import DayFigures, PairMarket, TickerFigures
+from krakked._sandbox.venue import Venue
 
 Params = Mapping[str, str]
 Endpoint = Callable[[Venue, Params, int], object]

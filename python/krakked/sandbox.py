@@ -12,7 +12,22 @@ Nothing in here is used by the library itself, and of the library it imports onl
 structs, so that `config` can fill them in, and the errors.
 """
 
-from krakked.sandbox.exchange import Exchange as Exchange
-from krakked.sandbox.exchange import open_sandbox as open_sandbox
-from krakked.sandbox.replay import Recording as Recording
-from krakked.sandbox.settings import SandboxSettings as SandboxSettings
+from krakked._sandbox.accounts import Accounts
+from krakked._sandbox.exchange import Exchange, open_sandbox
+from krakked._sandbox.faults import Faults
+from krakked._sandbox.network import LoopbackNetwork, MemoryNetwork
+from krakked._sandbox.replay import Recording
+from krakked._sandbox.settings import SandboxSettings
+from krakked._sandbox.truth import Truth
+
+__all__ = [
+    "Accounts",
+    "Exchange",
+    "Faults",
+    "LoopbackNetwork",
+    "MemoryNetwork",
+    "Recording",
+    "SandboxSettings",
+    "Truth",
+    "open_sandbox",
+]

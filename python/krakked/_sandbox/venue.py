@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from krakked.sandbox.accounts import Accounts
-from krakked.sandbox.clock import MarketClock
-from krakked.sandbox.listing import Directory, Listing, Pair
-from krakked.sandbox.market import Market
-from krakked.sandbox.settings import SandboxSettings
+from krakked._sandbox.accounts import Accounts
+from krakked._sandbox.clock import MarketClock
+from krakked._sandbox.listing import Directory, Listing, Pair
+from krakked._sandbox.market import Market
+from krakked._sandbox.settings import SandboxSettings
 
 
 @dataclass(slots=True)

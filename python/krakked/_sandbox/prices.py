@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from krakked.sandbox.digits import NS
-from krakked.sandbox.hashing import F64, I64, field, hash64, seed_of, unit
+from krakked._sandbox.digits import NS
+from krakked._sandbox.hashing import F64, I64, field, hash64, seed_of, unit
 
 _DAY_NS = 86_400 * NS
 _PERIODS = tuple(256 * _DAY_NS // 4**n for n in range(11))
@@ -73,7 +73,7 @@ class Quotes:
         self._path = path
         self._price_ticks = price * 10**decimals
         self._spread_ticks = max(1, round(self._price_ticks * spread))
-        self.walk_ticks = max(1, self._spread_ticks // 2)
+        self.walk_ticks: int = max(1, self._spread_ticks // 2)
         self._mean_lots = mean_lots
         self.slot_ns = slot_ns
         self._phase_ns = seed_of(seed, "phase") % slot_ns

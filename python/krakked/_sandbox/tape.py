@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from krakked.sandbox.digits import NS
-from krakked.sandbox.hashing import F64, I64, Bools, field, hash64, seed_of, unit
-from krakked.sandbox.prices import Quotes
+from krakked._sandbox.digits import NS
+from krakked._sandbox.hashing import F64, I64, Bools, field, hash64, seed_of, unit
+from krakked._sandbox.prices import Quotes
 
 BLOCK = 64
 _TIE_SHARE = 0.41

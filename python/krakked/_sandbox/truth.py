@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from krakked.sandbox.digits import NS
-from krakked.sandbox.listing import Pair
-from krakked.sandbox.market import DayFigures
-from krakked.sandbox.venue import Venue
+from krakked._sandbox.digits import NS
+from krakked._sandbox.listing import Pair
+from krakked._sandbox.market import DayFigures
+from krakked._sandbox.venue import Venue
 
 
 @dataclass(frozen=True, slots=True)

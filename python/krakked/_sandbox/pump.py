@@ -15,10 +15,10 @@ from typing import Protocol
 
 import trio
 
-from krakked.sandbox import ws_frames as frames
-from krakked.sandbox.listing import Pair
-from krakked.sandbox.live_pair import LivePair
-from krakked.sandbox.venue import Venue
+from krakked._sandbox import ws_frames as frames
+from krakked._sandbox.listing import Pair
+from krakked._sandbox.live_pair import LivePair
+from krakked._sandbox.venue import Venue
 
 _EVENTS_PER_TURN = 64
 _FAR = 2**62
@@ -46,7 +46,7 @@ class Feed:
         self.candles: dict[int, set[Subscriber]] = {}
         self.trades: set[Subscriber] = set()
         self.due_ns = -1
-        self.due_at = -1.0
+        self.due_at: float = -1.0
         self.under_way: deque[int] = deque()
         """Trades whose candle rows the maker has not sent yet, unix nanoseconds."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from krakked.sandbox.accounts import TOKEN_LIFE_S, Call, Key
-from krakked.sandbox.digits import NS
-from krakked.sandbox.hashing import seed_of
-from krakked.sandbox.venue import Venue
+from krakked._sandbox.accounts import TOKEN_LIFE_S, Call, Key
+from krakked._sandbox.digits import NS
+from krakked._sandbox.hashing import seed_of
+from krakked._sandbox.venue import Venue
 
 Endpoint = Callable[[Venue, Key, Call], object]
 

@@ -6,7 +6,7 @@ import time
 
 import trio
 
-from krakked.sandbox.digits import NS
+from krakked._sandbox.digits import NS
 
 
 class MarketClock:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from krakked.sandbox import ws_frames as frames
-from krakked.sandbox.candles import Candles, candles_of, empty, joined
-from krakked.sandbox.digits import NS
-from krakked.sandbox.market import DAY_S, PairMarket, day_figures
-from krakked.sandbox.ws_frames import TradeRow
+from krakked._sandbox import ws_frames as frames
+from krakked._sandbox.candles import Candles, candles_of, empty, joined
+from krakked._sandbox.digits import NS
+from krakked._sandbox.listing import Pair
+from krakked._sandbox.market import DAY_S, PairMarket, day_figures
+from krakked._sandbox.ws_frames import TradeRow
 
 _SNAPSHOT_CLOSED = 9
 _FAR = 2**62
@@ -25,7 +26,7 @@ class LivePair:
 
     def __init__(self, market: PairMarket) -> None:
         self.market = market
-        self.pair = market.pair
+        self.pair: Pair = market.pair
         self._coming: list[TradeRow] = []
         self._slot = 0
         self._quotes: list[tuple[int, int, int, int]] = []

@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from krakked.sandbox.limits import TIERS, Counter
-from krakked.sandbox.settings import SandboxSettings
+from krakked._sandbox.limits import TIERS, Counter
+from krakked._sandbox.settings import SandboxSettings
 
 READ_PERMISSIONS = (
     "query-funds",
