@@ -137,7 +137,7 @@ class Buffer:
         self.frames = turns * len(self.symbols)
         self.bytes = bytearray(b"".join(self.round(turn) for turn in range(turns)))
         assert len(self.bytes) == self.frames * FRAME_BYTES
-        self.final = self.round(FINAL_TURN)
+        self.final = bytearray(self.round(FINAL_TURN))
         self._seconds = 0
 
     def round(self, turn: int) -> bytes:
@@ -147,19 +147,23 @@ class Buffer:
         if not self.v2:
             return v1_payload(self.symbols[index], index, turn)
         final = turn == FINAL_TURN
-        stamp = stamp_at(86_399 if final else 0, index if final else turn * 10 % 999_999)
+        stamp = stamp_at(1 if final else 0, index if final else turn * 10 % 999_999)
         return v2_payload(self.symbols[index], index, turn, stamp, kind)
 
     def later(self) -> None:
-        """Let a second pass in all time stamps: updates never go back in time."""
+        """Let a second pass in all time stamps: updates never go back in time, nor far ahead."""
         if not self.v2:
             return
         self._seconds = (self._seconds + 1) % 86_000
-        before, now = stamp_at(max(0, self._seconds - 1), 0), stamp_at(self._seconds, 0)
-        first = FRAME_BYTES - len(V2_TAIL) - STAMP
-        for at in range(STAMP):
-            if before[at] != now[at] or self._seconds == 0:
-                self.bytes[first + at :: FRAME_BYTES] = now[at].encode() * self.frames
+        for frames, count, seconds in (
+            (self.bytes, self.frames, self._seconds),
+            (self.final, len(self.symbols), self._seconds + 1),
+        ):
+            before, now = stamp_at(max(0, seconds - 1), 0), stamp_at(seconds, 0)
+            first = FRAME_BYTES - len(V2_TAIL) - STAMP
+            for at in range(len(DAY), len(DAY) + len("00:00:00")):
+                if before[at] != now[at] or self._seconds == 0:
+                    frames[first + at :: FRAME_BYTES] = now[at].encode() * count
 
 
 # --- one connection -------------------------------------------------------------------------------
