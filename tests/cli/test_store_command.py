@@ -26,8 +26,8 @@ def bar(minute: int) -> OHLCBar:
 def krakked_store(*words: str) -> int:
 
     parser = argparse.ArgumentParser()
-    store_command.add_parser(parser.add_subparsers(required=True))
-    arguments = parser.parse_args(["store", *words])
+    store_command.fill(parser)
+    arguments = parser.parse_args(words)
     return int(arguments.run(arguments))
 
 

@@ -42,8 +42,7 @@ def directory(own_config_dir: Path, monkeypatch, cheap) -> Path:
         monkeypatch.setattr(
             owner, name, lambda *args, _real=real, **more: _real(*args, derive=cheap, **more)
         )
-    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("setup", "vault", "config"))
-    monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("COLUMNS", "200")
     return own_config_dir
 
 
@@ -261,8 +260,8 @@ def test_config_show_prints_every_setting_and_its_origin(directory, capfd) -> No
 
 
 def test_no_argument_takes_a_secret(directory) -> None:
-    parser = build_parser()
     for command in (["setup"], ["vault", "status"], ["vault", "passwd"]):
+        parser = build_parser(command)
         for option in ("--password", "--api-secret", "--secret", "--api-key", "--key"):
             with pytest.raises(SystemExit):
                 parser.parse_args([*command, option, "x"])

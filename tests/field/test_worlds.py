@@ -254,8 +254,14 @@ def test_a_home_that_is_a_file(environment: dict[str, str], tmp_path: Path) -> N
 
 AS_USER = """
 import os, sys
-from krakked._cli.main import build_parser, main
-build_parser()  # loads everything: this user may not be able to read the clone or its Python
+import rich.console, rich.live, rich.markup, rich.progress, rich.table
+import krakked
+from krakked._cli.main import COMMANDS, build_parser, main
+# load everything: this user may not be able to read the clone or its Python
+for name in krakked.__all__:
+    getattr(krakked, name)
+for name in COMMANDS:
+    build_parser([name])
 os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
 del sys.argv[1]
 sys.exit(main())

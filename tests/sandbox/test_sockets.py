@@ -71,8 +71,8 @@ def test_the_command_runs_until_interrupted() -> None:
             sys.executable,
             "-c",
             "from krakked._cli.sandbox import *; import argparse\n"
-            "p = argparse.ArgumentParser(); add_parser(p.add_subparsers())\n"
-            "a = p.parse_args(['sandbox', '--seed', '3']); raise SystemExit(a.run(a))",
+            "p = argparse.ArgumentParser(); fill(p)\n"
+            "a = p.parse_args(['--seed', '3']); raise SystemExit(a.run(a))",
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -19,15 +19,13 @@ from krakked._market.timeframes import MINUTES
 from krakked._market.times import FAR_S
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "backfill",
-        help="fill the store with closed candles over REST",
-        description="Begins at the oldest hole after the first stored bar that was not asked for "
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
+    parser.description = (
+        "Begins at the oldest hole after the first stored bar that was not asked for "
         "in vain, or takes the newest 720; --since goes further back with the trades themselves. "
         "What Kraken has confirmed is not fetched again: after Ctrl-C or a kill, run it again and "
-        "it goes on where it stopped.",
+        "it goes on where it stopped."
     )
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help="default: the universe")
     parser.add_argument(

@@ -11,9 +11,8 @@ from krakked._cli import terminal
 from krakked._config.loader import explain_config
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("config", help="show the settings in force")
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     show = actions.add_parser("show", help="every setting, its value and where it comes from")
     show.set_defaults(run=run)

@@ -44,11 +44,8 @@ RECOVERY_LIMIT_S = 20.0
 FIRST_PRICES_LIMIT_S = 20.0
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `demo` to the command line."""
-    parser = subparsers.add_parser(
-        "demo", help="walk the main job against a local exchange (or --live, without a key)"
-    )
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     parser.add_argument("--live", action="store_true", help="public part against real Kraken")
     parser.add_argument(
         "--seconds", type=duration, default=10.0, metavar="S", help="how long to show live prices"

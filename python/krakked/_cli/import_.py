@@ -37,14 +37,12 @@ SHOWN: Final = 20
 """Files of one kind that are named."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "import",
-        help="read Kraken's downloadable OHLCVT and trades files into the store",
-        description="Reads the zip as downloaded, a folder, or single CSV files "
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
+    parser.description = (
+        "Reads the zip as downloaded, a folder, or single CSV files "
         "(XBTUSD_1.csv = candles, XBTUSD.csv = trades; .csv.gz likewise). Bad lines are left out "
-        "and told. Run it again after an interruption: it goes on where it stopped.",
+        "and told. Run it again after an interruption: it goes on where it stopped."
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="zip, folder or CSV file")
     parser.add_argument(

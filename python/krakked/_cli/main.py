@@ -6,6 +6,7 @@ Whatever a command raises ends here in a sentence and a status of `krakked._cli.
 from __future__ import annotations
 
 import argparse
+import keyword
 import logging
 import os
 import signal
@@ -14,33 +15,34 @@ import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
+from typing import Final
 
+import krakked
 from krakked._cli import terminal
 from krakked._cli.exits import Exit, judge, status_table
 
-COMMANDS = (
-    "demo",
-    "setup",
-    "vault",
-    "config",
-    "universe",
-    "backfill",
-    "import_",
-    "store",
-    "status",
-    "watch",
-    "record",
-    "sandbox",
-)
-"""Modules of this room, in the order in which `krakked --help` lists them."""
+COMMANDS: Final = {
+    "demo": "walk the main job against a local exchange (or --live, without a key)",
+    "setup": "enter an API key, validate it, seal it into secrets.enc",
+    "vault": "look after secrets.enc: status, passwd, remove",
+    "config": "show the settings in force",
+    "universe": "which pairs may be traded, and why the others may not",
+    "backfill": "fill the store with closed candles over REST",
+    "import": "read Kraken's downloadable OHLCVT and trades files into the store",
+    "store": "look after the candles on disk",
+    "status": "connect, look, and print the health report",
+    "watch": "a live table of prices and candles",
+    "record": "write the stream's frames to a file (NDJSON)",
+    "sandbox": "run a local exchange to try things on",
+}
+"""Every command and what it does. Its module (`import_` for import) is loaded only to be run."""
 
 DEBUG_VARIABLE = "KRAKKED_DEBUG"
 """Environment variable that does what --debug does."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Give the parser of the whole command line."""
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser for a command line; only the command that stands in it is built."""
     parser = argparse.ArgumentParser(
         prog="krakked",
         description="Kraken for trio programs: sealed credentials, the USD spot universe, "
@@ -48,11 +50,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"exit status:\n{status_table()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"krakked {version('krakked')}")
+    parser.add_argument("--version", action="version", version=f"krakked {krakked.__version__}")
     parser.set_defaults(verbose=False, debug=False)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        import_module(f"krakked._cli.{name}").add_parser(subparsers)
+    asked_for = next((word for word in words if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        parser_of_it = subparsers.add_parser(name, help=text)
+        if name == asked_for:
+            module = f"{name}_" if keyword.iskeyword(name) else name
+            import_module(f"krakked._cli.{module}").fill(parser_of_it)
     _add_common(parser)
     return parser
 
@@ -88,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_program and not debug:
             _keep_quiet()
         try:
-            arguments = build_parser().parse_args(words)
+            arguments = build_parser(words).parse_args(words)
             _set_up_logging(verbose=arguments.verbose, debug=debug)
             status: int = arguments.run(arguments)
         finally:

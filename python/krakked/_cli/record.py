@@ -20,9 +20,8 @@ from krakked._cli import terminal
 from krakked._cli.arguments import duration
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `record` to the command line."""
-    parser = subparsers.add_parser("record", help="write the stream's frames to a file (NDJSON)")
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     parser.add_argument("file", metavar="FILE", help="file to write; it must not exist")
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help="pairs (default: the universe)")
     parser.add_argument("--seconds", type=duration, metavar="S", help="stop after so long")

@@ -13,13 +13,9 @@ from krakked._cli.arguments import factor, port, seed
 from krakked._errors import KrakkedError
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the `sandbox` command."""
-    parser = subparsers.add_parser(
-        "sandbox",
-        help="run a local exchange to try things on",
-        description="Run a local Kraken (REST and WebSocket v2) on 127.0.0.1 until Ctrl-C.",
-    )
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
+    parser.description = "Run a local Kraken (REST and WebSocket v2) on 127.0.0.1 until Ctrl-C."
     parser.add_argument("--seed", type=seed, default=1, help="which market to run (default 1)")
     parser.add_argument("--rest-port", type=port, default=0, help="port for REST (default: any)")
     parser.add_argument("--ws-port", type=port, default=0, help="port for WebSocket (default: any)")

@@ -31,13 +31,11 @@ from krakked._rest.client import RestClient
 from krakked._rest.otp import Otp
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "setup",
-        help="enter an API key, validate it, seal it into secrets.enc",
-        description="Asks for an API key and secret (never on the command line), lets Kraken judge "
-        "them, and seals them with a master password.",
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
+    parser.description = (
+        "Asks for an API key and secret (never on the command line), lets Kraken judge "
+        "them, and seals them with a master password."
     )
     parser.add_argument(
         "--profile",

@@ -21,9 +21,8 @@ NAMED = 5
 """How many pairs of one freshness are named."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `status` to the command line."""
-    parser = subparsers.add_parser("status", help="connect, look, and print the health report")
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     parser.add_argument("pairs", nargs="*", metavar="PAIR", help="pairs to stream (default: all)")
     parser.add_argument(
         "--wait", type=duration, default=10.0, metavar="S", help="longest wait for first data"

@@ -36,9 +36,8 @@ _ACTIONS = {
 }
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("store", help="look after the candles on disk")
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     for name, text in _ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text.capitalize() + ".")

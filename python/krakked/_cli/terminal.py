@@ -7,10 +7,10 @@ import contextlib
 import io
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.markup import escape
+if TYPE_CHECKING:  # a fifth of a second that `krakked --version` need not wait for
+    from rich.console import Console
 
 LEAST_COLUMNS: Final = 20
 MOST_COLUMNS: Final = 1_000
@@ -98,11 +98,13 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Give a console of a width that can be drawn."""
+    """Return a console of a width that can be drawn."""
     asked = os.environ.get("COLUMNS", "")
     width = None
     if asked.isdecimal():
         width = min(max(int(asked[:9]), LEAST_COLUMNS), MOST_COLUMNS)
+    from rich.console import Console  # noqa: PLC0415 - see above
+
     return Console(stderr=stderr, width=width)
 
 
@@ -119,6 +121,10 @@ def flush() -> None:
 
 def say(sentences: tuple[str, ...]) -> None:
     """Print each sentence as one line on standard error; who cannot hear misses it."""
+    if not sentences:
+        return
+    from rich.markup import escape  # noqa: PLC0415 - see above
+
     with contextlib.suppress(OSError):
         shown = console(stderr=True)
         for sentence in sentences:

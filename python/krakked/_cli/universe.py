@@ -30,11 +30,8 @@ ROWS_SHOWN = 20
 """Pairs in the table without `--all`."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "universe", help="which pairs may be traded, and why the others may not"
-    )
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     parser.add_argument("--why", metavar="PAIR", help="explain one pair, in any spelling")
     parser.add_argument("--all", action="store_true", help="list every pair of the universe")
     parser.add_argument("--json", action="store_true", help="everything, as one JSON object")

@@ -20,9 +20,8 @@ from krakked._credentials.vault import DEFAULT_COST, PROFILES, parse_header
 from krakked._credentials.vault_file import VaultFile
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and its three sub-commands."""
-    parser = subparsers.add_parser("vault", help="look after secrets.enc: status, passwd, remove")
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
     status = actions.add_parser("status", help="say what is there and whether it is safe")

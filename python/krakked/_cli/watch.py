@@ -19,9 +19,8 @@ from krakked._market.timeframes import Timeframe
 REFRESH_S = 0.25
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `watch` to the command line."""
-    parser = subparsers.add_parser("watch", help="a live table of prices and candles")
+def fill(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
     parser.add_argument("pairs", nargs="+", metavar="PAIR", help="any of Kraken's spellings")
     parser.add_argument("--timeframe", default="1m", metavar="TF", help="candle shown (1m)")
     parser.add_argument("--seconds", type=duration, metavar="S", help="stop after so long")

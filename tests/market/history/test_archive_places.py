@@ -141,7 +141,6 @@ def test_members_of_one_name_are_both_read_and_hidden_ones_named(
 def test_files_that_tell_the_same_candles_are_counted_once_and_contradictions_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("import_",))
     monkeypatch.setenv("COLUMNS", "300")
     root = str(tmp_path / "ohlc")
     for name in ("a", "b"):
@@ -163,7 +162,6 @@ def test_files_that_tell_the_same_candles_are_counted_once_and_contradictions_to
 def test_a_broken_zip_beside_good_files_is_not_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("import_",))
     csv(tmp_path / "in" / "XBTUSD_60.csv")
     (tmp_path / "in" / "readme.csv.txt").write_text("x")
     root = str(tmp_path / "ohlc")

@@ -160,7 +160,6 @@ def test_trades_of_a_running_candle_make_none(store: Any, tmp_path: Path) -> Non
 def test_the_command_says_what_is_left_open(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("import_",))
     monkeypatch.setenv("COLUMNS", "300")
     path = tmp_path / "XBTUSD_60.csv"
     path.write_text(rows(DAY_S, 24, 3600) + rows(DAY_S + 90 * 86_400, 24, 3600))

@@ -16,7 +16,6 @@ DAY_S = 1_700_006_400  # midnight
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("import_",))
     monkeypatch.setenv("COLUMNS", "300")
     path = tmp_path / "XBTUSD_60.csv"
     path.write_text("".join(f"{DAY_S + n * 3600},1,2,0.5,1.5,3,4\n" for n in range(1, 101)))

@@ -18,7 +18,6 @@ from krakked.sandbox import SandboxSettings, open_sandbox
 @pytest.fixture
 def served(own_config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the command while a sandbox serves; None asks for the copy."""
-    monkeypatch.setattr("krakked._cli.main.COMMANDS", ("universe",))
     monkeypatch.setattr("krakked._cli.universe.ROWS_SHOWN", 1)
     monkeypatch.setenv("COLUMNS", "300")
 
