@@ -72,7 +72,8 @@ $(BENCH_VENV)/.built: $(BENCH_VENV)/.installed $(RUST_SOURCES)
 
 bench-env: build $(BENCH_VENV)/.built
 
-bench: bench-env ## ratios beside peers: signing, vault, store, import, candles (about 10 min)
+bench: bench-env ## ratios beside peers: start, signing, vault, store, import, candles (about 10 min)
+	$(BENCH_VENV)/bin/python benches/bench_start.py
 	$(BENCH_VENV)/bin/python benches/bench_sign.py
 	$(BENCH_VENV)/bin/python benches/bench_vault.py
 	$(BENCH_VENV)/bin/python benches/bench_store.py

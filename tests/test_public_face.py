@@ -205,6 +205,30 @@ def test_importing_krakked_alone_loads_nothing_else() -> None:
     assert set(done.stdout.split()) == {"krakked"}
 
 
+HEAVY = (
+    "cryptography httpcore httpx msgspec numpy orjson platformdirs pyarrow rich trio_websocket "
+    "wsproto yaml"
+).split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from krakked import open_kraken, Kraken",
+        "import sys; sys.argv = ['krakked', '--version']; import krakked.__main__",
+        "import sys; sys.argv = ['krakked', '--help']; import krakked.__main__",
+    ],
+)
+def test_a_start_loads_only_what_it_needs(code: str) -> None:
+    told = "import atexit, sys; atexit.register(lambda: print('loaded', *sys.modules))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", told + code], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.rpartition("loaded ")[2].split())
+    assert "krakked" in loaded
+    assert not loaded & set(HEAVY)
+
+
 def test_the_package_is_silent_until_a_program_asks_for_its_log() -> None:
     code = "import krakked, logging; krakked.Kraken; logging.getLogger('krakked.rest').error('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

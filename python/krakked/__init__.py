@@ -121,6 +121,8 @@ if TYPE_CHECKING:
     from krakked._market.history.plan import PlanStep as PlanStep
     from krakked._market.history.progress import BackfillProgress as BackfillProgress
     from krakked._market.history.progress import Pause as Pause
+    from krakked._market.history.reader import Form as Form
+    from krakked._market.history.reader import OnGap as OnGap
     from krakked._market.history.report import BackfillFailure as BackfillFailure
     from krakked._market.history.report import BackfillReport as BackfillReport
     from krakked._market.history.trades_backfill import MissingRange as MissingRange
@@ -155,6 +157,8 @@ if TYPE_CHECKING:
     from krakked._market.stream.notices import Notices as Notices
     from krakked._market.stream.reasons import DisconnectReason as DisconnectReason
     from krakked._market.stream.requests import SubscriptionState as SubscriptionState
+    from krakked._market.timeframes import Timeframe as Timeframe
+    from krakked._market.times import Time as Time
     from krakked._market.universe import Universe as Universe
     from krakked._market.universe import UniverseRule as UniverseRule
     from krakked._market.universe import build_universe as build_universe
@@ -170,6 +174,7 @@ if TYPE_CHECKING:
     from krakked._rest.health import RestStatus as RestStatus
     from krakked._rest.limits import WaitReason as WaitReason
     from krakked._rest.otp import OneTimePassword as OneTimePassword
+    from krakked._rest.otp import Otp as Otp
     from krakked._rest.signing import Credentials as Credentials
     from krakked._rest.waits import Waiting as Waiting
 
@@ -209,6 +214,7 @@ _HOME = {
     """,
     "_market.history.plan": "BackfillPlan Origin PlanStep",
     "_market.history.progress": "BackfillProgress Pause",
+    "_market.history.reader": "Form OnGap",
     "_market.history.report": "BackfillFailure BackfillReport",
     "_market.history.trades_backfill": "MissingRange",
     "_market.live": "BestBidAsk LatestPrice LiveOHLC",
@@ -227,6 +233,8 @@ _HOME = {
     "_market.stream.notices": "Emergency Maintenance Notices",
     "_market.stream.reasons": "DisconnectReason",
     "_market.stream.requests": "SubscriptionState",
+    "_market.timeframes": "Timeframe",
+    "_market.times": "Time",
     "_market.universe": "Universe UniverseRule build_universe",
     "_market.universe_source": "UniverseChange",
     "_network.clock": "Clock SystemClock",
@@ -234,7 +242,7 @@ _HOME = {
     "_rest.client": "RestClient",
     "_rest.health": "ApiWarning LimiterStatus NonceStatus RestStatus",
     "_rest.limits": "WaitReason",
-    "_rest.otp": "OneTimePassword",
+    "_rest.otp": "OneTimePassword Otp",
     "_rest.signing": "Credentials",
     "_rest.waits": "Waiting",
 }

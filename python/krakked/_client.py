@@ -12,39 +12,38 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import trio
 
-from krakked._config.directories import Files, files_of
-from krakked._config.loader import load_config
-from krakked._config.settings import KrakkedConfig, RegionProfile
 from krakked._errors import ClosedError, KrakkedError, MarketDataError
 from krakked._files.owner import OwnerProcess
-from krakked._market.bars import OHLCBar
-from krakked._market.changes import CandleEvent, ChangeKind, Changes
-from krakked._market.history.backfill import History
-from krakked._market.history.plan import BackfillPlan
-from krakked._market.history.progress import BackfillProgress, Pause
-from krakked._market.history.reader import Form, OnGap
-from krakked._market.history.report import BackfillFailure, BackfillReport
-from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
-from krakked._market.live_feed import LiveFeed
-from krakked._market.pairs import PairMetadata, PairTable, one_or_many
-from krakked._market.status import DataStatus, assemble_status
-from krakked._market.store.coverage import Gap
-from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.store.temporary_root import temporary_root
-from krakked._market.stream.feed import Feed
-from krakked._market.timeframes import Timeframe
-from krakked._market.times import Time
-from krakked._market.universe import Universe
-from krakked._market.universe_source import UniverseChange, UniverseSource
 from krakked._network.clock import Clock, SystemClock, run_blocking
-from krakked._network.network import Network, SystemNetwork, exchange_reached
 from krakked._public import public
-from krakked._rest.client import RestClient
-from krakked._rest.signing import Credentials
+
+if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing must cost little
+    from krakked._config.directories import Files
+    from krakked._config.settings import KrakkedConfig, RegionProfile
+    from krakked._market.bars import OHLCBar
+    from krakked._market.changes import CandleEvent, ChangeKind, Changes
+    from krakked._market.history.plan import BackfillPlan
+    from krakked._market.history.progress import BackfillProgress, Pause
+    from krakked._market.history.reader import Form, OnGap
+    from krakked._market.history.report import BackfillFailure, BackfillReport
+    from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
+    from krakked._market.live_feed import LiveFeed
+    from krakked._market.pairs import PairMetadata, PairTable
+    from krakked._market.status import DataStatus
+    from krakked._market.store.coverage import Gap
+    from krakked._market.store.ohlc_store import OHLCStore
+    from krakked._market.stream.feed import Feed
+    from krakked._market.timeframes import Timeframe
+    from krakked._market.times import Time
+    from krakked._market.universe import Universe
+    from krakked._market.universe_source import UniverseChange, UniverseSource
+    from krakked._network.network import Network
+    from krakked._rest.client import RestClient
+    from krakked._rest.signing import Credentials
 
 FOLD_EVERY_S = 3600.0
 """How often the journal of live candles is folded into the partitions."""
@@ -81,6 +80,9 @@ class Kraken:
         feed: Feed | None,
         follows_universe: bool,
     ) -> None:
+        from krakked._market.history.backfill import History
+        from krakked._market.live import LiveReads
+
         self.config = config
         self.rest = rest
         self.store = store
@@ -429,6 +431,8 @@ class Kraken:
         Raises:
             MarketDataError: Opened with ``live=False``.
         """
+        from krakked._market.live_feed import LiveFeed
+
         return LiveFeed(self._stream())
 
     def _stream(self) -> Feed:
@@ -565,6 +569,8 @@ class Kraken:
 
     def get_data_status(self) -> DataStatus:
         """Return the health of everything in one report; sends nothing and never waits."""
+        from krakked._market.status import assemble_status
+
         self._check_open()
         return assemble_status(
             rest=self.rest.reachability(),
@@ -612,6 +618,14 @@ async def open_kraken(
         StoreExchangeError: The store holds candles of another exchange.
         StoreError: The store's directory cannot be used.
     """
+    from krakked._config.directories import files_of
+    from krakked._config.loader import load_config
+    from krakked._market.pairs import one_or_many
+    from krakked._market.store.ohlc_store import OHLCStore
+    from krakked._market.universe_source import UniverseSource
+    from krakked._network.network import SystemNetwork, exchange_reached
+    from krakked._rest.client import RestClient
+
     config = config if config is not None else load_config()
     network = network if network is not None else SystemNetwork(config.network.proxy)
     clock = clock if clock is not None else SystemClock()
@@ -641,6 +655,8 @@ async def open_kraken(
         try:
             feed = None
             if live:
+                from krakked._market.stream.feed import Feed
+
                 feed = Feed(
                     settings.ws,
                     network=network,
@@ -675,6 +691,8 @@ async def open_kraken(
 def _store_root(files: Files, clock: Clock) -> AbstractAsyncContextManager[Path]:
     if files.store_root is not None:
         return nullcontext(files.store_root)
+    from krakked._market.store.temporary_root import temporary_root
+
     return temporary_root(files.exchange, clock)
 
 

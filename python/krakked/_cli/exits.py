@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import errno
 from enum import IntEnum
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from krakked._errors import (
     AuthError,
@@ -60,7 +58,7 @@ MEANINGS: Final = {
 """What each status means; part of `krakked --help`."""
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class Ending(NamedTuple):
     """How a command ends."""
 
     status: Exit
