@@ -453,6 +453,24 @@ async def test_ctrl_c_is_one_word(
     assert told == b"Interrupted.\n"
 
 
+@pytest.mark.slow
+async def test_status_ends_in_time_at_an_exchange_that_never_answers(
+    environment: dict[str, str], home: Path
+) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    settings = home / ".config" / "kraken_bot" / "config.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"rest: {{base_url: 'http://127.0.0.1:{port}'}}\n", encoding="utf-8")
+    begin = time.monotonic()
+    done = await trio.to_thread.run_sync(
+        lambda: krakked("status", "XBTUSD", "--wait", "1", env=environment)
+    )
+    await listeners[0].aclose()
+    check(done, Exit.UNREACHABLE, "--wait")
+    assert time.monotonic() - begin < 25  # 6 s and the start; the client's own time-outs take 90
+
+
 async def test_an_exchange_that_is_not_there(environment: dict[str, str], home: Path) -> None:
     settings = home / ".config" / "kraken_bot" / "config.yaml"
     settings.parent.mkdir(parents=True)

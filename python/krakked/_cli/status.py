@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 import msgspec
 import trio
@@ -19,6 +20,10 @@ COLOURS = {Verdict.OK: "green", Verdict.DEGRADED: "yellow", Verdict.DOWN: "red"}
 
 NAMED = 5
 """How many pairs of one freshness are named."""
+
+
+OPENING_S = 5.0
+"""How much longer than --wait it may take to hear from Kraken at all."""
 
 
 def fill(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def look(pairs: list[str] | None, wait_s: float) -> krakked.DataStatus:
     """Open everything, wait for first data, give the report."""
-    async with krakked.open_kraken(pairs=pairs) as kraken:
-        try:
-            await kraken.wait_live(timeout_s=wait_s)
-        except* krakked.MarketDataError:
-            pass  # the report says which pairs, and why
-        return kraken.get_data_status()
+    with trio.move_on_after(wait_s + OPENING_S) as opening:
+        async with krakked.open_kraken(pairs=pairs) as kraken:
+            opening.deadline = math.inf
+            try:
+                await kraken.wait_live(timeout_s=wait_s)
+            except* krakked.MarketDataError:
+                pass  # the report says which pairs, and why
+            return kraken.get_data_status()
+    raise krakked.NetworkTimeoutError(
+        f"Kraken did not answer within {wait_s + OPENING_S:g} s. Check the network, or wait longer "
+        "(--wait)."
+    )
 
 
 def status_table(status: krakked.DataStatus) -> Table:

@@ -26,6 +26,9 @@ from krakked._network.clock import Clock, SystemClock
 from krakked._network.network import Network, SystemNetwork, exchange_reached
 from krakked._rest.client import RestClient
 
+FRESH_S = 86_400.0
+"""How old a copy may be to explain a pair from: its volumes are those of a day, too."""
+
 ROWS_SHOWN = 20
 """Pairs in the table without `--all`."""
 
@@ -42,9 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask Kraken (or the last good copy) and print."""
     config = load_config()
     network = SystemNetwork(config.network.proxy)
-    source = trio.run(partial(load_universe, config, network, SystemClock()))
+    source = trio.run(partial(load_universe, config, network, SystemClock(), arguments.why))
     console = terminal.console()
     if arguments.why:
+        if source.from_copy and not arguments.json:
+            minutes = (source.age_s or 0.0) / 60
+            console.print(f"As Kraken listed it {minutes:,.0f} min ago:", style="dim")
         return _why(console, source.current, arguments.why, as_json=arguments.json)
     if arguments.json:
         sys.stdout.write(as_json(source) + "\n")
@@ -60,12 +66,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def load_universe(config: KrakkedConfig, network: Network, clock: Clock) -> UniverseSource:
-    """Give a started universe source; the client it used is closed."""
+async def load_universe(
+    config: KrakkedConfig, network: Network, clock: Clock, about: str | None = None
+) -> UniverseSource:
+    """Return a started universe source; the client it used is closed.
+
+    Kraken is not asked when all is `about` one pair, and a fresh copy on disk knows it.
+    """
     states = state_of(config, exchange_reached(network))
     async with RestClient(config.rest, network=network, clock=clock, state_dir=states) as rest:
         source = UniverseSource(rest, config.universe, config.region, clock, states)
-        await source.start()
+        if about is None or not await source.use_fresh_copy(FRESH_S) or about not in source.table:
+            await source.start()
         return source
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
+import trio
 
 from krakked._config.settings import RegionProfile, UniverseSettings
 from krakked._errors import (
@@ -31,6 +32,9 @@ LOG = logging.getLogger("krakked.market")
 
 COPY_NAME: Final = "universe.json"
 """File below the state directory that holds the last good copy."""
+
+PATIENCE_S: Final = 20.0
+"""How long a start waits for Kraken while there is a copy, waits of the limiter included."""
 
 _COPY_VERSION: Final = 1
 _STALE_TEMP_S: Final = 3600
@@ -131,30 +135,48 @@ class UniverseSource:
     async def start(self) -> UniverseChange:
         """Load the universe: from Kraken, or from the last good copy while Kraken is down.
 
+        Where there is a copy, Kraken has `PATIENCE_S` to answer: an exchange that takes connections
+        and says nothing would else hold up a start for minutes.
+
         Raises:
             NetworkError: Kraken could not be reached and there is no copy; likewise `ServiceError`
                 and `RateLimitError`.
             MarketDataError: The reply is no list of pairs, or an empty one, and there is no copy.
         """
-        try:
+        copy = await run_blocking(self._clock, self._read_copy)
+        if copy is None:
             return await self.refresh()
+        why = f"no answer within {PATIENCE_S:g} s"
+        try:
+            with trio.move_on_after(PATIENCE_S):
+                return await self.refresh()
         except (NetworkError, ApiError, MarketDataError) as error:
             if isinstance(error, AuthError | RequestError):
                 raise
-            copy = await run_blocking(self._clock, self._read_copy)
-            if copy is None:
-                raise
-            ticker = None if bytes(copy.ticker) == b"null" else bytes(copy.ticker)
-            universe = self._build(bytes(copy.asset_pairs), ticker)
-            self._fetched_wall_ns = int(copy.saved_at_s * 1e9)
-            self._from_copy = True
-            change = self._swap(universe, (bytes(copy.asset_pairs), ticker))
-            LOG.warning(
-                "Kraken could not be asked for its pairs (%s); the universe is a copy %.0f s old.",
-                type(error).__name__,
-                self.age_s or 0.0,
-            )
-            return change
+            why = type(error).__name__
+        change = self._use(copy)
+        LOG.warning(
+            "Kraken could not be asked for its pairs (%s); the universe is a copy %.0f s old.",
+            why,
+            self.age_s or 0.0,
+        )
+        return change
+
+    async def use_fresh_copy(self, at_most_s: float) -> bool:
+        """Take the last good copy without asking Kraken, if it is no older than `at_most_s`."""
+        copy = await run_blocking(self._clock, self._read_copy)
+        if copy is None or not 0 <= self._clock.wall_ns() / 1e9 - copy.saved_at_s <= at_most_s:
+            return False
+        self._use(copy)
+        return True
+
+    def _use(self, copy: _Copy) -> UniverseChange:
+        asset_pairs, ticker = bytes(copy.asset_pairs), bytes(copy.ticker)
+        replies = (asset_pairs, None if ticker == b"null" else ticker)
+        universe = self._build(*replies)
+        self._fetched_wall_ns = int(copy.saved_at_s * 1e9)
+        self._from_copy = True
+        return self._swap(universe, replies)
 
     async def refresh(self) -> UniverseChange:
         """Ask Kraken for its pairs and their volumes (two calls), and swap the universe.

@@ -44,9 +44,12 @@ def test_the_report_and_the_copy(served: Any, own_config_dir: Path, capsys: Any)
     assert "krakked universe --all" in printed
     (copy,) = own_config_dir.rglob(COPY_NAME)
     assert copy.parent.name.startswith("127.0.0.1_")  # the state directory itself is Kraken's
-    # Kraken is down: the copy serves, and says so.
+    # Kraken is down: the copy serves, and says so; a question about one pair asks nobody else.
     assert served("--why", "BTC/USD", up=False) == 0
-    assert "XBTUSD is left out: Kraken offers it on margin" in capsys.readouterr().out
+    answer = capsys.readouterr()
+    assert "XBTUSD is left out: Kraken offers it on margin" in answer.out
+    assert "As Kraken listed it 0 min ago" in answer.out
+    assert "could not be asked" not in answer.err
     assert served(up=False) == 0
     assert "this is a copy" in capsys.readouterr().out
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from krakked._config.settings import MarginEligible, RegionProfile, UniverseSettings
 from krakked._errors import ConnectFailedError, MarketDataError, RequestError, ServiceError
-from krakked._market.universe_source import COPY_NAME, UniverseSource
+from krakked._market.universe_source import COPY_NAME, PATIENCE_S, UniverseSource
 
 
 class FixedClock:
@@ -222,3 +224,41 @@ async def test_a_list_of_which_nothing_can_be_read_leaves_the_universe_alone(
     with pytest.raises(MarketDataError, match="none of them can be read"):
         await universe.refresh()
     assert universe.current.pairs == ("AAAUSD", "BBBUSD")
+
+
+class SilentRest(FakeRest):
+    """Takes the call and never answers."""
+
+    async def public_bytes(self, endpoint: str, params: dict[str, str] | None = None) -> bytes:
+        self.calls.append(endpoint)
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_copy_bounds_the_wait_for_an_exchange_that_never_answers(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await source(FakeRest("AAAUSD"), tmp_path).refresh()
+    universe = source(SilentRest(), tmp_path)
+    await universe.start()
+    assert trio.current_time() == pytest.approx(PATIENCE_S)
+    assert universe.from_copy
+    assert universe.current.pairs == ("AAAUSD",)
+    assert f"no answer within {PATIENCE_S:g} s" in caplog.text
+    # without a copy the client's own time-outs are the bound
+    with trio.move_on_after(10 * PATIENCE_S) as scope:
+        await source(SilentRest(), tmp_path / "elsewhere").start()
+    assert scope.cancelled_caught
+
+
+async def test_a_fresh_copy_spares_the_question(tmp_path: Path) -> None:
+    await source(FakeRest("AAAUSD"), tmp_path).refresh()
+    clock, rest = FixedClock(), FakeRest("BBBUSD")
+    universe = source(rest, tmp_path, clock)
+    clock.now_s += 100
+    assert not await universe.use_fresh_copy(99)
+    assert await universe.use_fresh_copy(100)
+    assert (universe.from_copy, universe.age_s, rest.calls) == (True, 100.0, [])
+    clock.now_s -= 200  # a copy of the future is no fresh one
+    assert not await universe.use_fresh_copy(1e9)
+    assert not await source(rest, tmp_path / "elsewhere").use_fresh_copy(1e9)
