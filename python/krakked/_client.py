@@ -497,8 +497,8 @@ class Kraken:
             exact: `Decimal` with the digits the exchange sent, instead of float.
 
         Raises:
-            NoDataYetError: Nothing has arrived yet, one side of the book is empty, or the pair is
-                not streamed.
+            NoDataYetError: Nothing has arrived yet, one side of the book is empty, the newest bid
+                lies above its ask, or the pair is not streamed.
             KrakkedError: The others of `get_latest_price`.
         """
         return self._live().get_best_bid_ask(pair, exact=exact)

@@ -156,3 +156,9 @@ def test_a_key_that_names_a_secret_is_sent_to_the_setup(tmp_path: Path, name: st
     (tmp_path / "config.yaml").write_text(f"{name}: x\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=f"{name}: unknown key; keys and secrets never stand in"):
         load_config(tmp_path)
+
+
+def test_a_directory_that_is_no_path_is_refused() -> None:
+    with pytest.raises(ConfigError, match="config_dir is a int") as caught:
+        load_config(5)  # type: ignore[arg-type]
+    assert caught.value.key == "config_dir"

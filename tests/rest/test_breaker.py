@@ -124,6 +124,8 @@ def test_what_is_left_is_told_in_seconds_and_for_the_rejected_pair_only() -> Non
 
 
 def test_which_answers_count_against_the_key() -> None:
+    assert breaker.is_rejection("EAuth:Account temporary disabled")
+    assert breaker.is_rejection("EAuth:Account unconfirmed")
     for code in ("EAPI:Invalid key", "EAPI:Invalid signature", "EAPI:Invalid nonce"):
         assert breaker.is_rejection(code)
         assert breaker.is_rejection(f"{code}: and more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from datetime import UTC, datetime, timedelta
 
 import trio
@@ -54,8 +55,11 @@ def parse_since(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        when = datetime.fromisoformat(text)
-        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        try:
+            when = datetime.fromisoformat(text)
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            seconds = math.nan
     if not 0 <= seconds < FAR_S:
         raise argparse.ArgumentTypeError(f"{text} is neither a date nor unix seconds")
     return seconds

@@ -132,6 +132,12 @@ def _read(directory: Path | None) -> tuple[KrakkedConfig, dict[str, int]]:
     if directory is None:
         directory = default_config_dir()
     else:
+        given: object = directory  # callers without a type checker pass anything
+        if not isinstance(given, str | os.PathLike):
+            raise ConfigError(
+                f"config_dir is a {type(given).__name__}; give the path of a directory.",
+                key="config_dir",
+            )
         directory = expand(str(directory), key="config_dir")
     path = directory / CONFIG_FILE_NAME
     text = _read_text(path)

@@ -95,7 +95,7 @@ class LiveReads:
         row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
         updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
         last = row[4] if row is not None else None
-        if last is None or float(last) == 0:  # Kraken writes 0 for a pair without any trade
+        if last is None or float(last) <= 0:  # Kraken writes 0 for a pair without any trade
             raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
         return LatestPrice(pair=canonical, price=_number(last), last_update_ts=updated_ts)
 
@@ -107,6 +107,12 @@ class LiveReads:
         bid, bid_qty, ask, ask_qty = row[:4] if row is not None else (None,) * 4
         if bid is None or bid_qty is None or ask is None or ask_qty is None or not _both(bid, ask):
             raise NoDataYetError(f"{canonical} has no quotes on both sides.", pair=canonical)
+        if float(bid) > float(ask):
+            raise NoDataYetError(
+                f"{canonical} is quoted with a bid of {bid} above the ask of {ask}: no such market "
+                "can last. Ask again after the next ticker.",
+                pair=canonical,
+            )
         return BestBidAsk(
             pair=canonical,
             bid=_number(bid),
@@ -220,4 +226,4 @@ def _number(value: float | str | None) -> Any:  # noqa: ANN401 - as `exact` says
 
 def _both(bid: float | str, ask: float | str) -> bool:
     """Whether both sides of the book have a price; Kraken writes 0 for an empty side."""
-    return float(bid) != 0 and float(ask) != 0
+    return float(bid) > 0 and float(ask) > 0

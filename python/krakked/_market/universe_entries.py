@@ -40,6 +40,7 @@ def parse_pair(
             ("pair_decimals", price_decimals),
             ("lot_decimals", volume_decimals),
             ("lot_multiplier", lot_size or None),
+            ("base", text_of(entry, "base") or None),
         )
         if value is None
     ]
@@ -63,7 +64,7 @@ def parse_pair(
         status=text_of(entry, "status"),
         ordermin=_number(entry.get("ordermin")),
         costmin=_number(entry.get("costmin")),
-        tick_size=_number(entry.get("tick_size")),
+        tick_size=_number(entry.get("tick_size")) or None,  # 0 is no step
         margin_eligible=top_leverage(entry) > 0,
         volume_24h_usd=volume_24h,
         unfit=", ".join(unfit) if entry else NO_OBJECT,

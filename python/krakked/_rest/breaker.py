@@ -16,8 +16,10 @@ FREE_REJECTIONS = 2
 FIRST_PAUSE_S = 30.0
 """Pause after the next one; every further rejection doubles it, up to the lockout's 15 minutes."""
 
-REJECTIONS = ("EAPI:Invalid key", "EAPI:Invalid signature")
-"""Answers that count as a rejection of the key itself."""
+REJECTIONS = ("EAPI:Invalid key", "EAPI:Invalid signature", "EAuth:")
+"""Answers that count as a rejection of the key itself, or of the account behind it (disabled, not
+confirmed): asked again, they stay the same. That ``EAuth:`` ones count for Kraken's lockout is
+unverified; a rest costs nothing then."""
 
 NONCE_REJECTION = "EAPI:Invalid nonce"
 FREE_NONCE_REJECTIONS = 5

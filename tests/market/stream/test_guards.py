@@ -32,6 +32,10 @@ QUOTE = {"bid": 1.0, "bid_qty": 1.0, "ask": 2.0, "ask_qty": 1.0, "last": 1.5}
         ({"bid": 0.0, "bid_qty": 0.0}, True, False),
         ({"ask": 0.0, "ask_qty": 0.0}, True, False),
         ({"bid": 0.0, "ask": 0.0}, True, False),
+        ({"bid": -5.0}, True, False),
+        ({"last": -5.0}, False, True),
+        ({"bid": QUOTE["ask"] + 1.0}, True, False),  # the book is crossed
+        ({"bid": QUOTE["ask"]}, True, True),
         ({}, True, True),
     ],
 )

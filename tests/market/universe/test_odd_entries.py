@@ -155,6 +155,14 @@ def test_numbers_that_nobody_needs_are_left_open() -> None:
     assert (pair.ordermin, pair.costmin, pair.tick_size) == (None, None, None)
     pair = build(ordermin=0, costmin=1.5, tick_size=10**400).metadata["ETHUSD"]
     assert (pair.ordermin, pair.costmin, pair.tick_size) == (0.0, 1.5, None)
+    assert build(tick_size="0").metadata["ETHUSD"].tick_size is None  # no step at all
+
+
+@pytest.mark.parametrize("base", [None, "", 5])
+def test_a_pair_of_nothing_is_left_out(base: object) -> None:
+    found = build(base=base)
+    assert found.rules == {"ETHUSD": UniverseRule.UNFIT}
+    assert "base is" in found.excluded["ETHUSD"]
 
 
 # --- each rule dies with its opposite ------------------------------------------------------------
