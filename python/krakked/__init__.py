@@ -116,8 +116,8 @@ if TYPE_CHECKING:
     from krakked._market.changes import SubscriptionRecovered as SubscriptionRecovered
     from krakked._market.changes import SubscriptionRefused as SubscriptionRefused
     from krakked._market.changes import TickerChange as TickerChange
+    from krakked._market.history.plan import BackfillOrigin as BackfillOrigin
     from krakked._market.history.plan import BackfillPlan as BackfillPlan
-    from krakked._market.history.plan import Origin as Origin
     from krakked._market.history.plan import PlanStep as PlanStep
     from krakked._market.history.progress import BackfillProgress as BackfillProgress
     from krakked._market.history.progress import Pause as Pause
@@ -212,7 +212,7 @@ _HOME = {
         PairStatus Reconnected Resubscribed SubscriptionMute SubscriptionRecovered
         SubscriptionRefused TickerChange
     """,
-    "_market.history.plan": "BackfillPlan Origin PlanStep",
+    "_market.history.plan": "BackfillOrigin BackfillPlan PlanStep",
     "_market.history.progress": "BackfillProgress Pause",
     "_market.history.reader": "Form OnGap",
     "_market.history.report": "BackfillFailure BackfillReport",

@@ -14,8 +14,8 @@ from krakked._rest import limits
 from krakked._rest.limits import (
     MICRO,
     SECOND_NS,
+    CallOutcome,
     CounterRule,
-    Outcome,
     Plan,
     PrivateState,
     PublicRule,
@@ -82,16 +82,16 @@ def run_schedule(seed: int, tier: str) -> tuple[int, float]:
         fate = rng.random()
         latency = rng.uniform(0.01, 0.4)
         if fate < 0.02 and not saturated:  # nothing left the machine
-            state = limits.settle(state, rule, token, Outcome.NOT_SENT, int(now * SECOND_NS))
+            state = limits.settle(state, rule, token, CallOutcome.NOT_SENT, int(now * SECOND_NS))
             continue
         if fate < 0.04 and not saturated:  # a time-out; the call may still have arrived
             kraken.arrive(cost, now + rng.uniform(0, 30))
             now += 30
-            state = limits.settle(state, rule, token, Outcome.UNKNOWN, int(now * SECOND_NS))
+            state = limits.settle(state, rule, token, CallOutcome.UNKNOWN, int(now * SECOND_NS))
             continue
         kraken.arrive(cost, now + rng.uniform(0, latency))
         now += latency
-        state = limits.settle(state, rule, token, Outcome.ANSWERED, int(now * SECOND_NS))
+        state = limits.settle(state, rule, token, CallOutcome.ANSWERED, int(now * SECOND_NS))
     allowed = maximum + decay * skew * (now - begin)
     share = kraken.charged / allowed if saturated else 1.0
     return kraken.refusals, share
@@ -136,7 +136,7 @@ def test_at_least_95_percent_of_the_allowed_rate(tier: str) -> None:
         latency = rng.uniform(0.01, 0.4)
         kraken.arrive(1, now + rng.uniform(0, latency))
         now += latency
-        state = limits.settle(state, rule, token, Outcome.ANSWERED, int(now * SECOND_NS))
+        state = limits.settle(state, rule, token, CallOutcome.ANSWERED, int(now * SECOND_NS))
     assert kraken.refusals == 0
     assert kraken.charged >= 0.95 * (maximum + decay * 600)
 
@@ -145,7 +145,7 @@ steps = st.lists(
     st.tuples(
         st.integers(0, 20_000_000_000),
         st.sampled_from([1, 4]),
-        st.sampled_from(list(Outcome)),
+        st.sampled_from(list(CallOutcome)),
         st.integers(0, 3_000_000_000),
     ),
     max_size=60,
@@ -165,7 +165,7 @@ def test_the_window_bound_holds(schedule) -> None:
             now += plan.wait_ns
             plan = limits.plan_private(state, rule, cost * MICRO, now)
         state = limits.reserve(state, rule, cost * MICRO, token, now)
-        if outcome is not Outcome.NOT_SENT:
+        if outcome is not CallOutcome.NOT_SENT:
             sent.append((now, cost))
         now += latency
         state = limits.settle(state, rule, token, outcome, now)
@@ -188,7 +188,7 @@ def test_a_call_in_flight_does_not_decay_and_a_lost_one_ages_out() -> None:
     state = limits.reserve(PrivateState(), rule, 4 * MICRO, 7, 0)
     later = limits.decay(state, rule, 30 * SECOND_NS)
     assert (later.value_micro, len(later.in_flight)) == (0, 1)
-    settled = limits.settle(later, rule, 7, Outcome.ANSWERED, 30 * SECOND_NS)
+    settled = limits.settle(later, rule, 7, CallOutcome.ANSWERED, 30 * SECOND_NS)
     assert (settled.value_micro, settled.in_flight) == (4 * MICRO, ())
     lost = limits.decay(state, rule, 60 * SECOND_NS)
     assert (lost.value_micro, lost.in_flight) == (4 * MICRO, ())
@@ -197,8 +197,8 @@ def test_a_call_in_flight_does_not_decay_and_a_lost_one_ages_out() -> None:
 def test_not_sent_costs_nothing_and_unknown_costs_twice() -> None:
     rule = CounterRule()
     state = limits.reserve(PrivateState(), rule, MICRO, 1, 0)
-    assert limits.settle(state, rule, 1, Outcome.NOT_SENT, 0).value_micro == 0
-    assert limits.settle(state, rule, 1, Outcome.UNKNOWN, 0).value_micro == 2 * MICRO
+    assert limits.settle(state, rule, 1, CallOutcome.NOT_SENT, 0).value_micro == 0
+    assert limits.settle(state, rule, 1, CallOutcome.UNKNOWN, 0).value_micro == 2 * MICRO
 
 
 def test_a_dear_call_goes_even_if_the_counter_is_small() -> None:
@@ -495,9 +495,9 @@ def test_settling_a_call_leaves_the_others_in_flight() -> None:
     other = Sent(2, 4 * MICRO, 5 * S)
     state = PrivateState(value_micro=MICRO, at_ns=5 * S, in_flight=(Sent(1, 3, 5 * S), other))
     for outcome, value in (
-        (Outcome.ANSWERED, 1_000_003),
-        (Outcome.UNKNOWN, 1_000_006),
-        (Outcome.NOT_SENT, 1_000_000),
+        (CallOutcome.ANSWERED, 1_000_003),
+        (CallOutcome.UNKNOWN, 1_000_006),
+        (CallOutcome.NOT_SENT, 1_000_000),
     ):
         settled = limits.settle(state, CounterRule(), 1, outcome, 5 * S)
         assert settled == PrivateState(value_micro=value, at_ns=5 * S, in_flight=(other,))

@@ -17,7 +17,7 @@ from krakked._errors import ConfigError, LockTimeoutError
 from krakked._files import locks
 from krakked._files.record import RecordFile
 from krakked._network.clock import SystemClock
-from krakked._rest.shared_state import Change, SharedState
+from krakked._rest.shared_state import SharedState, StateChange
 from krakked._rest.stamps import same_boot
 
 HOLDER = """
@@ -35,12 +35,12 @@ class Count(msgspec.Struct, frozen=True):
     n: int = 0
 
 
-def add(record: Count | None) -> Change[Count, int]:
+def add(record: Count | None) -> StateChange[Count, int]:
     n = (record.n if record else 0) + 1
-    return Change(n, Count(n))
+    return StateChange(n, Count(n))
 
 
-def forced(record: Count | None) -> Change[Count, int]:
+def forced(record: Count | None) -> StateChange[Count, int]:
     change = add(record)
     change.durable = True
     return change
@@ -234,7 +234,7 @@ async def test_a_cancelled_waiter_never_holds_the_lock(tmp_path) -> None:
     # and cancelled at any moment around success
     for round_ in range(200):
         with trio.move_on_after(0.00005 * (round_ % 20)):
-            await state.update(lambda _: Change(1, Count(1), keep=True), timeout_s=30)
+            await state.update(lambda _: StateChange(1, Count(1), keep=True), timeout_s=30)
             await state.finish(add)
         assert other.try_lock()
         other.unlock()
@@ -288,6 +288,6 @@ async def test_a_failing_disk_is_a_clear_error(tmp_path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", failing(errno.EIO))
         with pytest.raises(ConfigError, match="Input/output error") as caught:
-            await state.update(lambda _: Change(0, Count(9), durable=True), timeout_s=1)
+            await state.update(lambda _: StateChange(0, Count(9), durable=True), timeout_s=1)
         assert caught.value.path == str(tmp_path / "x.state")
     assert await state.update(add, timeout_s=1) > 1  # unlocked, and going on

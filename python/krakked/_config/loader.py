@@ -29,7 +29,7 @@ from krakked._config.settings import (
     UniverseSettings,
 )
 from krakked._config.shape import Shape
-from krakked._config.yaml_tree import Entry, Scalar, Table, is_missing, parse_yaml
+from krakked._config.yaml_tree import Scalar, Table, YamlEntry, is_missing, parse_yaml
 from krakked._errors import ConfigError
 from krakked._public import public
 
@@ -237,7 +237,7 @@ def _unified_region(table: Table, shape: Shape) -> Table:
     if region is not None and is_missing(region.value):
         region = None
     if region is not None and isinstance(region.value, Scalar):
-        code = Entry(name="code", value=region.value, line=region.line)
+        code = YamlEntry(name="code", value=region.value, line=region.line)
         nested = Table(entries=(code,), line=region.line)
         region = dataclasses.replace(region, value=nested)
     if outer is not None:
@@ -252,7 +252,7 @@ def _unified_region(table: Table, shape: Shape) -> Table:
         if region is None or isinstance(region.value, Table):
             line = region.line if region else outer.line
             block = Table(entries=(*inside, outer), line=line)
-            region = Entry(name="region", value=block, line=line)
+            region = YamlEntry(name="region", value=block, line=line)
     rest = tuple(e for e in table.entries if e.name not in {"region", "capabilities"})
     return Table(entries=(region, *rest) if region else rest, line=table.line)
 

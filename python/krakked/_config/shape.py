@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from krakked._config.rules import describe
 from krakked._config.settings import Field, Settings, fields_of
-from krakked._config.yaml_tree import Entry, Items, Scalar, Table, Tree, is_missing, shown_key
+from krakked._config.yaml_tree import Items, Scalar, Table, Tree, YamlEntry, is_missing, shown_key
 from krakked._errors import ConfigError
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*)?(\.\d+|\d\.?)([eE][-+]?\d+)?", re.ASCII)
@@ -104,7 +104,9 @@ class Shape:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise self.error(f"expected {' or '.join(names)}, found {_found(tree)}{hint}", keys, line)
 
-    def unknown(self, entry: Entry, keys: tuple[str, ...], names: tuple[str, ...]) -> ConfigError:
+    def unknown(
+        self, entry: YamlEntry, keys: tuple[str, ...], names: tuple[str, ...]
+    ) -> ConfigError:
         """Say that a key does not exist, with the nearest one that does."""
         here = (*keys, shown_key(entry.name))
         if any(name in entry.name.lower() for name in _SECRET_NAMES):

@@ -54,7 +54,7 @@ class Items:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class YamlEntry:
     """One key of a mapping, with the line of the key."""
 
     name: str
@@ -66,7 +66,7 @@ class Entry:
 class Table:
     """A mapping, in the order of the file."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[YamlEntry, ...]
     line: int
 
 
@@ -177,7 +177,7 @@ class _Reader:
         return Scalar(text=node.value, quoted=quoted, line=line)
 
     def _table(self, node: yaml.MappingNode, keys: tuple[str, ...], depth: int, line: int) -> Table:
-        entries: list[Entry] = []
+        entries: list[YamlEntry] = []
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             key_line = key_node.start_mark.line + 1
@@ -191,7 +191,7 @@ class _Reader:
             if id(value_node) in self._seen:  # its own mark is where the anchor stands
                 raise self._error("aliases ('*name') are not used here", key_line, here)
             value = self.convert(value_node, here, depth + 1)
-            entries.append(Entry(name=name, value=value, line=key_line))
+            entries.append(YamlEntry(name=name, value=value, line=key_line))
         return Table(entries=tuple(entries), line=line)
 
     def _error(self, problem: str, line: int, keys: tuple[str, ...]) -> ConfigError:

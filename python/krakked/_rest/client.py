@@ -27,7 +27,7 @@ from krakked._public import public
 from krakked._rest.breaker import lockout_left_s
 from krakked._rest.endpoints import Answer, TypedEndpoints
 from krakked._rest.health import CallLog, LimiterStatus, RestStatus
-from krakked._rest.http import Exchange, Failed
+from krakked._rest.http import Failed, HttpExchange
 from krakked._rest.limits import (
     MICRO,
     PAIR_ENDPOINTS,
@@ -82,7 +82,7 @@ class RestClient(TypedEndpoints):
         self._board = WaitBoard()
         self._budget = RetryBudget()
         self._random = random.Random()  # noqa: S311 -- jitter only
-        self._exchange = Exchange(settings.base_url, network, settings.timeout_s)
+        self._exchange = HttpExchange(settings.base_url, network, settings.timeout_s)
         self._public_limiter = PublicLimiter(
             state_dir and state_dir / f"host-{_host_name(settings.base_url)}.state",
             clock,

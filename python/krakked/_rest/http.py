@@ -79,7 +79,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @final
-class Exchange:
+class HttpExchange:
     """Sends requests to one server and reports what came of it.
 
     Args:

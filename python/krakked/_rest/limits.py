@@ -292,7 +292,7 @@ class PrivateState(msgspec.Struct, frozen=True, kw_only=True):
     """Pair -> no order for it before this: the matching engine counts per pair."""
 
 
-class Outcome(StrEnum):
+class CallOutcome(StrEnum):
     """What became of a sent call."""
 
     ANSWERED = "answered"
@@ -357,7 +357,7 @@ def reserve(
 
 
 def settle(
-    state: PrivateState, rule: CounterRule, token: int, outcome: Outcome, now_ns: int
+    state: PrivateState, rule: CounterRule, token: int, outcome: CallOutcome, now_ns: int
 ) -> PrivateState:
     """Book a reserved call by what became of it.
 
@@ -369,9 +369,9 @@ def settle(
     for sent in current.in_flight:
         if sent.token != token:
             flying.append(sent)
-        elif outcome is Outcome.ANSWERED:
+        elif outcome is CallOutcome.ANSWERED:
             value += sent.cost_micro
-        elif outcome is Outcome.UNKNOWN:
+        elif outcome is CallOutcome.UNKNOWN:
             value += 2 * sent.cost_micro
     return msgspec.structs.replace(current, value_micro=value, in_flight=tuple(flying))
 

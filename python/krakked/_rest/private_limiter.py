@@ -33,9 +33,9 @@ from krakked._network.clock import Clock
 from krakked._rest import breaker, limits
 from krakked._rest.breaker import BreakerState
 from krakked._rest.health import NonceStatus
-from krakked._rest.limits import SECOND_NS, CounterRule, Outcome, Plan, PrivateState, WaitReason
+from krakked._rest.limits import SECOND_NS, CallOutcome, CounterRule, Plan, PrivateState, WaitReason
 from krakked._rest.nonces import NonceState, after_power_cut, may_overlap, next_nonce
-from krakked._rest.shared_state import Change, SharedState
+from krakked._rest.shared_state import SharedState, StateChange
 from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
 from krakked._rest.waits import Wait, WaitBoard, wait_for
 
@@ -178,20 +178,20 @@ class PrivateLimiter:
         token = secrets.randbits(53)
 
         # What a look changes is written in any case, see PublicLimiter.
-        def take(record: KeyRecord | None) -> Change[KeyRecord, Ticket | Plan | ApiError]:
+        def take(record: KeyRecord | None) -> StateChange[KeyRecord, Ticket | Plan | ApiError]:
             current = self.latest = self._current(record, begun_ns)
             now_ns = current.at_ns
             refusal = _refusal(current.breaker, endpoint, self._tag, now_ns)
             if refusal is not None:
-                return Change(refusal, current)
+                return StateChange(refusal, current)
             plan = limits.plan_private(current.counter, self._rule, cost, now_ns, pair=pair)
             if plan.wait_ns > 0:
-                return Change(plan, current)
+                return StateChange(plan, current)
             nonce, nonces, durable = next_nonce(current.nonce, current.at_wall_ns)
             counter = limits.reserve(current.counter, self._rule, cost, token, now_ns)
             taken = msgspec.structs.replace(current, nonce=nonces, counter=counter)
             self.latest = taken
-            return Change(Ticket(nonce, token, keep), taken, durable, keep)
+            return StateChange(Ticket(nonce, token, keep), taken, durable, keep)
 
         return await self._state.update(
             take,
@@ -202,10 +202,10 @@ class PrivateLimiter:
     async def _settle(self, passage: Passage) -> None:
         begun_ns = self._clock.elapsed_ns()
 
-        def book(record: KeyRecord | None) -> Change[KeyRecord, None]:
+        def book(record: KeyRecord | None) -> StateChange[KeyRecord, None]:
             booked = self._booked(self._current(record, begun_ns), passage)
             self.latest = booked
-            return Change(None, booked)
+            return StateChange(None, booked)
 
         try:
             if passage.ticket.locked:
@@ -271,21 +271,21 @@ class Passage:
     def __init__(self, ticket: Ticket, pair: str | None) -> None:
         self.ticket = ticket
         self.pair = pair
-        self.outcome = Outcome.UNKNOWN
+        self.outcome = CallOutcome.UNKNOWN
         self.error: ApiError | None = None
         self.accepted = False
 
     def not_sent(self) -> None:
         """No byte of it left this machine."""
-        self.outcome = Outcome.NOT_SENT
+        self.outcome = CallOutcome.NOT_SENT
 
     def sent(self) -> None:
         """It goes out now; whether it arrives is not known."""
-        self.outcome = Outcome.UNKNOWN
+        self.outcome = CallOutcome.UNKNOWN
 
     def answered(self, error: ApiError | None, *, accepted: bool) -> None:
         """An answer came: the API's refusal, or None; `accepted` when the key was good."""
-        self.outcome = Outcome.ANSWERED
+        self.outcome = CallOutcome.ANSWERED
         self.error = error
         self.accepted = accepted
 

@@ -26,7 +26,7 @@ from krakked._files.record import boot_id
 from krakked._network.clock import Clock
 from krakked._rest import limits
 from krakked._rest.limits import SECOND_NS, Plan, PublicRule, PublicState, WaitReason
-from krakked._rest.shared_state import Change, SharedState
+from krakked._rest.shared_state import SharedState, StateChange
 from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_clock
 from krakked._rest.waits import Wait, WaitBoard, wait_for
 
@@ -124,17 +124,17 @@ class PublicLimiter:
         if call.pair is None or self._rule.pair_spacing_ns <= self._rule.spacing_ns:
             return 0  # the common spacing is as wide
 
-        def look(record: HostRecord | None) -> Change[HostRecord, int]:
+        def look(record: HostRecord | None) -> StateChange[HostRecord, int]:
             current = self._current(record, call.begun_ns)
             left_ns = limits.plan_pair(current.public, call.pair, current.at_ns)
-            return Change(left_ns, current)
+            return StateChange(left_ns, current)
 
         return await self._state.update(look, timeout_s=self._lock_timeout_s)
 
     async def _try_take(self, call: _Call, wait: Wait) -> Plan:
         # What a look changes is written in any case: a record of another clock that was only
         # carried over in thought would be carried over anew at every look, and never let a call go.
-        def take(record: HostRecord | None) -> Change[HostRecord, tuple[Plan, int]]:
+        def take(record: HostRecord | None) -> StateChange[HostRecord, tuple[Plan, int]]:
             current = self._current(record, call.begun_ns)
             public, now_ns = current.public, current.at_ns
             ahead_ns = limits.ahead_ns(public, self._rule, call.token, now_ns)
@@ -146,7 +146,7 @@ class PublicLimiter:
                 public = limits.leave_public(public, call.token)
             else:
                 public = limits.queue_public(public, call.token, plan.wait_ns, now_ns)
-            return Change((plan, public.spacing_ns), _with(current, public))
+            return StateChange((plan, public.spacing_ns), _with(current, public))
 
         plan, spacing_ns = await self._state.update(
             take,
@@ -159,9 +159,11 @@ class PublicLimiter:
     async def _leave(self, call: _Call) -> None:
         """Give up the turn of a call that is not made; it would run out by itself, too."""
 
-        def leave(record: HostRecord | None) -> Change[HostRecord, None]:
+        def leave(record: HostRecord | None) -> StateChange[HostRecord, None]:
             current = self._current(record, call.begun_ns)
-            return Change(None, _with(current, limits.leave_public(current.public, call.token)))
+            return StateChange(
+                None, _with(current, limits.leave_public(current.public, call.token))
+            )
 
         with (
             trio.CancelScope(shield=True),
@@ -181,11 +183,11 @@ class PublicLimiter:
         """React to "Too many requests"; runs to its end even when cancelled."""
         begun_ns = self._clock.elapsed_ns()
 
-        def slow(record: HostRecord | None) -> Change[HostRecord, int]:
+        def slow(record: HostRecord | None) -> StateChange[HostRecord, int]:
             current = self._current(record, begun_ns)
             pause_ns = int((pause_s or 0.0) * SECOND_NS)
             public = limits.slow_public(current.public, self._rule, current.at_ns, pause_ns)
-            return Change(public.spacing_ns, _with(current, public))
+            return StateChange(public.spacing_ns, _with(current, public))
 
         with trio.CancelScope(shield=True):
             spacing_ns = await self._state.update(slow, timeout_s=self._lock_timeout_s)

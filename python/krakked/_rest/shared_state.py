@@ -55,7 +55,7 @@ _told: set[Path] = set()
 """Directories without a state file that were warned about."""
 
 
-class Change(msgspec.Struct, Generic[R, T]):
+class StateChange(msgspec.Struct, Generic[R, T]):
     """What a decision under the lock comes to."""
 
     answer: T
@@ -108,7 +108,7 @@ class SharedState(Generic[R]):
 
     async def update(
         self,
-        decide: Callable[[R | None], Change[R, T]],
+        decide: Callable[[R | None], StateChange[R, T]],
         *,
         timeout_s: float,
         on_wait: Callable[[], None] | None = None,
@@ -153,7 +153,9 @@ class SharedState(Generic[R]):
             await trio.sleep(poll_s * self._random.uniform(0.5, 1.5))
             poll_s = min(poll_s * 1.5, _POLL_LAST_S)
 
-    async def _enter(self, decide: Callable[[R | None], Change[R, T]]) -> Change[R, T] | None:
+    async def _enter(
+        self, decide: Callable[[R | None], StateChange[R, T]]
+    ) -> StateChange[R, T] | None:
         await self._session.acquire()
         kept = False
         try:
@@ -167,7 +169,7 @@ class SharedState(Generic[R]):
             if not kept:
                 self._session.release()
 
-    async def finish(self, decide: Callable[[R | None], Change[R, T]]) -> T:
+    async def finish(self, decide: Callable[[R | None], StateChange[R, T]]) -> T:
         """Change the record once more under the kept lock, then give the lock back.
 
         Runs to its end even when the caller is cancelled.
@@ -194,14 +196,16 @@ class SharedState(Generic[R]):
             self._wanted_since = inf
             self._yield_until = now + _YIELD_S
 
-    def _attempt(self, decide: Callable[[R | None], Change[R, T]]) -> Change[R, T] | None:
+    def _attempt(self, decide: Callable[[R | None], StateChange[R, T]]) -> StateChange[R, T] | None:
         try:
             return self._attempt_once(decide)
         except OSError as error:
             self._go_on_in_memory(error)
             return self._attempt_once(decide)
 
-    def _attempt_once(self, decide: Callable[[R | None], Change[R, T]]) -> Change[R, T] | None:
+    def _attempt_once(
+        self, decide: Callable[[R | None], StateChange[R, T]]
+    ) -> StateChange[R, T] | None:
         if not self._store.try_lock():
             return None
         keep = False
@@ -213,7 +217,7 @@ class SharedState(Generic[R]):
             if not keep:
                 self._store.unlock()
 
-    def _conclude(self, decide: Callable[[R | None], Change[R, T]]) -> T:
+    def _conclude(self, decide: Callable[[R | None], StateChange[R, T]]) -> T:
         store = self._store
         try:
             self._wanted = store.wanted()
@@ -245,7 +249,7 @@ class SharedState(Generic[R]):
                 error.strerror or type(error).__name__,
             )
 
-    def _apply(self, decide: Callable[[R | None], Change[R, T]]) -> Change[R, T]:
+    def _apply(self, decide: Callable[[R | None], StateChange[R, T]]) -> StateChange[R, T]:
         payload = self._payload = self._store.read()
         record: R | None = None
         if payload is not None:

@@ -39,7 +39,7 @@ from krakked._sandbox.rest_faults import RestFaults
 from krakked._sandbox.settings import DEFAULT_START_S, SandboxSettings
 from krakked._sandbox.truth import Truth
 from krakked._sandbox.venue import Venue
-from krakked._sandbox.ws_connection import Connection
+from krakked._sandbox.ws_connection import ClientConnection
 from krakked._sandbox.ws_server import WsServer
 
 _NOWHERE_URLS = (
@@ -138,7 +138,7 @@ class Exchange:
         return self._venue
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[ClientConnection]:
         """WebSocket connections open now, oldest first."""
         return list(self._server.connections.values())
 

@@ -17,7 +17,7 @@ from krakked._sandbox.hostile import HOSTILE_KINDS, STORM
 from krakked._sandbox.reference_channel import instrument_update
 from krakked._sandbox.rest_faults import RestFaults
 from krakked._sandbox.venue import Venue
-from krakked._sandbox.ws_connection import Connection
+from krakked._sandbox.ws_connection import ClientConnection
 from krakked._sandbox.ws_server import WsServer
 
 
@@ -76,7 +76,7 @@ class Faults:
 
     # --- bytes ----------------------------------------------------------------------------------
 
-    def _chosen(self, numbers: Iterable[int] | None) -> list[Connection]:
+    def _chosen(self, numbers: Iterable[int] | None) -> list[ClientConnection]:
         open_now = self._server.connections
         if numbers is None:
             return list(open_now.values())

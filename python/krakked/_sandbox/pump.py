@@ -37,7 +37,7 @@ class Subscriber(Protocol):
         """Queue any other frame."""
 
 
-class Feed:
+class PairFeed:
     """A pair that someone listens to."""
 
     def __init__(self, live: LivePair) -> None:
@@ -70,8 +70,8 @@ class Pump:
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
-        self._feeds: dict[str, Feed] = {}
-        self._heap: list[tuple[float, int, Feed | Subscriber | Callable[[], None]]] = []
+        self._feeds: dict[str, PairFeed] = {}
+        self._heap: list[tuple[float, int, PairFeed | Subscriber | Callable[[], None]]] = []
         self._order = itertools.count()
         self._wake = trio.Event()
         self._beating: set[Subscriber] = set()
@@ -85,11 +85,11 @@ class Pump:
 
     # --- subscriptions --------------------------------------------------------------------------
 
-    def feed(self, pair: Pair, now_ns: int) -> Feed:
+    def feed(self, pair: Pair, now_ns: int) -> PairFeed:
         """Give a pair's feed, up to date at a time."""
         feed = self._feeds.get(pair.symbol)
         if feed is None:
-            feed = Feed(LivePair(self._venue.market.of(pair)))
+            feed = PairFeed(LivePair(self._venue.market.of(pair)))
             feed.live.seek(now_ns)
             self._feeds[pair.symbol] = feed
         elif self._sleeps(feed):
@@ -159,7 +159,7 @@ class Pump:
                 if not self._heap or self._heap[0][0] > trio.current_time():
                     break
                 at, _, what = heapq.heappop(self._heap)
-                if isinstance(what, Feed):
+                if isinstance(what, PairFeed):
                     self._market_event(at, what)
                 elif callable(what):
                     what()
@@ -177,15 +177,15 @@ class Pump:
         """Do something at a time of trio's clock, in its place among the market's events."""
         self._schedule(at, action)
 
-    def _schedule(self, at: float, what: Feed | Subscriber | Callable[[], None]) -> None:
+    def _schedule(self, at: float, what: PairFeed | Subscriber | Callable[[], None]) -> None:
         heapq.heappush(self._heap, (at, next(self._order), what))
         self._wake.set()
 
-    def _sleeps(self, feed: Feed) -> bool:
+    def _sleeps(self, feed: PairFeed) -> bool:
         """Whether nobody listens, and the candle maker owes no row of a trade that happened."""
         return feed.idle and not feed.under_way and not self.lags(feed.live.pair.symbol)
 
-    def _arm(self, feed: Feed) -> None:
+    def _arm(self, feed: PairFeed) -> None:
         """Schedule a feed's next event, unless it is scheduled already."""
         if self._sleeps(feed):
             return
@@ -197,7 +197,7 @@ class Pump:
             feed.due_at = self._venue.clock.trio_time(due_ns)
             self._schedule(feed.due_at, feed)
 
-    def _market_event(self, at: float, feed: Feed) -> None:
+    def _market_event(self, at: float, feed: PairFeed) -> None:
         if at != feed.due_at:  # an entry from before the feed was armed anew
             return
         if self._sleeps(feed):
@@ -207,7 +207,7 @@ class Pump:
         self._catch_up(feed, feed.due_ns)
         self._arm(feed)
 
-    def _catch_up(self, feed: Feed, now_ns: int) -> None:
+    def _catch_up(self, feed: PairFeed, now_ns: int) -> None:
         live = feed.live
         while True:
             trade_ns, quote_ns = live.next_trade_ns(), live.next_quote_ns()
@@ -220,7 +220,7 @@ class Pump:
                 live.skip_quotes(trade_ns)
                 self._send_trades(feed, trade_ns)
 
-    def _send_trades(self, feed: Feed, at_ns: int) -> None:
+    def _send_trades(self, feed: PairFeed, at_ns: int) -> None:
         live = feed.live
         trades = live.take_trades()
         symbol = live.pair.symbol
@@ -232,7 +232,9 @@ class Pump:
             self._make_candle(feed, step, at_ns, text)
         self._send_ticker(feed, at_ns, None)
 
-    def _make_candle(self, feed: Feed, step: int, at_ns: int, text: frames.FrameByVariant) -> None:
+    def _make_candle(
+        self, feed: PairFeed, step: int, at_ns: int, text: frames.FrameByVariant
+    ) -> None:
         """Send a candle row, as late as the candle maker is."""
         symbol = feed.live.pair.symbol
         lag_s, in_order = self.lag_of(symbol)
@@ -251,7 +253,7 @@ class Pump:
 
         self.later(at, send)
 
-    def _send_ticker(self, feed: Feed, at_ns: int, only: str | None) -> None:
+    def _send_ticker(self, feed: PairFeed, at_ns: int, only: str | None) -> None:
         if feed.tickers:
             to = [s for s, trigger in feed.tickers.items() if only in (None, trigger)]
             text = partial(frames.data_frame, "ticker", "update", feed.live.ticker(at_ns))

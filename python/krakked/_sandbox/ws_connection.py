@@ -43,7 +43,7 @@ class Subscription:
     trigger: str | None = None
 
 
-class Connection:
+class ClientConnection:
     """The server's side of one connection."""
 
     def __init__(

@@ -16,7 +16,7 @@ from krakked._sandbox.pump import Pump
 from krakked._sandbox.replay import Recording
 from krakked._sandbox.rest_faults import page
 from krakked._sandbox.venue import Venue
-from krakked._sandbox.ws_connection import Connection
+from krakked._sandbox.ws_connection import ClientConnection
 from krakked._sandbox.ws_faults import StreamFaults
 
 _HANDSHAKE_S = 10.0
@@ -33,7 +33,7 @@ class WsServer:
         self.pump.lag_of = self.faults.candle_lag
         self.pump.lags = self.faults.lags
         self.link: Link = Link()
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, ClientConnection] = {}
         self.connects: int = 0
         """Handshakes that were attempted."""
         self.accepted: int = 0
@@ -118,11 +118,11 @@ class WsServer:
             return self.reject_next.pop(0)
         return 0 if path.split("?", maxsplit=1)[0].startswith("/v2") else 404
 
-    def _connection(self, stream: FaultyStream, number: int, private: bool) -> Connection:
+    def _connection(self, stream: FaultyStream, number: int, private: bool) -> ClientConnection:
         connection_id = seed_of(self._seed, "connection", number)
         if number % 2:  # ids go beyond 2**63
             connection_id |= 1 << 63
-        return Connection(
+        return ClientConnection(
             self.venue,
             self.pump,
             self.faults,
@@ -134,7 +134,7 @@ class WsServer:
         )
 
     async def _run(
-        self, websocket: trio_websocket.WebSocketConnection, connection: Connection
+        self, websocket: trio_websocket.WebSocketConnection, connection: ClientConnection
     ) -> None:
         self.connections[connection.number] = connection
         try:
@@ -154,7 +154,7 @@ class WsServer:
                 with trio.move_on_after(1):
                     await websocket.aclose()
 
-    async def _close_when_idle(self, connection: Connection, scope: trio.CancelScope) -> None:
+    async def _close_when_idle(self, connection: ClientConnection, scope: trio.CancelScope) -> None:
         limit = self.venue.settings.inactivity_s
         while True:
             due = connection.last_request + limit

@@ -11,7 +11,7 @@ import trio
 
 from krakked._errors import BackfillTooLargeError, ConnectFailedError, ServiceError
 from krakked._market.bars import OHLCBar, Source
-from krakked._market.history.plan import Origin
+from krakked._market.history.plan import BackfillOrigin
 from krakked._market.history.progress import BackfillProgress, Pause
 from krakked._market.store.coverage import GapKind
 
@@ -107,14 +107,14 @@ async def test_the_plan_says_what_will_be_done(old: Any, history: Any) -> None:
     job = history(old)
     plan = await job.plan_backfill("XBTUSD", "1h", since=0)
     wanted = sum(trade[0] < plan.steps[0].end_s * NS for trade in old.tape)
-    assert plan.sources == (Origin.TRADES, Origin.OHLC)
+    assert plan.sources == (BackfillOrigin.TRADES, BackfillOrigin.OHLC)
     assert plan.steps[0].trades == wanted
     assert plan.calls == 1 + -(-wanted // 999)
     assert plan.minutes == pytest.approx(plan.calls / 60)
     assert plan.bytes > 60_000
     await job.backfill_ohlc("XBTUSD", "1h")
     plan = await job.plan_backfill("XBTUSD", "1h", since=LISTED_S + 500 * HOUR)
-    assert plan.sources == (Origin.STORED,)
+    assert plan.sources == (BackfillOrigin.STORED,)
     assert plan.calls == 0
     assert (await job.plan_backfill("XBTUSD", "1h")).calls == 0
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from krakked._market.bars import Source
 from krakked._market.history import plan
 from krakked._market.history.plan import (
+    BackfillOrigin,
     BackfillPlan,
-    Origin,
     PlanStep,
     confirmed_ranges,
     due_ranges,
@@ -77,15 +77,17 @@ def test_a_plan_says_sources_calls_minutes_and_bytes() -> None:
         since_s=0,
         until_s=100,
         steps=(
-            PlanStep(origin=Origin.TRADES, start_s=0, end_s=10, calls=3, trades=2500, bytes=200),
-            PlanStep(origin=Origin.STORED, start_s=10, end_s=20),
-            PlanStep(origin=Origin.OHLC, start_s=20, end_s=100, calls=1, bytes=50),
+            PlanStep(
+                origin=BackfillOrigin.TRADES, start_s=0, end_s=10, calls=3, trades=2500, bytes=200
+            ),
+            PlanStep(origin=BackfillOrigin.STORED, start_s=10, end_s=20),
+            PlanStep(origin=BackfillOrigin.OHLC, start_s=20, end_s=100, calls=1, bytes=50),
         ),
         minutes=4 / 60,
     )
     assert planned.calls == 4
     assert planned.bytes == 250
-    assert planned.sources == (Origin.TRADES, Origin.STORED, Origin.OHLC)
+    assert planned.sources == (BackfillOrigin.TRADES, BackfillOrigin.STORED, BackfillOrigin.OHLC)
     assert planned.text().startswith("XBTUSD 1h: 4 calls")
     assert planned.minutes == pytest.approx(0.0667, abs=1e-3)
 
@@ -137,7 +139,7 @@ def test_the_sizes_of_the_estimate() -> None:
     assert (plan.MAX_CALLS, plan.PAGE_ROWS) == (2000, 1000)
     assert (plan.PAGE_BYTES, plan.OHLC_BYTES) == (75_000, 60_000)
     assert datetime(2011, 1, 1, tzinfo=UTC).timestamp() == plan.BEGINNING_S
-    step = PlanStep(origin=Origin.STORED, start_s=10, end_s=20)
+    step = PlanStep(origin=BackfillOrigin.STORED, start_s=10, end_s=20)
     assert (step.calls, step.trades, step.bytes) == (0, 0, 0)
 
 
@@ -147,8 +149,8 @@ def test_a_plan_in_one_sentence() -> None:
     )
     assert empty.text() == "XBTUSD 1h: 0 calls, about 0 minutes, 0.0 MB; from nothing."
     steps = (
-        PlanStep(origin=Origin.TRADES, start_s=0, end_s=10, calls=1200, bytes=90_000_000),
-        PlanStep(origin=Origin.OHLC, start_s=10, end_s=100, calls=1, bytes=60_000),
+        PlanStep(origin=BackfillOrigin.TRADES, start_s=0, end_s=10, calls=1200, bytes=90_000_000),
+        PlanStep(origin=BackfillOrigin.OHLC, start_s=10, end_s=100, calls=1, bytes=60_000),
     )
     full = msgspec.structs.replace(empty, steps=steps, minutes=20.02)
     assert full.text() == ("XBTUSD 1h: 1,201 calls, about 20 minutes, 90.1 MB; from trades, ohlc.")

@@ -16,7 +16,7 @@ import trio
 from krakked._config.settings import MarginEligible, RestSettings, UniverseSettings
 from krakked._market.bars import OHLCBar
 from krakked._market.history.backfill import History
-from krakked._market.history.plan import Origin
+from krakked._market.history.plan import BackfillOrigin
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.universe import Universe, build_universe
 from krakked._rest.client import RestClient
@@ -153,7 +153,7 @@ async def test_two_years_from_the_listing_equal_the_truth(
             universe = await universe_of(rest)
             history = History(rest, store, exchange.clock, lambda: universe.table)
             plan = await history.plan_backfill("ADAUSD", "1h", since=0)
-            assert plan.sources == (Origin.TRADES, Origin.OHLC)
+            assert plan.sources == (BackfillOrigin.TRADES, BackfillOrigin.OHLC)
             report = await history.backfill_ohlc("ADAUSD", "1h", since=0, allow_long=True)
         assert report.missing == ()
         assert abs(report.trades - plan.steps[0].trades) <= 50  # an hour of trades more or less

@@ -12,7 +12,12 @@ import trio
 from krakked._core import FrameTap, MarketCache
 from krakked._errors import DataStaleError, NoDataYetError, StaleReason
 from krakked._market.stream.backoff import AFTER_REJECTION_S
-from krakked._market.stream.watchdogs import FRAME_S, ConnectionWatch, TransportWatch, Verdict
+from krakked._market.stream.watchdogs import (
+    FRAME_S,
+    ConnectionWatch,
+    TransportWatch,
+    WatchdogVerdict,
+)
 from krakked.sandbox import SandboxSettings
 
 if TYPE_CHECKING:
@@ -116,8 +121,8 @@ def test_only_answers_tell_the_time() -> None:
 async def test_a_line_that_says_nothing_is_not_up(
     stage: OpenStage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TransportWatch, "check", lambda *_: Verdict.FINE)
-    monkeypatch.setattr(ConnectionWatch, "check", lambda *_, **__: Verdict.FINE)
+    monkeypatch.setattr(TransportWatch, "check", lambda *_: WatchdogVerdict.FINE)
+    monkeypatch.setattr(ConnectionWatch, "check", lambda *_, **__: WatchdogVerdict.FINE)
     async with stage(pairs=["XBTUSD"], timeframes=("1m",), settings=BUSY, stale_s=5.0) as s:
         s.exchange.faults.half_open()
         for seconds, why in (

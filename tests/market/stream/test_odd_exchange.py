@@ -15,7 +15,7 @@ from krakked._market.stream.filler import KEPT_S, GapFiller
 from krakked._market.stream.ledger import Hole
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.reasons import DisconnectReason
-from krakked._market.stream.requests import Answer, SubscriptionKey, SubscriptionState
+from krakked._market.stream.requests import RequestAnswer, SubscriptionKey, SubscriptionState
 from krakked._market.stream.subscriptions import SubscriptionTable
 from krakked._rest.models import OHLCReply, OHLCRow
 from krakked.sandbox import SandboxSettings
@@ -40,7 +40,7 @@ def test_an_answer_that_comes_after_all_counts() -> None:
     # the oldest one's acknowledgements still come.
     table = table_of(A, B)
     assert table.next_request(0.0) is not None
-    assert table.refused(Answer("subscribe"), "Exceeded msg rate", 0.0).slow_down
+    assert table.refused(RequestAnswer("subscribe"), "Exceeded msg rate", 0.0).slow_down
     assert table.subscribed("ohlc", "A/USD", 1, 0.1) == A
     assert table.acknowledged == 1
     again = table.next_request(5.0)
@@ -55,7 +55,7 @@ def test_our_own_interval_asked_for_again_is_no_refusal() -> None:
     assert table.next_request(0.0) is not None
     table.tick(20.0)  # no answers: sent again
     assert table.next_request(20.0) is not None
-    refusal = table.refused(Answer("subscribe", symbol="A/USD"), OTHER_INTERVAL, 20.1)
+    refusal = table.refused(RequestAnswer("subscribe", symbol="A/USD"), OTHER_INTERVAL, 20.1)
     assert refusal.keys == ()
     assert table.state(A)[0] is SubscriptionState.ACKNOWLEDGED
 
@@ -68,7 +68,9 @@ def test_another_interval_of_ours_makes_it_one() -> None:
     assert table.subscribed("ohlc", "A/USD", 5, 0.1) == other
     table.tick(20.0)
     assert table.next_request(20.0) is not None
-    assert table.refused(Answer("subscribe", symbol="A/USD"), OTHER_INTERVAL, 20.1).keys == (A,)
+    assert table.refused(RequestAnswer("subscribe", symbol="A/USD"), OTHER_INTERVAL, 20.1).keys == (
+        A,
+    )
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -25,7 +25,7 @@ from krakked._market.stream.ledger import REMEMBERED, CandleLedger, Hole, Series
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.requests import SubscriptionKey
 from krakked._market.stream.symbols import SymbolNames, decode_instrument
-from krakked._market.stream.watchdogs import ConnectionWatch, TransportWatch, Verdict
+from krakked._market.stream.watchdogs import ConnectionWatch, TransportWatch, WatchdogVerdict
 
 # --- backoff ---------------------------------------------------------------------------------
 
@@ -89,9 +89,9 @@ def test_half_open_is_noticed_within_fifteen_seconds_and_not_before_a_ping() -> 
     watch = TransportWatch(0.0)
     last_bytes = 0.0
     verdicts = {now: watch.check(float(now), last_bytes) for now in range(1, 20)}
-    assert verdicts[5] is Verdict.PING
-    assert next(now for now, v in verdicts.items() if v is Verdict.DEAD) == 12
-    assert all(v is Verdict.FINE for now, v in verdicts.items() if now < 5 or 5 < now < 12)
+    assert verdicts[5] is WatchdogVerdict.PING
+    assert next(now for now, v in verdicts.items() if v is WatchdogVerdict.DEAD) == 12
+    assert all(v is WatchdogVerdict.FINE for now, v in verdicts.items() if now < 5 or 5 < now < 12)
 
 
 def test_an_answered_ping_starts_over() -> None:
@@ -99,27 +99,29 @@ def test_an_answered_ping_starts_over() -> None:
     last = 0.0
     for now in range(1, 1000):
         verdict = watch.check(float(now), last)
-        if verdict is Verdict.PING:
+        if verdict is WatchdogVerdict.PING:
             last = now + 0.1
-        assert verdict is not Verdict.DEAD
+        assert verdict is not WatchdogVerdict.DEAD
 
 
 def test_a_program_that_held_up_its_own_loop_is_not_taken_for_a_dead_peer() -> None:
     watch = TransportWatch(0.0)
-    assert watch.check(60.0, 0.0) is Verdict.PING  # not DEAD
-    assert watch.check(200.0, 0.0) is Verdict.PING  # held up again while the pong waited unread
+    assert watch.check(60.0, 0.0) is WatchdogVerdict.PING  # not DEAD
+    assert (
+        watch.check(200.0, 0.0) is WatchdogVerdict.PING
+    )  # held up again while the pong waited unread
     frames = ConnectionWatch()
-    assert frames.check(1.0, 1.0, armed=True) is Verdict.FINE
-    assert frames.check(61.0, 1.0, armed=True) is Verdict.FINE
-    assert frames.check(62.0, 61.5, armed=True) is Verdict.FINE
+    assert frames.check(1.0, 1.0, armed=True) is WatchdogVerdict.FINE
+    assert frames.check(61.0, 1.0, armed=True) is WatchdogVerdict.FINE
+    assert frames.check(62.0, 61.5, armed=True) is WatchdogVerdict.FINE
 
 
 def test_the_connection_watchdog_is_armed_only_by_an_acknowledgement() -> None:
     watch = ConnectionWatch()
     for now in range(1, 1000):
-        assert watch.check(float(now), 0.0, armed=False) is Verdict.FINE
+        assert watch.check(float(now), 0.0, armed=False) is WatchdogVerdict.FINE
     verdicts = {now: watch.check(float(now), 0.0, armed=True) for now in range(1000, 1020)}
-    assert next(now for now, v in verdicts.items() if v is Verdict.DEAD) == 1012
+    assert next(now for now, v in verdicts.items() if v is WatchdogVerdict.DEAD) == 1012
 
 
 # --- ledger ----------------------------------------------------------------------------------

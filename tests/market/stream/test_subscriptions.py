@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from krakked._market.stream.requests import Answer, SubscriptionKey, SubscriptionState
+from krakked._market.stream.requests import RequestAnswer, SubscriptionKey, SubscriptionState
 from krakked._market.stream.subscriptions import (
     ACK_TIMEOUT_S,
     BATCH_SYMBOLS,
@@ -42,7 +42,7 @@ def ack(table: SubscriptionTable, key: SubscriptionKey, now_s: float = 0.0) -> N
 
 
 def refuse(table: SubscriptionTable, error: str, **named: object) -> tuple[SubscriptionKey, ...]:
-    return table.refused(Answer("subscribe", **named), error, 0.0).keys
+    return table.refused(RequestAnswer("subscribe", **named), error, 0.0).keys
 
 
 def test_requests_are_what_kraken_expects() -> None:
@@ -153,7 +153,7 @@ def test_a_second_ohlc_interval_is_never_success() -> None:
 def test_a_rate_complaint_slows_down_and_asks_again() -> None:
     table = table_of(BTC, ETH)
     send_all(table)
-    refusal = table.refused(Answer("subscribe", req_id=1), "Exceeded msg rate", 0.0)
+    refusal = table.refused(RequestAnswer("subscribe", req_id=1), "Exceeded msg rate", 0.0)
     assert refusal.slow_down
     assert refusal.keys == ()
     assert table.next_request(0.5) is None
@@ -161,7 +161,7 @@ def test_a_rate_complaint_slows_down_and_asks_again() -> None:
     again = table.next_request(1.0)
     assert again is not None
     assert again.symbols == ("BTC/USD", "ETH/USD")
-    table.refused(Answer("subscribe", req_id=again.req_id), "Exceeded msg rate", 1.0)
+    table.refused(RequestAnswer("subscribe", req_id=again.req_id), "Exceeded msg rate", 1.0)
     assert table.next_request(2.9) is None  # the pause doubles
     assert table.next_request(3.0) is not None
 
@@ -208,7 +208,7 @@ def test_a_ticker_without_data_is_mute_and_asked_for_again() -> None:
     assert table.state(BTC)[0] is S.MUTE
     (drop,) = send_all(table, 15.0)
     assert (drop["method"], drop["params"]["symbol"]) == ("unsubscribe", ["BTC/USD"])
-    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"))
+    table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD"))
     (again,) = send_all(table, 15.0)
     assert again["method"] == "subscribe"
     ack(table, BTC, 16.0)
@@ -229,7 +229,7 @@ def test_mute_subscriptions_are_recycled_at_growing_distances() -> None:
         for sent in send_all(table, float(now)):
             times.append(now)
             if sent["method"] == "unsubscribe":
-                table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"))
+                table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD"))
         for _ in send_all(table, float(now)):
             pass
         table.subscribed("ticker", "BTC/USD", None, float(now))
@@ -243,11 +243,11 @@ def test_unwanted_ones_are_unsubscribed_and_forgotten() -> None:
     table.unwant([BTC, ETH])
     (drop,) = send_all(table)
     assert drop["method"] == "unsubscribe"
-    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD", None, drop["req_id"]))
+    table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD", None, drop["req_id"]))
     ack(table, ETH)  # was on its way when it was given up
     (drop,) = send_all(table)
     assert drop["params"]["symbol"] == ["ETH/USD"]
-    table.refused(Answer("unsubscribe", "ticker", "ETH/USD"), "Subscription Not Found", 0.0)
+    table.refused(RequestAnswer("unsubscribe", "ticker", "ETH/USD"), "Subscription Not Found", 0.0)
     assert table.states() == {}
     assert table.settled
     assert table.acknowledged == 0
@@ -264,7 +264,7 @@ def test_wanted_again_before_the_unsubscribe_went_out() -> None:
     assert table.state(BTC)[0] is S.ACKNOWLEDGED
     (drop,) = send_all(table, 1.0)
     assert drop["method"] == "unsubscribe"
-    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"), 1.1)
+    table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD"), 1.1)
     (again,) = send_all(table, 1.2)
     assert again["method"] == "subscribe"
     ack(table, BTC, 1.3)
@@ -282,7 +282,7 @@ def test_wanted_again_while_the_first_request_is_under_way() -> None:
     table.want([BTC])
     ack(table, BTC)
     assert [sent["method"] for sent in send_all(table)] == ["unsubscribe"]
-    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"))
+    table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD"))
     assert [sent["method"] for sent in send_all(table)] == ["subscribe"]
     ack(table, BTC)
     assert table.settled
@@ -292,7 +292,7 @@ def test_an_end_nobody_asked_for_is_told() -> None:
     table = table_of(BTC)
     send_all(table)
     ack(table, BTC)
-    assert table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"), 5.0) == [BTC]
+    assert table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD"), 5.0) == [BTC]
     assert table.state(BTC)[0] is S.REFUSED
     assert send_all(table, 5.0) == []
     table.tick(64.0)
@@ -343,14 +343,14 @@ def test_a_passing_refusal_is_asked_again_at_growing_distances(error: str) -> No
             assert sent["params"]["symbol"] == ["BTC/USD"]
             assert table.state(BTC) == (S.REFUSED, error)  # until it is acknowledged
             assert table.retry_after_s(BTC, float(now)) == 0.0
-            table.refused(Answer("subscribe", symbol="BTC/USD"), error, float(now))
+            table.refused(RequestAnswer("subscribe", symbol="BTC/USD"), error, float(now))
     assert asked == [60, 180, 420, 900, 1800, 2700, 3600]
     table.ask_again()
     send_all(table, 4000.0)
     ack(table, BTC, 4000.0)
     assert table.retry_after_s(BTC, 4000.0) is None
     table.data(BTC, 4001.0)
-    table.unsubscribed(Answer("unsubscribe", "ticker", "BTC/USD"), 4002.0)
+    table.unsubscribed(RequestAnswer("unsubscribe", "ticker", "BTC/USD"), 4002.0)
     assert table.retry_after_s(BTC, 4002.0) == 60.0  # it served us in between
 
 
@@ -414,7 +414,9 @@ def test_a_delisted_pair_is_not_waited_for() -> None:
     table.ask_again([BTC])  # it is listed again
     (drop,) = send_all(table, 101.0)
     assert drop["method"] == "unsubscribe"
-    table.refused(Answer("unsubscribe", "ticker", "BTC/USD"), "Subscription Not Found", 101.0)
+    table.refused(
+        RequestAnswer("unsubscribe", "ticker", "BTC/USD"), "Subscription Not Found", 101.0
+    )
     (again,) = send_all(table, 101.0)
     assert again["method"] == "subscribe"
     ack(table, BTC, 102.0)
@@ -440,7 +442,7 @@ def test_whatever_the_exchange_says_counters_and_states_agree(script: list) -> N
     now = 0.0
     for what, key in script:
         now += 1.0
-        answer = Answer("subscribe", key.channel, key.symbol, key.interval)
+        answer = RequestAnswer("subscribe", key.channel, key.symbol, key.interval)
         match what:
             case "want":
                 table.want([key])
@@ -457,7 +459,9 @@ def test_whatever_the_exchange_says_counters_and_states_agree(script: list) -> N
             case "rate":
                 table.refused(answer, "Exceeded msg rate", now)
             case "unsub":
-                table.unsubscribed(Answer("unsubscribe", key.channel, key.symbol, key.interval))
+                table.unsubscribed(
+                    RequestAnswer("unsubscribe", key.channel, key.symbol, key.interval)
+                )
             case "data":
                 table.data(key, now)
             case "tick":
@@ -481,7 +485,7 @@ def test_whatever_the_exchange_says_counters_and_states_agree(script: list) -> N
                     table.subscribed(request.channel, symbol, request.interval, now)
                 else:
                     table.unsubscribed(
-                        Answer("unsubscribe", request.channel, symbol, request.interval)
+                        RequestAnswer("unsubscribe", request.channel, symbol, request.interval)
                     )
     assert set(table.states()) == wanted
     assert table.settled

@@ -22,7 +22,7 @@ from krakked._market.history.archive_order import OrderedFile
 from krakked._market.history.archive_series import (
     CandleReader,
     NoCandlesError,
-    Reader,
+    SeriesReader,
     SeriesWriter,
     TradeReader,
 )
@@ -232,7 +232,7 @@ class _ImportJob:
 
     def read(self, file: ArchiveFile, pair: str) -> list[ImportedFile] | None:
         """Read one file and count it; None when it was not read to its end."""
-        reader: Reader
+        reader: SeriesReader
         if file.timeframe is not None:
             reader = CandleReader(file, self._series(pair, file.timeframe), self._now_s)
         else:
@@ -264,7 +264,7 @@ class _ImportJob:
     def _series(self, pair: str, timeframe: str) -> SeriesWriter:
         return SeriesWriter(self._store, self._writer, pair, timeframe)
 
-    def _pieces(self, file: ArchiveFile, reader: Reader) -> None:
+    def _pieces(self, file: ArchiveFile, reader: SeriesReader) -> None:
         self._number = int
         with OrderedFile(file, self._zips) as ordered:
             stream = ordered.lines()
@@ -288,7 +288,7 @@ class _ImportJob:
                     return
                 piece = after
 
-    def _count(self, file: ArchiveFile, reader: Reader) -> list[ImportedFile]:
+    def _count(self, file: ArchiveFile, reader: SeriesReader) -> list[ImportedFile]:
         done = reader.finish(file.label)
         count, first = reader.bad_lines()
         if count:

@@ -55,7 +55,7 @@ class NoCandlesError(Exception):
     """A file whose lines are not what its name says."""
 
 
-class Reader(ABC):
+class SeriesReader(ABC):
     """Reads one file, piece by piece, into one or several series."""
 
     series: Sequence[SeriesWriter]
@@ -86,7 +86,7 @@ class Reader(ABC):
         """How many lines were left out, and the first ten."""
 
 
-class CandleReader(Reader):
+class CandleReader(SeriesReader):
     """Reads an OHLCVT file."""
 
     def __init__(self, file: ArchiveFile, series: SeriesWriter, now_s: int) -> None:
@@ -165,7 +165,7 @@ class CandleReader(Reader):
                 return
 
 
-class TradeReader(Reader):
+class TradeReader(SeriesReader):
     """Reads a time-and-sales file into several timeframes."""
 
     def __init__(self, series: Sequence[SeriesWriter], now_s: int) -> None:

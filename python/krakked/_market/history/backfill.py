@@ -20,8 +20,8 @@ from krakked._market.history.plan import (
     OHLC_BYTES,
     PAGE_BYTES,
     PAGE_ROWS,
+    BackfillOrigin,
     BackfillPlan,
-    Origin,
     PlanStep,
     confirmed_ranges,
     known_ranges,
@@ -84,7 +84,7 @@ class History(OHLCReader):
         asked = union([*known, *vain])
         since_s = await self._first_wanted(target, since, asked, now_s, force=force)
         steps = [
-            PlanStep(origin=Origin.STORED, start_s=a, end_s=b)
+            PlanStep(origin=BackfillOrigin.STORED, start_s=a, end_s=b)
             for a, b in intersect(known, (since_s, int(now_s)))
         ]
         calls = 0
@@ -94,10 +94,14 @@ class History(OHLCReader):
             if end_s > reach_s:
                 start = max(start_s, reach_s)
                 step = PlanStep(
-                    origin=Origin.OHLC, start_s=start, end_s=end_s, calls=1, bytes=OHLC_BYTES
+                    origin=BackfillOrigin.OHLC,
+                    start_s=start,
+                    end_s=end_s,
+                    calls=1,
+                    bytes=OHLC_BYTES,
                 )
                 # One call gives all 720, so several stretches within reach cost one.
-                known_step = next((s for s in steps if s.origin is Origin.OHLC), None)
+                known_step = next((s for s in steps if s.origin is BackfillOrigin.OHLC), None)
                 steps.append(step if known_step is None else _free(step))
             if start_s >= reach_s or not _from_trades(target):
                 continue
@@ -111,7 +115,7 @@ class History(OHLCReader):
             trades, counting = await count_trades(self._rest, target, start_s, end)
             calls += counting
             step = PlanStep(
-                origin=Origin.TRADES,
+                origin=BackfillOrigin.TRADES,
                 start_s=start_s,
                 end_s=end,
                 calls=pages_of(trades),

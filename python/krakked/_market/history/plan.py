@@ -28,7 +28,7 @@ BEGINNING_S: Final = 1_293_840_000
 
 
 @public
-class Origin(StrEnum):
+class BackfillOrigin(StrEnum):
     """Where a stretch of a back-fill comes from."""
 
     STORED = "stored"
@@ -41,7 +41,7 @@ class Origin(StrEnum):
 class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
     """One stretch of a back-fill."""
 
-    origin: Origin
+    origin: BackfillOrigin
     """Where it comes from."""
     start_s: int
     """First second."""
@@ -85,7 +85,7 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
         return sum(step.bytes for step in self.steps)
 
     @property
-    def sources(self) -> tuple[Origin, ...]:
+    def sources(self) -> tuple[BackfillOrigin, ...]:
         """The origins that take part, in the order of the steps, each once."""
         return tuple(dict.fromkeys(step.origin for step in self.steps))
 

@@ -26,7 +26,7 @@ Entry = tuple[str, OHLCBar]
 _Row = tuple[str, int, float, float, float, float, float | None, float, int]
 
 
-class Scan(NamedTuple):
+class JournalScan(NamedTuple):
     """What `scan` found."""
 
     payloads: list[bytes]
@@ -55,7 +55,7 @@ def _sound(data: bytes, at: int) -> bytes | None:
     return payload if checksum == expected else None
 
 
-def scan(data: bytes, start: int = 0) -> Scan:
+def scan(data: bytes, start: int = 0) -> JournalScan:
     """Read the frames of a journal from an offset that is a frame's start."""
     payloads: list[bytes] = []
     damaged: list[tuple[int, int]] = []
@@ -71,7 +71,7 @@ def scan(data: bytes, start: int = 0) -> Scan:
             damaged.append((end, at))
         payloads.append(payload)
         at = end = at + _HEAD.size + len(payload)
-    return Scan(payloads, end, damaged)
+    return JournalScan(payloads, end, damaged)
 
 
 def encode(entries: Iterable[Entry]) -> bytes:

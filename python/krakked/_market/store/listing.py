@@ -28,7 +28,7 @@ _TIMEFRAME_DIRECTORIES: Final = {f"timeframe={label}" for label in MINUTES}
 _JOURNAL: Final = re.compile(r"(?P<timeframe>[0-9a-z]+)\.journal(?:\.(?P<number>[0-9]+))?")
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """One name in a directory; of a link, what it leads to."""
 
     name: str
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
     is_directory: bool
 
 
-def listed(directory: Path) -> list[Entry]:
+def listed(directory: Path) -> list[DirectoryEntry]:
     """Give what lies in a directory, in order of names; nothing for a missing one.
 
     Raises:
@@ -50,13 +50,13 @@ def listed(directory: Path) -> list[Entry]:
             return []
 
 
-def _entry(found: os.DirEntry[str]) -> Entry:
+def _entry(found: os.DirEntry[str]) -> DirectoryEntry:
     try:
-        return Entry(found.name, found.is_file(), found.is_dir())
+        return DirectoryEntry(found.name, found.is_file(), found.is_dir())
     except OSError as error:
         if error.errno != errno.ELOOP:  # a link to itself is neither
             raise
-        return Entry(found.name, is_file=False, is_directory=False)
+        return DirectoryEntry(found.name, is_file=False, is_directory=False)
 
 
 def series_below(paths: StorePaths) -> list[Series]:
@@ -120,26 +120,26 @@ def strays(paths: StorePaths, suffix: str) -> Iterator[Path]:
             yield paths.journal / entry.name
 
 
-def _holds_series(timeframe: Entry) -> bool:
+def _holds_series(timeframe: DirectoryEntry) -> bool:
     return timeframe.is_directory and timeframe.name in _TIMEFRAME_DIRECTORIES
 
 
-def _series_in(timeframe: Entry, pair: Entry) -> Series | None:
+def _series_in(timeframe: DirectoryEntry, pair: DirectoryEntry) -> Series | None:
     return series_of_directories(timeframe.name, pair.name) if pair.is_directory else None
 
 
-def _is_part(entry: Entry, series: Series, suffix: str) -> bool:
+def _is_part(entry: DirectoryEntry, series: Series, suffix: str) -> bool:
     name = entry.name.removesuffix(suffix)
     return entry.is_file and name != entry.name and is_partition(series.timeframe, name)
 
 
-def _series_of_coverage(entry: Entry) -> Series | None:
+def _series_of_coverage(entry: DirectoryEntry) -> Series | None:
     stem = entry.name.removesuffix(".json")
     series = series_of_stem(stem)
     ours = entry.is_file and series is not None and entry.name == f"{series.file_stem}.json"
     return series if ours else None
 
 
-def _journal_name(entry: Entry) -> re.Match[str] | None:
+def _journal_name(entry: DirectoryEntry) -> re.Match[str] | None:
     match = _JOURNAL.fullmatch(entry.name)
     return match if match is not None and match["timeframe"] in MINUTES and entry.is_file else None

@@ -18,7 +18,7 @@ from krakked._market.store.journal import read as read_journal
 from krakked._market.store.layout import FORMAT_VERSION, Series, StorePaths, partition_bounds
 from krakked._market.store.listing import covered_series, journals, series_below, strays
 from krakked._market.store.partition_files import PartitionFiles
-from krakked._market.store.series_files import Change, SeriesFiles
+from krakked._market.store.series_files import PartitionChange, SeriesFiles
 from krakked._public import public
 
 
@@ -296,7 +296,7 @@ def _mend(
         write_coverage(paths, files, series, known.without((start, end)))
         moved = _set_aside(paths, path, series, stays=kept > 0)
         if kept:
-            own.write(Change(name, sound))
+            own.write(PartitionChange(name, sound))
         else:
             coverage_to_write(paths, files, series)  # it names the file no longer
     return [
@@ -358,7 +358,7 @@ def _migrate(paths: StorePaths, files: PartitionFiles, series: Series) -> int:
     own = SeriesFiles(paths, series, files)
     old = [n for n in own.partitions() if files.version(own.path(n)) < FORMAT_VERSION]
     for name in old:
-        own.write(Change(name, files.whole(own.path(name))))
+        own.write(PartitionChange(name, files.whole(own.path(name))))
     data = _read_coverage_file(paths, series)
     if data is not None and coverage_format.version(data) < FORMAT_VERSION:
         write_coverage(paths, files, series, read_coverage(paths, series))

@@ -32,7 +32,7 @@ _WRITERS: Final = min(4, os.cpu_count() or 1)
 """Threads that write partitions of one import; encoding and fsync leave the interpreter free."""
 
 
-class Change(NamedTuple):
+class PartitionChange(NamedTuple):
     """One partition as it should become."""
 
     partition: str
@@ -103,7 +103,7 @@ class SeriesFiles:
 
     def changes(
         self, new: pa.Table, covered: Range | None, coverage: Coverage
-    ) -> Iterator[tuple[Change | None, int]]:
+    ) -> Iterator[tuple[PartitionChange | None, int]]:
         """Give each partition that new rows or a new covered range concern, as it should become.
 
         Args:
@@ -137,7 +137,7 @@ class SeriesFiles:
             if merged.num_rows == 0 or (stored == 0 and merged.equals(stored_rows)):
                 yield None, stored
                 continue
-            yield Change(name, merged), stored
+            yield PartitionChange(name, merged), stored
             reached = before is not None and before.time_s == end - step_s
             if not names and reached and coverage.holds(end):
                 # What became known may be what the next partition's first intervals waited for.
@@ -174,7 +174,7 @@ class SeriesFiles:
         window = _window(new, covered, self._series.step_s)
         return window is None or len(partitions_between(self._series.timeframe, *window)) <= 2
 
-    def write(self, change: Change) -> None:
+    def write(self, change: PartitionChange) -> None:
         """Replace a partition, durably."""
         replace(
             self.path(change.partition),

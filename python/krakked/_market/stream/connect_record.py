@@ -18,7 +18,7 @@ from krakked._errors import ConfigError, LockTimeoutError
 from krakked._files.record import boot_id
 from krakked._market.stream.backoff import BUDGET_ATTEMPTS, BUDGET_WINDOW_S, MARGIN_S
 from krakked._network.clock import Clock
-from krakked._rest.shared_state import Change, SharedState
+from krakked._rest.shared_state import SharedState, StateChange
 from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_clock
 
 _SECOND_NS: Final = 1_000_000_000
@@ -83,7 +83,7 @@ class SharedBudget:
         begun_ns = self._clock.elapsed_ns()
         told = False
 
-        def take(record: ConnectRecord | None) -> Change[ConnectRecord, int]:
+        def take(record: ConnectRecord | None) -> StateChange[ConnectRecord, int]:
             now = ConnectRecord(
                 boot=self._boot, at_ns=self._clock.elapsed_ns(), at_wall_ns=self._clock.wall_ns()
             )
@@ -92,7 +92,7 @@ class SharedBudget:
             if left_ns <= 0:
                 attempts = (*current.attempts_ns, now.at_ns)
                 current = msgspec.structs.replace(current, attempts_ns=attempts)
-            return Change(left_ns, current)
+            return StateChange(left_ns, current)
 
         while True:
             try:

@@ -25,7 +25,12 @@ from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import encode_ping
 from krakked._market.stream.subscriptions import SubscriptionTable
 from krakked._market.stream.tap import CHUNK_BYTES, TapStream
-from krakked._market.stream.watchdogs import KEEP_ALIVE_S, ConnectionWatch, TransportWatch, Verdict
+from krakked._market.stream.watchdogs import (
+    KEEP_ALIVE_S,
+    ConnectionWatch,
+    TransportWatch,
+    WatchdogVerdict,
+)
 from krakked._network.clock import Clock
 from krakked._network.network import Network
 
@@ -294,12 +299,12 @@ class Connection:
             now_s = self._now_s()
             last_bytes_s = self._stream.last_bytes_ns / 1e9 if self._stream is not None else 0.0
             verdict = transport.check(now_s, last_bytes_s)
-            if verdict is Verdict.PING:
+            if verdict is WatchdogVerdict.PING:
                 nursery.start_soon(self._ping, socket)
-            elif verdict is Verdict.DEAD:
+            elif verdict is WatchdogVerdict.DEAD:
                 self.stop(DisconnectReason.HALF_OPEN, "nothing came back after a ping")
             armed = self._table.acknowledged > 0
-            if frames.check(now_s, self.last_frame_s, armed=armed) is Verdict.DEAD:
+            if frames.check(now_s, self.last_frame_s, armed=armed) is WatchdogVerdict.DEAD:
                 self.stop(DisconnectReason.SILENT, "no frame, not even a heartbeat")
             if self._table.worthless:
                 self.stop(DisconnectReason.UNANSWERED, "subscriptions were left unanswered")

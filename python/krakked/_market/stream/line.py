@@ -26,7 +26,7 @@ from krakked._market.stream.requests import (
     SUBSCRIBE,
     TICKER,
     UNSUBSCRIBE,
-    Answer,
+    RequestAnswer,
     SubscriptionKey,
     SubscriptionState,
 )
@@ -345,7 +345,7 @@ class Line:
         _, channel, symbol, interval, req_id = cast(
             "tuple[str, str | None, str | None, int | None, int | None]", event
         )
-        answer = Answer(UNSUBSCRIBE, channel, symbol, interval, req_id)
+        answer = RequestAnswer(UNSUBSCRIBE, channel, symbol, interval, req_id)
         ended = self.table.unsubscribed(answer, self._now_s())
         for key in ended:
             self._log("ended", logging.WARNING, "%s %s ended by the exchange", *key_words(key))
@@ -357,7 +357,7 @@ class Line:
         _, method, channel, symbol, interval, req_id, error = cast(
             "tuple[str, str, str | None, str | None, int | None, int | None, str]", event
         )
-        answer = Answer(method or SUBSCRIBE, channel, symbol, interval, req_id)
+        answer = RequestAnswer(method or SUBSCRIBE, channel, symbol, interval, req_id)
         refusal = self.table.refused(answer, error, self._now_s())
         if refusal.slow_down:
             self._log("slow", logging.WARNING, "asked to send fewer requests: %s", error)

@@ -54,7 +54,7 @@ class Request(msgspec.Struct, frozen=True):
     """The JSON text that goes on the wire."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class RequestAnswer(msgspec.Struct, frozen=True):
     """What an answer of the exchange names; anything but the method may be missing."""
 
     method: str
@@ -180,7 +180,7 @@ class InFlight:
         """Note a request that went out."""
         self._requests[req_id] = _Waiting(method, keys, now_s)
 
-    def find(self, answer: Answer) -> list[SubscriptionKey]:
+    def find(self, answer: RequestAnswer) -> list[SubscriptionKey]:
         """Give the subscriptions an answer speaks of, by whatever it names.
 
         With a symbol: that symbol in the request of that id, else in the oldest request that still

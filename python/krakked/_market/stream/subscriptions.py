@@ -23,10 +23,10 @@ from krakked._market.stream.requests import (
     SUBSCRIBE,
     TICKER,
     UNSUBSCRIBE,
-    Answer,
     InFlight,
     Refusal,
     Request,
+    RequestAnswer,
     SubscriptionKey,
     SubscriptionState,
     encode_request,
@@ -236,7 +236,7 @@ class SubscriptionTable:
             self._awaiting_data[key] = None
         return key
 
-    def unsubscribed(self, answer: Answer, now_s: float = 0.0) -> list[SubscriptionKey]:
+    def unsubscribed(self, answer: RequestAnswer, now_s: float = 0.0) -> list[SubscriptionKey]:
         """Note the end of subscriptions, asked for or not; give those that ended though wanted."""
         ended: list[SubscriptionKey] = []
         for key in self._in_flight.find(answer) or self._held(answer):
@@ -257,7 +257,7 @@ class SubscriptionTable:
                 self._unsent[key] = None
         return ended
 
-    def refused(self, answer: Answer, error: str, now_s: float) -> Refusal:
+    def refused(self, answer: RequestAnswer, error: str, now_s: float) -> Refusal:
         """Note a refusal of any of the three shapes; give what it came to."""
         keys = self._in_flight.find(answer)
         self._answered_s = now_s
@@ -399,7 +399,7 @@ class SubscriptionTable:
 
     # --- inside ---
 
-    def _held(self, answer: Answer) -> list[SubscriptionKey]:
+    def _held(self, answer: RequestAnswer) -> list[SubscriptionKey]:
         if answer.channel is None:
             return []
         key = SubscriptionKey(answer.channel, answer.symbol, answer.interval)

@@ -26,7 +26,7 @@ HELD_UP_S: Final = 3.0
 """A tick later than this says that we were not running, so silence proves nothing yet."""
 
 
-class Verdict(Enum):
+class WatchdogVerdict(Enum):
     """What a watchdog asks for."""
 
     FINE = "fine"
@@ -41,7 +41,7 @@ class TransportWatch:
         self._pinged_s: float | None = None
         self._checked_s = now_s
 
-    def check(self, now_s: float, last_bytes_s: float) -> Verdict:
+    def check(self, now_s: float, last_bytes_s: float) -> WatchdogVerdict:
         """Judge by when bytes last arrived. PING is given once per silence."""
         held_up = now_s - self._checked_s > HELD_UP_S
         self._checked_s = now_s
@@ -49,13 +49,13 @@ class TransportWatch:
             self._pinged_s = None
         if self._pinged_s is None:
             if now_s - last_bytes_s < IDLE_S:
-                return Verdict.FINE
+                return WatchdogVerdict.FINE
             self._pinged_s = now_s
-            return Verdict.PING
+            return WatchdogVerdict.PING
         if held_up:
             self._pinged_s = now_s
-            return Verdict.PING
-        return Verdict.DEAD if now_s - self._pinged_s >= PONG_S else Verdict.FINE
+            return WatchdogVerdict.PING
+        return WatchdogVerdict.DEAD if now_s - self._pinged_s >= PONG_S else WatchdogVerdict.FINE
 
 
 class ConnectionWatch:
@@ -65,14 +65,14 @@ class ConnectionWatch:
         self._since_s: float | None = None
         self._checked_s: float | None = None
 
-    def check(self, now_s: float, last_frame_s: float, *, armed: bool) -> Verdict:
+    def check(self, now_s: float, last_frame_s: float, *, armed: bool) -> WatchdogVerdict:
         """Judge by when the last application frame arrived; only while `armed`."""
         held_up = self._checked_s is not None and now_s - self._checked_s > HELD_UP_S
         self._checked_s = now_s
         if not armed:
             self._since_s = None
-            return Verdict.FINE
+            return WatchdogVerdict.FINE
         if self._since_s is None or held_up:
             self._since_s = now_s
         silent_s = now_s - max(self._since_s, last_frame_s)
-        return Verdict.DEAD if silent_s >= FRAME_S else Verdict.FINE
+        return WatchdogVerdict.DEAD if silent_s >= FRAME_S else WatchdogVerdict.FINE
