@@ -714,7 +714,7 @@ class CuttingNetwork(SystemNetwork):
         return HttpTransport(self._open, ssl.create_default_context())
 
     async def _open(
-        self, host: str, port: int, *, tls: bool, timeout_s: float | None
+        self, host: str, port: int, tls: bool, timeout_s: float | None
     ) -> trio.abc.Stream:
         return CuttingStream(await trio.open_tcp_stream(host, port), self)
 

@@ -7,7 +7,7 @@ leaving.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from krakked._credentials.candidate import Candidate
@@ -15,7 +15,7 @@ from krakked._credentials.outcomes import Outcome, Validation
 from krakked._credentials.passwords import MasterPassword, fit_to_seal
 from krakked._credentials.saving import SavedVault
 from krakked._errors import CredentialsFormatError
-from krakked._rest.otp import OneTimePassword, Otp
+from krakked._rest.otp import OneTimePassword
 
 MAX_TRIES: Final = 5
 """How often a malformed entry is asked for again before the set-up gives up."""
@@ -56,35 +56,11 @@ class Prompts(Protocol):
         ...
 
 
-class ValidateFunction(Protocol):
-    """What the set-up needs of `validate_credentials`."""
-
-    def __call__(self, candidate: Candidate, *, otp: Otp | None = None) -> Validation:
-        """Ask Kraken."""
-        ...
-
-
-class SaveFunction(Protocol):
-    """What the set-up needs of `save_credentials`."""
-
-    def __call__(
-        self,
-        candidate: Candidate,
-        password: MasterPassword,
-        *,
-        validation: Validation,
-        allow_unvalidated: bool,
-        override_auth_failure: bool,
-    ) -> SavedVault:
-        """Seal and write."""
-        ...
-
-
 def run_setup(
     prompts: Prompts,
     *,
-    validate: ValidateFunction,
-    save: SaveFunction,
+    validate: Callable[..., Validation],
+    save: Callable[..., SavedVault],
     vault_exists: bool,
     second_factor: bool = False,
 ) -> SavedVault | None:
@@ -166,7 +142,11 @@ def _entered(prompts: Prompts) -> Candidate:
 
 
 def _validated(
-    prompts: Prompts, candidate: Candidate, validate: ValidateFunction, *, second_factor: bool
+    prompts: Prompts,
+    candidate: Candidate,
+    validate: Callable[..., Validation],
+    *,
+    second_factor: bool,
 ) -> Validation | None:
     """Validate until there is a verdict or the user takes what there is; None to leave."""
     while True:

@@ -7,9 +7,9 @@ about pairs; that is `krakked._market.universe`.
 import logging
 import os
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -27,6 +27,9 @@ from krakked._market.pairs import PairMetadata, PairTable
 from krakked._market.universe import Universe, build_universe
 from krakked._network.clock import Clock, run_blocking
 from krakked._public import public
+
+if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
+    from krakked._rest.client import RestClient
 
 LOG = logging.getLogger("krakked.market")
 
@@ -55,14 +58,6 @@ class UniverseChange(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.listed or self.delisted or self.changed)
 
 
-class UniverseRest(Protocol):
-    """The two calls needed of the REST client."""
-
-    async def public_bytes(self, endpoint: str, params: Mapping[str, str] | None = None) -> bytes:
-        """Give the whole body of a public call whose envelope was checked."""
-        ...
-
-
 class _Copy(msgspec.Struct, forbid_unknown_fields=True):
     version: int
     saved_at_s: float
@@ -83,7 +78,7 @@ class UniverseSource:
 
     def __init__(
         self,
-        rest: UniverseRest,
+        rest: "RestClient",
         settings: UniverseSettings,
         region: RegionProfile,
         clock: Clock,

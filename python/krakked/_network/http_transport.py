@@ -7,28 +7,18 @@ So this is httpx's own transport once more, over a pool with our backend.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import httpcore
 import httpx
 import trio
 
-
-class OpenTcp(Protocol):
-    """Opens a connection, through a proxy where one is due."""
-
-    def __call__(
-        self, host: str, port: int, *, tls: bool, timeout_s: float | None
-    ) -> Awaitable[trio.abc.Stream]:
-        """Connect, without TLS; `tls` says only what the connection is for.
-
-        Raises:
-            OSError: There is no connection.
-            ConnectFailedError: A proxy gave none.
-        """
-        ...
+OpenTcp = Callable[[str, int, bool, float | None], Awaitable[trio.abc.Stream]]
+"""Connects to (host, port), through a proxy where one is due, without TLS; then whether the
+connection will be for TLS, and the longest wait in seconds. Raises OSError, or
+`ConnectFailedError` where a proxy gave no connection."""
 
 
 class HttpTransport(httpx.AsyncBaseTransport):
@@ -112,7 +102,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         del local_address, socket_options  # the pool was given none
         with _as_httpcore(httpcore.ConnectTimeout, httpcore.ConnectError), _bound(timeout):
-            stream = await self._open_tcp(host, port, tls=self._tls, timeout_s=timeout)
+            stream = await self._open_tcp(host, port, self._tls, timeout)
         return _Stream(stream, stream)
 
     async def sleep(self, seconds: float) -> None:

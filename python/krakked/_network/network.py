@@ -151,7 +151,7 @@ class SystemNetwork:
     async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """Open TCP (happy eyeballs), through a proxy where one is due, and shake TLS when asked."""
         try:
-            tcp = await self._open_tcp(host, port, tls=tls)
+            tcp = await self._open_tcp(host, port, tls)
         except OSError as error:
             raise ConnectFailedError(
                 f"Could not connect to {host}:{port}: {error.strerror or type(error).__name__}. "
@@ -161,7 +161,7 @@ class SystemNetwork:
         return await self._shake_hands(tcp, host, port) if tls else tcp
 
     async def _open_tcp(
-        self, host: str, port: int, *, tls: bool, timeout_s: float | None = None
+        self, host: str, port: int, tls: bool, timeout_s: float | None = None
     ) -> trio.abc.Stream:
         try:
             if sys.platform == "win32":  # the registry's exceptions may ask for names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -24,7 +24,10 @@ from krakked._market.history.trades_backfill import Target
 from krakked._market.store.coverage import Range, intersect, subtract, union
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._network.clock import Clock, run_blocking
-from krakked._rest.models import OHLCReply, OHLCRow, ServerTime
+from krakked._rest.models import OHLCRow
+
+if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
+    from krakked._rest.client import RestClient
 
 _TIME_EVERY_NS: Final = 3600 * 1_000_000_000
 
@@ -32,22 +35,6 @@ _LEFT_WAITS_NS: Final = 60 * 1_000_000_000
 """So long a candle that a reply had only as rubbish, or not, is not asked for again by itself."""
 
 _log = logging.getLogger("krakked.history")
-
-
-class OHLCRest(Protocol):
-    """The calls needed of the REST client."""
-
-    async def time(self) -> ServerTime:
-        """Ask for Kraken's clock."""
-        ...
-
-    async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
-        """Ask for candles."""
-        ...
-
-    def server_wall_ns(self) -> int:
-        """Give Kraken's unix time as far as known."""
-        ...
 
 
 class ToppedUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +51,7 @@ class ToppedUp(msgspec.Struct, frozen=True, kw_only=True):
 class Tail:
     """Keeps the newest 720 candles of any series in the store. One call at a time per series."""
 
-    def __init__(self, rest: OHLCRest, store: OHLCStore, clock: Clock) -> None:
+    def __init__(self, rest: RestClient, store: OHLCStore, clock: Clock) -> None:
         self._rest = rest
         self._store = store
         self._clock = clock

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from krakked._errors import MissingBarsError, UnknownPairError
-from krakked._market.history.ohlc_topup import OHLCRest, Tail, ToppedUp
+from krakked._market.history.ohlc_topup import Tail, ToppedUp
 from krakked._market.history.renamed import successor_of
-from krakked._market.history.trades_backfill import Target, TradesRest
+from krakked._market.history.trades_backfill import Target
 from krakked._market.pairs import PairTable
 from krakked._market.store.arrow import bars_of_table, convert, library_of, times
 from krakked._market.store.coverage import Gap, GapKind, union
@@ -19,7 +19,9 @@ from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.timeframes import parse_timeframe
 from krakked._market.times import Time, unix_seconds
 from krakked._network.clock import Clock, run_blocking
-from krakked._rest.health import RestStatus
+
+if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
+    from krakked._rest.client import RestClient
 
 Form = Literal["arrow", "polars", "pandas", "numpy"]
 """Columns instead of bars: a `pyarrow.Table`, a DataFrame of `polars` or `pandas`, or a dict of
@@ -37,14 +39,6 @@ _EDGE: Final = (
 _log = logging.getLogger("krakked.history")
 
 
-class HistoryRest(OHLCRest, TradesRest, Protocol):
-    """The calls needed of the REST client."""
-
-    def reachability(self) -> RestStatus:
-        """Say how calls are being held back."""
-        ...
-
-
 class OHLCReader:
     """Closed candles of any pair.
 
@@ -56,7 +50,7 @@ class OHLCReader:
     """
 
     def __init__(
-        self, rest: HistoryRest, store: OHLCStore, clock: Clock, table: Callable[[], PairTable]
+        self, rest: RestClient, store: OHLCStore, clock: Clock, table: Callable[[], PairTable]
     ) -> None:
         self._rest = rest
         self._store = store

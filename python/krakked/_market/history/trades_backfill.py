@@ -7,7 +7,7 @@ where it was.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -20,7 +20,10 @@ from krakked._market.store.coverage import Range
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._network.clock import Clock, run_blocking
 from krakked._public import public
-from krakked._rest.models import TradeRow, TradesReply
+from krakked._rest.models import TradeRow
+
+if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
+    from krakked._rest.client import RestClient
 
 NS: Final = 1_000_000_000
 
@@ -104,20 +107,8 @@ class DeepResult(msgspec.Struct, frozen=True, kw_only=True):
     """Stretches around trades that Kraken did not hand out."""
 
 
-class TradesRest(Protocol):
-    """The calls needed of the REST client."""
-
-    async def trades(self, pair: str, since_ns: int, count: int = PAGE_ROWS) -> TradesReply:
-        """Give a page of trades."""
-        ...
-
-    async def trades_bytes(self, pair: str, since_ns: int, count: int = PAGE_ROWS) -> bytes:
-        """Give a page of trades as the whole reply body."""
-        ...
-
-
 async def count_trades(
-    rest: TradesRest, target: Target, start_s: int, end_s: int
+    rest: "RestClient", target: Target, start_s: int, end_s: int
 ) -> tuple[int, int]:
     """Count the trades of [start, end) from their ids; give (trades, calls it took).
 
@@ -189,7 +180,7 @@ class TapeWalk:
 
     def __init__(
         self,
-        rest: TradesRest,
+        rest: "RestClient",
         store: OHLCStore,
         clock: Clock,
         target: Target,
