@@ -44,6 +44,7 @@ lint: build ## format, ruff, import contracts, clippy
 
 types: build ## mypy strict, the stub held against the extension, the public face wholly typed
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest krakked._core
 	set -o pipefail; PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=python $(BIN)/basedpyright --verifytypes krakked \
 	    --ignoreexternal | grep -E "^Type completeness score|^Symbols exported|error:"

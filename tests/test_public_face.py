@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest.mock import create_autospec
 
 import msgspec
+import pyarrow
 import pytest
 
 import krakked
@@ -48,6 +49,7 @@ def hints_of(function: object) -> dict[str, object]:
     whole = inspect.unwrap(function)
     names = dict(vars(sys.modules[whole.__module__]) if whole.__module__ in sys.modules else {})
     names |= {name: getattr(krakked, name) for name in krakked.__all__}
+    names |= {"pyarrow": pyarrow}
     return typing.get_type_hints(whole, globalns={**whole.__globals__, **names})
 
 

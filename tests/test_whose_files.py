@@ -60,7 +60,7 @@ async def test_with_the_default_settings_a_sandbox_leaves_no_byte_in_the_home(
         ) as kraken,
     ):
         await use(kraken)
-        root = kraken.store.root
+        root = kraken.store.root  # type: ignore[attr-defined]
         assert kraken.store.get_bars("XBTUSD", "1h", lookback=1)
         verdict = await krakked.validate_credentials(
             krakked.Candidate(exchange.key, exchange.secret),
@@ -84,7 +84,7 @@ async def test_a_sandboxs_own_settings_keep_everything_in_the_directory_given(
             config, pairs=["XBTUSD"], network=exchange.network, clock=exchange.clock
         ) as kraken:
             await use(kraken)
-            assert kraken.store.root == directory / "ohlc"
+            assert kraken.store.root == directory / "ohlc"  # type: ignore[attr-defined]
         # a second start goes on with the first one's files
         async with krakked.open_kraken(
             config, live=False, network=exchange.network, clock=exchange.clock
@@ -172,7 +172,7 @@ async def test_another_host_without_a_directory_of_its_own_gets_one(home: Path) 
         )
         async with krakked.open_kraken(live=False) as kraken:
             await kraken.get_ohlc("XBTUSD", "1h", lookback=24)
-            name = kraken.store.root.name
+            name = kraken.store.root.name  # type: ignore[attr-defined]
     assert name == "ohlc-127.0.0.1_" + exchange.rest_url.rpartition(":")[2]
     assert not (home / ".local/share/kraken_bot/ohlc").exists()
     assert not (own / "state" / "universe.json").exists()

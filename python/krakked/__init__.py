@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from krakked._errors import WrongPasswordError as WrongPasswordError
     from krakked._market.bars import OHLCBar as OHLCBar
     from krakked._market.bars import Source as Source
+    from krakked._market.candle_store import CandleStore as CandleStore
     from krakked._market.changes import CandleChange as CandleChange
     from krakked._market.changes import CandleClosed as CandleClosed
     from krakked._market.changes import CandleCorrected as CandleCorrected
@@ -207,6 +208,7 @@ _HOME = {
         VaultOpenError VaultUnsafeError VaultVersionError WrongPasswordError
     """,
     "_market.bars": "OHLCBar Source",
+    "_market.candle_store": "CandleStore",
     "_market.changes": """
         CandleChange CandleClosed CandleCorrected ChangeKind Changes Disconnected MarketStatus
         PairStatus Reconnected Resubscribed SubscriptionMute SubscriptionRecovered

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing mus
     from krakked._config.directories import Files
     from krakked._config.settings import KrakkedConfig, RegionProfile
     from krakked._market.bars import OHLCBar
+    from krakked._market.candle_store import CandleStore
     from krakked._market.changes import CandleEvent, ChangeKind, Changes
     from krakked._market.history.plan import BackfillPlan
     from krakked._market.history.progress import BackfillProgress, Pause
@@ -62,12 +63,13 @@ class Kraken:
     Attributes:
         config: The settings in force.
         rest: The REST client: `public`, `private` and typed endpoints.
-        store: The candle store, for work of your own; its calls block.
+        store: The candle store, for work of your own; its calls block. An `OHLCStore`, unless
+            `open_kraken` was given another one.
     """
 
     config: KrakkedConfig
     rest: RestClient
-    store: OHLCStore
+    store: CandleStore
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Kraken:
         clock: Clock,
         rest: RestClient,
         source: UniverseSource,
-        store: OHLCStore,
+        store: CandleStore,
         feed: Feed | None,
         follows_universe: bool,
     ) -> None:
@@ -592,6 +594,7 @@ async def open_kraken(
     live: bool = True,
     network: Network | None = None,
     clock: Clock | None = None,
+    store: CandleStore | None = None,
     on_frame: Callable[[str, str], None] | None = None,
 ) -> AsyncIterator[Kraken]:
     """Open everything: REST, the universe, the candle store and, if asked, the live stream.
@@ -605,6 +608,9 @@ async def open_kraken(
         live: Whether to open the WebSocket stream.
         network: How to reach the exchange; real sockets by default.
         clock: Where times come from; the machine's by default.
+        store: Where candles are kept; an `OHLCStore` in the directory of the settings by default,
+            opened and closed here. One that is given is only used: its files, its exchange and its
+            end are the giver's affair.
         on_frame: Gets (connection name, text) of every frame, for recording; slows the stream.
 
     Yields:
@@ -621,7 +627,6 @@ async def open_kraken(
     from krakked._config.directories import files_of
     from krakked._config.loader import load_config
     from krakked._market.pairs import one_or_many
-    from krakked._market.store.ohlc_store import OHLCStore
     from krakked._market.universe_source import UniverseSource
     from krakked._network.network import SystemNetwork, exchange_reached
     from krakked._rest.client import RestClient
@@ -635,35 +640,26 @@ async def open_kraken(
         RestClient(
             config.rest, network=network, clock=clock, credentials=credentials, state_dir=state
         ) as rest,
-        _store_root(files, clock) as root,
     ):
         source = UniverseSource(rest, config.universe, config.region, clock, state)
         await source.start()
         rest.know_pairs(lambda name: source.table.resolve(name) if name in source.table else None)
-        settings = config.market_data
-        store = await run_blocking(
-            clock,
-            lambda: OHLCStore(
-                root,
-                backend=settings.ohlc_store.backend,
-                exchange=files.exchange,
-                sandbox=rest.sandbox,
-                # Pairs that Kraken lists no more keep the name they are stored under.
-                canonical=lambda name: source.table.resolve(name) if name in source.table else name,
-            ),
-        )
-        try:
+        async with (
+            nullcontext(store)
+            if store is not None
+            else _own_store(config, files, clock, rest.sandbox, source)
+        ) as candles:
             feed = None
             if live:
                 from krakked._market.stream.feed import Feed
 
                 feed = Feed(
-                    settings.ws,
+                    config.market_data.ws,
                     network=network,
                     clock=clock,
                     table=lambda: source.table,
                     rest=rest,
-                    on_closed=_Journal(store, clock),
+                    on_closed=_Journal(candles, clock),
                     pairs=source.current.pairs if pairs is None else one_or_many(pairs),
                     on_frame=on_frame,
                     on_symbols=source.apply_instrument,
@@ -674,15 +670,38 @@ async def open_kraken(
                 clock=clock,
                 rest=rest,
                 source=source,
-                store=store,
+                store=candles,
                 feed=feed,
                 follows_universe=pairs is None,
             )
-            async with _running(feed, store, clock):
+            async with _running(feed, candles, clock):
                 try:
                     yield kraken
                 finally:
                     kraken._close()
+
+
+@asynccontextmanager
+async def _own_store(
+    config: KrakkedConfig, files: Files, clock: Clock, sandbox: str | None, source: UniverseSource
+) -> AsyncIterator[CandleStore]:
+    """Open the store of the settings around a block."""
+    from krakked._market.store.ohlc_store import OHLCStore
+
+    async with _store_root(files, clock) as root:
+        store = await run_blocking(
+            clock,
+            lambda: OHLCStore(
+                root,
+                backend=config.market_data.ohlc_store.backend,
+                exchange=files.exchange,
+                sandbox=sandbox,
+                # Pairs that Kraken lists no more keep the name they are stored under.
+                canonical=lambda name: source.table.resolve(name) if name in source.table else name,
+            ),
+        )
+        try:
+            yield store
         finally:
             with trio.CancelScope(shield=True):
                 await run_blocking(clock, store.close)
@@ -697,8 +716,10 @@ def _store_root(files: Files, clock: Clock) -> AbstractAsyncContextManager[Path]
 
 
 @asynccontextmanager
-async def _running(feed: Feed | None, store: OHLCStore, clock: Clock) -> AsyncIterator[None]:
+async def _running(feed: Feed | None, store: CandleStore, clock: Clock) -> AsyncIterator[None]:
     """Run the stream around the user's block, whose errors come out as they are, not in a group."""
+    from krakked._market.store.ohlc_store import OHLCStore
+
     if feed is None:
         yield
         return
@@ -706,8 +727,9 @@ async def _running(feed: Feed | None, store: OHLCStore, clock: Clock) -> AsyncIt
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(feed.run)
-            fold = partial(_fold_hourly, store, clock)
-            nursery.start_soon(feed.background.keep, "folding the journal", fold)
+            if isinstance(store, OHLCStore):
+                fold = partial(_fold_hourly, store, clock)
+                nursery.start_soon(feed.background.keep, "folding the journal", fold)
             try:
                 yield
             except BaseException as error:
@@ -728,7 +750,7 @@ class _Journal:
     A correction is written like a candle: of two entries for one time the later one counts.
     """
 
-    def __init__(self, store: OHLCStore, clock: Clock) -> None:
+    def __init__(self, store: CandleStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 

@@ -92,7 +92,7 @@ def test_it_cannot_be_copied_pickled_or_looked_into():
         with pytest.raises((TypeError, AttributeError)):
             look(signer)
     with pytest.raises(AttributeError):
-        signer.extra = 1
+        signer.extra = 1  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
         type("Sub", (Signer,), {})
     raw = base64.b64decode(SECRET)

@@ -19,7 +19,7 @@ from krakked._config.loader import load_config
 from krakked._errors import ConfigError, ConnectFailedError
 from krakked._network.clock import SystemClock
 from krakked._network.network import SystemNetwork, choose_proxy
-from krakked._rest import http as rest_exchange
+from krakked._rest import http as rest_http
 from krakked._rest.client import RestClient
 from krakked._sandbox.exchange import Exchange
 from krakked.sandbox import SandboxSettings, open_sandbox
@@ -211,7 +211,7 @@ async def test_tls_is_shaken_with_the_exchange_and_with_an_https_proxy(
             0, context, host="127.0.0.1", https_compatible=True
         )
         await nursery.start(trio.serve_listeners, answer, listeners)
-        port = listeners[0].transport_listener.socket.getsockname()[1]
+        port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
         async with open_proxy(scheme, context if scheme == "https" else None) as proxy:
             proxy.names = {("localhost", 443): port, ("other.localhost", 443): port}
             network = SystemNetwork(proxy.url)
@@ -322,10 +322,10 @@ async def test_a_proxy_that_gives_nothing_is_named_by_rest_and_stream_without_it
         with trio.fail_after(10), pytest.raises(ConnectFailedError) as caught:
             await network.open_stream("h.localhost", 1, tls=False)
         errors.append(caught.value)
-        async with rest_exchange.Exchange("http://h.localhost:1", network, 5.0) as rest:
+        async with rest_http.HttpExchange("http://h.localhost:1", network, 5.0) as rest:
             with trio.fail_after(10):
                 answer = await rest.get("/0/public/Time", "Time")
-        assert isinstance(answer, rest_exchange.Failed)
+        assert isinstance(answer, rest_http.Failed)
         assert not answer.sent
         assert isinstance(answer.error, ConnectFailedError)
         errors.append(answer.error)
@@ -341,9 +341,9 @@ async def test_a_hanging_proxy_is_named_even_when_the_call_is_short_of_time() ->
     async with open_proxy("http") as proxy:
         proxy.hangs = True
         network = SystemNetwork(proxy.url)
-        async with rest_exchange.Exchange("http://h.localhost:1", network, 0.5) as rest:
+        async with rest_http.HttpExchange("http://h.localhost:1", network, 0.5) as rest:
             answer = await rest.get("/0/public/Time", "Time")
-    assert isinstance(answer, rest_exchange.Failed)
+    assert isinstance(answer, rest_http.Failed)
     assert f"the proxy {proxy.url} " in str(answer.error)
     assert "no answer within 0.4 s" in str(answer.error)
 

@@ -214,8 +214,8 @@ async def test_what_a_read_is_told(autojump_clock, server, open_client, name) ->
             error = caught.value
             if not error_came_from_the_breaker(error):
                 assert type(error) is exit_.kind
-                assert (error.retryable, error.action) == (exit_.retryable, exit_.action)
-                assert error.endpoint == "Balance"
+                assert (error.retryable, error.action) == (exit_.retryable, exit_.action)  # type: ignore[attr-defined]
+                assert error.endpoint == "Balance"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("endpoint", ["AddOrder", "Unheard/Of"])
@@ -229,10 +229,10 @@ async def test_what_a_write_is_told(autojump_clock, server, open_client, name, e
     error = caught.value
     assert type(error) is exit_.kind
     if exit_.known:
-        assert (error.retryable, error.action) == (exit_.retryable, exit_.action)
+        assert (error.retryable, error.action) == (exit_.retryable, exit_.action)  # type: ignore[attr-defined]
         assert "look that up" not in str(error)
     else:
-        assert (error.retryable, error.action) == (False, Action.LOOK_UP_OUTCOME)
+        assert (error.retryable, error.action) == (False, Action.LOOK_UP_OUTCOME)  # type: ignore[attr-defined]
         assert str(error).count(f"Whether {endpoint} took effect is not known: look that up") == 1
         assert "did not reach" not in str(error)
     assert len(server.requests) == 1

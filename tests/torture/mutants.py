@@ -123,7 +123,7 @@ def replacements(node: ast.AST, parent: ast.AST | None, around: str) -> Iterator
         node.test, ast.Compare | ast.BoolOp | ast.UnaryOp
     ):
         changed = copy.copy(node)
-        changed.test = ast.UnaryOp(ast.Not(), node.test)
+        changed.test = ast.UnaryOp(ast.Not(), node.test)  # type: ignore[attr-defined]
         yield changed
 
 
@@ -197,8 +197,8 @@ def _walk(
 
 def span(node: ast.AST) -> tuple[int, int]:
     """Give a statement's first and last line, of a compound one the head's."""
-    last = node.body[0].lineno - 1 if getattr(node, "body", None) else node.end_lineno
-    return node.lineno, max(node.lineno, last)
+    last = node.body[0].lineno - 1 if getattr(node, "body", None) else node.end_lineno  # type: ignore[attr-defined]
+    return node.lineno, max(node.lineno, last)  # type: ignore[attr-defined]
 
 
 def is_docstring(node: ast.AST) -> bool:

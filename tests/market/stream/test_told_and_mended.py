@@ -17,7 +17,8 @@ from krakked._errors import SubscriptionRefusedError
 from krakked._market.changes import ChangeHub, ChangeKind
 from krakked._market.status import Verdict
 from krakked._market.stream.crosscheck import Crosscheck
-from krakked.sandbox import Exchange, SandboxSettings, open_sandbox, ws_connection
+from krakked._sandbox import ws_connection
+from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +38,13 @@ UNAVAILABLE = "EService:Unavailable"
 @pytest.fixture
 def passing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals of the sandbox name a reason that passes."""
-    refuse = ws_connection.Connection._refuse
+    refuse = ws_connection.ClientConnection._refuse
 
     def refused(self: object, asked: object, error: str, symbol: str | None = None) -> None:
         text = UNAVAILABLE if error.startswith("Currency pair not supported") else error
         refuse(self, asked, text, symbol)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ws_connection.Connection, "_refuse", refused)
+    monkeypatch.setattr(ws_connection.ClientConnection, "_refuse", refused)
 
 
 async def feed_events(s: Stage, into: list[object]) -> None:

@@ -13,7 +13,13 @@ from typing import Final
 import msgspec
 import trio
 
-from krakked._errors import ApiError, BackfillTooLargeError, NetworkError, UnknownPairError
+from krakked._errors import (
+    ApiError,
+    BackfillTooLargeError,
+    NetworkError,
+    StoreError,
+    UnknownPairError,
+)
 from krakked._market.history.archive_import import import_series
 from krakked._market.history.plan import (
     MAX_CALLS,
@@ -43,7 +49,9 @@ from krakked._market.history.trades_backfill import (
     count_trades,
 )
 from krakked._market.pairs import one_or_many
+from krakked._market.store.arrow import times
 from krakked._market.store.coverage import CoverageRange, Gap, GapKind, Range, intersect, union
+from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.times import Time, unix_seconds
 from krakked._network.clock import run_blocking
 
@@ -164,10 +172,8 @@ class History(OHLCReader):
         """Give the open times of the oldest and the newest stored bar before now."""
         key = (target.pair, target.timeframe)
         first_s = self._store.first_stored(*key)
-        newest = self._store.get_bars(*key, lookback=1, until=now_s)
-        if first_s is None or not newest:
-            return None, None
-        return first_s, newest[-1].time
+        newest = times(self._store.get_columns(*key, lookback=1, until=now_s))
+        return (None, None) if first_s is None or not newest else (first_s, newest[-1])
 
     async def _unavailable(self, target: Target) -> tuple[Range, ...]:
         """Give what was asked for in vain, which is not asked for again unless told."""
@@ -241,11 +247,14 @@ class History(OHLCReader):
         )
 
     async def _import(self, target: Target, archive: Path) -> int:
+        store = self._store
+        if not isinstance(store, OHLCStore):  # which files are done is kept beside its candles
+            raise StoreError("An archive is imported into an OHLCStore; this is another store.")
         now_s = await self._tail.server_now_s()
         return await run_blocking(
             self._clock,
             lambda: import_series(
-                self._store,
+                store,
                 archive,
                 *(target.pair, target.timeframe),
                 canonical=self._canonical,

@@ -11,6 +11,7 @@ import trio
 
 from krakked._errors import ApiError, NetworkError
 from krakked._market.bars import Source
+from krakked._market.candle_store import CandleStore
 from krakked._market.history.ohlc_rows import ABSENT_S, REACH, ClosedRows, read_closed
 from krakked._market.history.plan import (
     confirmed_ranges,
@@ -22,7 +23,6 @@ from krakked._market.history.plan import (
 )
 from krakked._market.history.trades_backfill import Target
 from krakked._market.store.coverage import Range, intersect, subtract, union
-from krakked._market.store.ohlc_store import OHLCStore
 from krakked._network.clock import Clock, run_blocking
 from krakked._rest.models import OHLCRow
 
@@ -51,7 +51,7 @@ class ToppedUp(msgspec.Struct, frozen=True, kw_only=True):
 class Tail:
     """Keeps the newest 720 candles of any series in the store. One call at a time per series."""
 
-    def __init__(self, rest: RestClient, store: OHLCStore, clock: Clock) -> None:
+    def __init__(self, rest: RestClient, store: CandleStore, clock: Clock) -> None:
         self._rest = rest
         self._store = store
         self._clock = clock

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from krakked._errors import MissingBarsError, UnknownPairError
+from krakked._market.candle_store import CandleStore
 from krakked._market.history.ohlc_topup import Tail, ToppedUp
 from krakked._market.history.renamed import successor_of
 from krakked._market.history.trades_backfill import Target
@@ -15,7 +16,6 @@ from krakked._market.pairs import PairTable
 from krakked._market.store.arrow import bars_of_table, convert, library_of, times
 from krakked._market.store.coverage import Gap, GapKind, union
 from krakked._market.store.merge import between
-from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.timeframes import parse_timeframe
 from krakked._market.times import Time, unix_seconds
 from krakked._network.clock import Clock, run_blocking
@@ -50,7 +50,7 @@ class OHLCReader:
     """
 
     def __init__(
-        self, rest: RestClient, store: OHLCStore, clock: Clock, table: Callable[[], PairTable]
+        self, rest: RestClient, store: CandleStore, clock: Clock, table: Callable[[], PairTable]
     ) -> None:
         self._rest = rest
         self._store = store

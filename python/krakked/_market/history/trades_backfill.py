@@ -15,9 +15,9 @@ import trio
 from krakked._core import CandleBuilder
 from krakked._errors import Action, ServiceError
 from krakked._market.bars import Source
+from krakked._market.candle_store import CandleStore
 from krakked._market.history.plan import BEGINNING_S, PAGE_ROWS
 from krakked._market.store.coverage import Range
-from krakked._market.store.ohlc_store import OHLCStore
 from krakked._network.clock import Clock, run_blocking
 from krakked._public import public
 from krakked._rest.models import TradeRow
@@ -181,7 +181,7 @@ class TapeWalk:
     def __init__(
         self,
         rest: "RestClient",
-        store: OHLCStore,
+        store: CandleStore,
         clock: Clock,
         target: Target,
         wanted: Range,
