@@ -101,6 +101,7 @@ CORE_READERS = {
     "_market.history.trades_backfill",
     "_market.live",
     "_market.stream",
+    "_network.network",  # the version that it tells
     "_rest.nonces",
     "_rest.signing",
 }

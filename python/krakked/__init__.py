@@ -158,7 +158,6 @@ if TYPE_CHECKING:
     from krakked._market.stream.notices import Notices as Notices
     from krakked._market.stream.reasons import DisconnectReason as DisconnectReason
     from krakked._market.stream.requests import SubscriptionState as SubscriptionState
-    from krakked._market.timeframes import Timeframe as Timeframe
     from krakked._market.times import Time as Time
     from krakked._market.universe import Universe as Universe
     from krakked._market.universe import UniverseRule as UniverseRule
@@ -178,6 +177,7 @@ if TYPE_CHECKING:
     from krakked._rest.otp import Otp as Otp
     from krakked._rest.signing import Credentials as Credentials
     from krakked._rest.waits import Waiting as Waiting
+    from krakked._timeframes import Timeframe as Timeframe
 
 _HOME = {
     "_client": "Kraken open_kraken",
@@ -235,7 +235,6 @@ _HOME = {
     "_market.stream.notices": "Emergency Maintenance Notices",
     "_market.stream.reasons": "DisconnectReason",
     "_market.stream.requests": "SubscriptionState",
-    "_market.timeframes": "Timeframe",
     "_market.times": "Time",
     "_market.universe": "Universe UniverseRule build_universe",
     "_market.universe_source": "UniverseChange",
@@ -247,6 +246,7 @@ _HOME = {
     "_rest.otp": "OneTimePassword Otp",
     "_rest.signing": "Credentials",
     "_rest.waits": "Waiting",
+    "_timeframes": "Timeframe",
 }
 """Where each public name lives; it is loaded when it is first asked for (PEP 562)."""
 

@@ -38,13 +38,13 @@ if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing mus
     from krakked._market.store.coverage import Gap
     from krakked._market.store.ohlc_store import OHLCStore
     from krakked._market.stream.feed import Feed
-    from krakked._market.timeframes import Timeframe
     from krakked._market.times import Time
     from krakked._market.universe import Universe
     from krakked._market.universe_source import UniverseChange, UniverseSource
     from krakked._network.network import Network
     from krakked._rest.client import RestClient
     from krakked._rest.signing import Credentials
+    from krakked._timeframes import Timeframe
 
 FOLD_EVERY_S = 3600.0
 """How often the journal of live candles is folded into the partitions."""

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from krakked._config.loader import MAX_FILE_BYTES, load_config
-from krakked._config.rules import TIMEFRAMES
 from krakked._errors import ConfigError
-from krakked._market.timeframes import MINUTES
 
 CASES = [
     ("rest:\n  base_ulr: x\n", 2, "rest.base_ulr", "did you mean rest.base_url?"),
@@ -142,10 +140,6 @@ def test_a_secret_pasted_into_the_file_reaches_no_message(tmp_path: Path, text: 
     for start in range(len(canary) - 7):
         assert canary[start : start + 8] not in shown
     assert caught.value.__context__ is None
-
-
-def test_timeframe_labels_are_those_of_the_market_room() -> None:
-    assert tuple(MINUTES) == TIMEFRAMES
 
 
 @pytest.mark.parametrize(

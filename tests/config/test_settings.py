@@ -28,6 +28,7 @@ from krakked._config.settings import (
     fields_of,
 )
 from krakked._errors import ConfigError
+from krakked._timeframes import MINUTES
 
 NAN, INF = math.nan, math.inf
 BLOCKS: list[type[Settings]] = [
@@ -120,7 +121,7 @@ def test_the_edges_of_every_bound_are_fine() -> None:
         WebSocketSettings(stale_tolerance_seconds=seconds)
     for name in ("X", "x" * 40):
         assert RegionProfile(code=name).code == name
-    assert WebSocketSettings(timeframes=rules.TIMEFRAMES).timeframes == rules.TIMEFRAMES
+    assert WebSocketSettings(timeframes=tuple(MINUTES)).timeframes == tuple(MINUTES)
     assert WebSocketSettings(timeframes=()).timeframes == ()
 
 
@@ -334,5 +335,5 @@ def test_a_value_is_brought_into_its_type_or_told_what_it_should_be(
 
 def test_every_label_of_a_timeframe_may_be_asked_for() -> None:
     labels = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
-    assert labels == rules.TIMEFRAMES
+    assert labels == tuple(MINUTES)
     assert WebSocketSettings(timeframes=labels).timeframes == labels

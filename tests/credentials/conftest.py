@@ -15,9 +15,9 @@ from krakked._config.settings import KrakkedConfig
 from krakked._credentials import passwords, payload
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.passwords import MasterPassword
-from krakked._credentials.secrecy import wipe
 from krakked._credentials.vault import Derivation, DerivationCost
 from krakked._credentials.vault_file import VaultFile
+from krakked._secrecy import wipe
 
 
 @dataclass

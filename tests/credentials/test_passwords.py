@@ -29,8 +29,8 @@ from krakked._credentials.passwords import (
     prompt_password,
     store_in_keyring,
 )
-from krakked._credentials.secrecy import Veil
 from krakked._errors import CredentialsFormatError, NoPasswordError
+from krakked._secrecy import Veil
 
 
 def text_of(password: MasterPassword) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from krakked import CoverageRange, Gap, OHLCBar, RefusedBar, Source
 from krakked._market.store import arrow, gap_truth, merge
 from krakked._market.store.coverage import Coverage
-from krakked._market.timeframes import MINUTES
+from krakked._timeframes import MINUTES
 
 Range = tuple[int, int]
 EVER = 1 << 40

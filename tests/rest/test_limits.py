@@ -24,6 +24,7 @@ from krakked._rest.limits import (
     Turn,
     WaitReason,
 )
+from krakked._rest.models import ENDPOINTS
 
 TIERS = {"starter": (15, 0.33), "intermediate": (20, 0.5), "pro": (20, 1.0)}
 
@@ -271,7 +272,7 @@ S = SECOND_NS
 
 def test_the_units_and_the_defaults() -> None:
     assert (SECOND_NS, MICRO, limits.TURN_GRACE_NS) == (10**9, 10**6, 2 * 10**9)
-    assert frozenset({"OHLC", "Trades"}) == limits.PAIR_ENDPOINTS
+    assert [name for name, row in ENDPOINTS.items() if row.per_pair] == ["OHLC", "Trades"]
     assert Plan(wait_ns=0, reason=WaitReason.TURN) == limits.GO
     assert PublicRule() == PublicRule(
         spacing_ns=10**9,

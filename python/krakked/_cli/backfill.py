@@ -16,8 +16,8 @@ from krakked._cli import terminal
 from krakked._errors import ApiError, BackfillTooLargeError
 from krakked._market.history.progress import BackfillProgress
 from krakked._market.history.report import BackfillReport
-from krakked._market.timeframes import MINUTES
 from krakked._market.times import FAR_S
+from krakked._timeframes import MINUTES
 
 
 def fill(parser: argparse.ArgumentParser) -> None:

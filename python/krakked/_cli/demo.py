@@ -29,8 +29,8 @@ from krakked._cli import terminal
 from krakked._cli.arguments import duration, seed
 from krakked._cli.status import status_table
 from krakked._cli.watch import price_table
-from krakked._market.timeframes import Timeframe
 from krakked._market.universe_report import RULE_WORDS, count_rules, report_margin
+from krakked._timeframes import Timeframe
 
 if TYPE_CHECKING:
     from krakked._sandbox.exchange import Exchange

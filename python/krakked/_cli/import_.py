@@ -31,7 +31,7 @@ from krakked._market.history.import_report import (
     ImportReport,
 )
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.timeframes import MINUTES
+from krakked._timeframes import TRADE_TIMEFRAMES
 
 SHOWN: Final = 20
 """Files of one kind that are named."""
@@ -51,7 +51,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeframe",
         action="append",
-        choices=[label for label in MINUTES if label != "1w"],
+        choices=TRADE_TIMEFRAMES,
         help="only this timeframe (repeatable)",
     )
     parser.add_argument("--root", metavar="DIR", help="another store than config.yaml's")

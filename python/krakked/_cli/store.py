@@ -22,7 +22,7 @@ from krakked._market.history.report import BackfillReport
 from krakked._market.store.coverage import Gap, GapKind
 from krakked._market.store.maintenance import StoreFinding
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.timeframes import MINUTES, Timeframe, interval_s
+from krakked._timeframes import MINUTES, Timeframe, interval_s
 
 STRETCHES_TOLD = 3
 """Missing stretches of a series that `check` spells out."""

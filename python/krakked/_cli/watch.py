@@ -14,7 +14,7 @@ from rich.table import Table
 import krakked
 from krakked._cli import terminal
 from krakked._cli.arguments import duration
-from krakked._market.timeframes import Timeframe
+from krakked._timeframes import Timeframe
 
 REFRESH_S = 0.25
 

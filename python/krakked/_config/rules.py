@@ -16,11 +16,9 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from krakked._network.addresses import DIRECT, check_proxy, check_url, parse_proxy
+from krakked._timeframes import MINUTES
 
 Rule: TypeAlias = Callable[[object], str | None]
-
-TIMEFRAMES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
-"""Labels that `market_data.ws.timeframes` may name."""
 
 # An API key has 56 characters and a secret 88; what stands before an "@" may be a password.
 _COUNTRY: Final = re.compile(r"[A-Z]{2}(:[A-Z0-9]{1,3})?")
@@ -151,8 +149,8 @@ def above(low: float, high: float, unit: str) -> Rule:
 def timeframes(value: object) -> str | None:
     """Check labels of candle intervals."""
     labels = value if isinstance(value, tuple) else ()
-    if not all(label in TIMEFRAMES for label in labels):
-        return f"expected labels out of {', '.join(TIMEFRAMES)}"
+    if not all(label in MINUTES for label in labels):
+        return f"expected labels out of {', '.join(MINUTES)}"
     if len(set(labels)) != len(labels):
         return "expected each label once"
     return None

@@ -11,12 +11,12 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable
-from typing import Final, NoReturn, final
+from typing import Final, final
 
-from krakked._credentials.secrecy import Veil, veiled_text, wipe
 from krakked._errors import CredentialsFormatError
 from krakked._public import public
 from krakked._rest.signing import looks_like_key, looks_like_secret
+from krakked._secrecy import NeverCopied, Veil, veiled_text, wipe
 
 MIN_KEY_CHARACTERS: Final = 16
 MAX_KEY_CHARACTERS: Final = 200
@@ -33,7 +33,7 @@ _PROCESS_SALT = os.urandom(32)  # makes a candidate's tag worthless outside this
 
 @public
 @final
-class Candidate:
+class Candidate(NeverCopied):
     """A key and secret that may still turn out to be wrong.
 
     Outer white space is trimmed. Wrong characters, lengths or base64, quotes, and key and secret in
@@ -82,15 +82,6 @@ class Candidate:
 
     def __repr__(self) -> str:
         return "<Candidate>"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("credentials are not copied or pickled")
-
-    def __copy__(self) -> NoReturn:
-        raise TypeError("credentials are not copied or pickled")
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        raise TypeError("credentials are not copied or pickled")
 
 
 def _key_error(key: Veil) -> CredentialsFormatError | None:

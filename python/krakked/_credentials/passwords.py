@@ -18,11 +18,11 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NoReturn, final
+from typing import Final, final
 
-from krakked._credentials.secrecy import Veil, wipe
 from krakked._errors import CredentialsFormatError, NoPasswordError
 from krakked._public import public
+from krakked._secrecy import NeverCopied, Veil, wipe
 
 PASSWORD_FILE_VARIABLE: Final = "KRAKKED_MASTER_PASSWORD_FILE"  # noqa: S105 - names a file
 """Environment variable naming a file whose first line is the master password."""
@@ -44,7 +44,7 @@ _log = logging.getLogger("krakked.credentials")
 
 @public
 @final
-class MasterPassword:
+class MasterPassword(NeverCopied):
     """A master password, normalised (NFKC, UTF-8) and veiled.
 
     Raises:
@@ -86,15 +86,6 @@ class MasterPassword:
 
     def __repr__(self) -> str:
         return "<MasterPassword>"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a password is not copied or pickled")
-
-    def __copy__(self) -> NoReturn:
-        raise TypeError("a password is not copied or pickled")
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        raise TypeError("a password is not copied or pickled")
 
 
 PasswordSource = str | MasterPassword | Callable[[], "str | MasterPassword"]

@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 import msgspec
 
 from krakked._credentials.candidate import Candidate
-from krakked._credentials.secrecy import wipe
 from krakked._credentials.vault import PAD_TO, SENTENCE
 from krakked._errors import VaultDamagedError, VaultVersionError
+from krakked._secrecy import wipe
 
 SCHEMA: Final = 1
 _BASE64: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")

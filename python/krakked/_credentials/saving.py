@@ -16,7 +16,6 @@ from krakked._credentials.candidate import Candidate
 from krakked._credentials.outcomes import Outcome, Validation
 from krakked._credentials.passwords import MasterPassword, PasswordSource, as_source, fit_to_seal
 from krakked._credentials.payload import encode_payload, read_validated_at
-from krakked._credentials.secrecy import wipe
 from krakked._credentials.sources import credentials_dir
 from krakked._credentials.vault import (
     NONCE_SIZE,
@@ -37,6 +36,7 @@ from krakked._errors import (
     NoCredentialsError,
 )
 from krakked._public import public
+from krakked._secrecy import wipe
 
 DEFAULT_PROFILE: Final = "default"
 

@@ -21,7 +21,6 @@ from krakked._core import Signer
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.passwords import PasswordSource, as_source, default_password
 from krakked._credentials.payload import decode_payload
-from krakked._credentials.secrecy import wipe
 from krakked._credentials.vault import SENTENCE, Derivation, derive_root, parse_header, unseal
 from krakked._credentials.vault_file import VaultFile
 from krakked._errors import (
@@ -32,6 +31,7 @@ from krakked._errors import (
 )
 from krakked._public import public
 from krakked._rest.signing import Credentials, looks_like_secret
+from krakked._secrecy import wipe
 
 KEY_VARIABLE: Final = "KRAKEN_API_KEY"
 SECRET_VARIABLE: Final = "KRAKEN_API_SECRET"  # noqa: S105 - the variable's name

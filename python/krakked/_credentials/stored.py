@@ -15,7 +15,6 @@ from krakked._credentials.passwords import (
 )
 from krakked._credentials.payload import decode_payload, restamped
 from krakked._credentials.saving import sealed
-from krakked._credentials.secrecy import Veil, wipe
 from krakked._credentials.sources import credentials_dir, into_credentials, open_vault
 from krakked._credentials.validation import ask_kraken
 from krakked._credentials.vault import (
@@ -33,6 +32,7 @@ from krakked._network.network import Network, SystemNetwork
 from krakked._public import public
 from krakked._rest.otp import Otp, one_time
 from krakked._rest.signing import Credentials
+from krakked._secrecy import Veil, wipe
 
 
 @public

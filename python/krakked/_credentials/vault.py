@@ -34,9 +34,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from krakked._credentials.passwords import MasterPassword
-from krakked._credentials.secrecy import wipe
 from krakked._errors import VaultDamagedError, VaultError, VaultVersionError, WrongPasswordError
 from krakked._public import public
+from krakked._secrecy import wipe
 
 MAGIC: Final = b"KRAKVLT1"
 VERSION: Final = 1

@@ -9,10 +9,7 @@ import msgspec
 from krakked._market.times import FAR_S
 from krakked._public import public
 from krakked._rest.models import OHLCRow
-
-UNALIGNED_S: Final = 604_800
-"""From this interval on open times need not be multiples of it: how Kraken aligns weeks is
-unverified."""
+from krakked._timeframes import ALIGNED_S
 
 MOST_TRADES: Final = 2**63 - 1
 """Largest count of trades that can be stored."""
@@ -70,7 +67,7 @@ def bar_of_row(row: OHLCRow, step_s: int) -> OHLCBar | None:
         row: The row.
         step_s: Interval in seconds.
     """
-    if not 0 <= row.time < FAR_S or (step_s < UNALIGNED_S and row.time % step_s):
+    if not 0 <= row.time < FAR_S or (step_s in ALIGNED_S and row.time % step_s):
         return None
     try:
         numbers = tuple(map(float, (row.open, row.high, row.low, row.close, row.vwap, row.volume)))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.store.coverage import CoverageRange, Gap
 from krakked._market.store.fitness import RefusedBar
-from krakked._market.timeframes import Timeframe
 from krakked._market.times import Time
 from krakked._public import public
+from krakked._timeframes import Timeframe
 
 if TYPE_CHECKING:
     import pyarrow

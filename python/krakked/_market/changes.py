@@ -21,9 +21,9 @@ from krakked._market.bars import OHLCBar, Source
 from krakked._market.pairs import one_or_many
 from krakked._market.stream.evidence import Evidence
 from krakked._market.stream.reasons import DisconnectReason
-from krakked._market.timeframes import LABELS
 from krakked._network.clock import Clock
 from krakked._public import public
+from krakked._timeframes import LABELS
 
 LOG_LIMIT: Final = 250_000
 """Closed candles and events that one consumer may be behind: hours of the whole universe."""

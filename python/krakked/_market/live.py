@@ -13,8 +13,8 @@ from krakked._errors import DataStaleError, NoDataYetError, StaleReason
 from krakked._market.stream.feed import Feed
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked._market.stream.waiting import refusal
-from krakked._market.timeframes import parse_timeframe
 from krakked._public import public
+from krakked._timeframes import parse_timeframe
 
 Number = TypeVar("Number", bound=float | Decimal)
 """What prices and amounts are given as: float, or `Decimal` with ``exact=True``."""

@@ -7,8 +7,8 @@ from typing import final
 
 from krakked._market.stream.facts import FeedStatistics
 from krakked._market.stream.feed import Feed
-from krakked._market.timeframes import Timeframe
 from krakked._public import public
+from krakked._timeframes import Timeframe
 
 
 @public

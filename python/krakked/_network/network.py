@@ -14,11 +14,15 @@ import certifi
 import httpx
 import trio
 
+from krakked._core import __version__
 from krakked._errors import ConfigError, ConnectFailedError
 from krakked._network.addresses import DIRECT, Proxy, is_local_name, parse_proxy
 from krakked._network.http_transport import HttpTransport
 from krakked._network.tunnel import failed, open_tunnel
 from krakked._public import public
+
+USER_AGENT: Final = f"krakked/{__version__}"
+"""What every request and every upgrade says of itself."""
 
 PROXY_S: Final = 8.0
 """Longest wait for a proxy: less than any connect is given, so that the error can name it."""

@@ -30,14 +30,13 @@ from krakked._rest.health import CallLog, LimiterStatus, RestStatus
 from krakked._rest.http import Failed, HttpExchange
 from krakked._rest.limits import (
     MICRO,
-    PAIR_ENDPOINTS,
     SECOND_NS,
     WaitReason,
     counter_rule,
     decay,
     public_rule,
 )
-from krakked._rest.models import ApiKeyInfo, ServerTime
+from krakked._rest.models import ApiKeyInfo, ServerTime, endpoint_row
 from krakked._rest.nonces import may_overlap
 from krakked._rest.otp import Otp, one_time, spent
 from krakked._rest.private_limiter import PrivateLimiter
@@ -205,7 +204,7 @@ class RestClient(TypedEndpoints):
         """Call a public endpoint; see `public`."""
         self._owner.check()
         target = public_target(endpoint, params)
-        pair = params.get("pair") if params and endpoint in PAIR_ENDPOINTS else None
+        pair = params.get("pair") if params and endpoint_row(endpoint).per_pair else None
         attempt = 1
         while True:
             try:

@@ -11,7 +11,6 @@ import logging
 import ssl
 import traceback
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self, final
 from urllib.parse import urlsplit
@@ -31,7 +30,7 @@ from krakked._errors import (
     NetworkTimeoutError,
 )
 from krakked._network.addresses import check_url
-from krakked._network.network import Network
+from krakked._network.network import USER_AGENT, Network
 from krakked._rest.bounded_body import ACCEPTED, BodyReader
 from krakked._rest.connect_trace import Progress
 from krakked._rest.reply import Received, clean_text, unreadable
@@ -49,13 +48,6 @@ CLOSE_TIMEOUT_S = 2.0
 """For closing what a cancelled call leaves; nobody can cut that short."""
 
 log = logging.getLogger("krakked.rest")
-
-
-def _user_agent() -> str:
-    try:
-        return f"krakked/{version('krakked')}"
-    except PackageNotFoundError:
-        return "krakked/unknown"
 
 
 def _checked_host(base_url: str) -> str:
@@ -98,7 +90,7 @@ class HttpExchange:
         self._client = httpx.AsyncClient(
             transport=network.http_transport(),
             headers={
-                "User-Agent": _user_agent(),
+                "User-Agent": USER_AGENT,
                 "Accept": "application/json",
                 "Accept-Encoding": ACCEPTED,
             },

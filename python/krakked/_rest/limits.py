@@ -18,6 +18,7 @@ import msgspec
 
 from krakked._config.settings import RestSettings
 from krakked._public import public
+from krakked._rest.models import endpoint_row
 
 SECOND_NS = 1_000_000_000
 MICRO = 1_000_000
@@ -64,10 +65,6 @@ class PublicRule(msgspec.Struct, frozen=True, kw_only=True):
     """After "Too many requests": 1.5 s was refused in a bulk run, 3 s was not."""
     max_spacing_ns: int = 30 * SECOND_NS
     """Repeated refusals double the spacing up to here."""
-
-
-PAIR_ENDPOINTS = frozenset({"OHLC", "Trades"})
-"""Public endpoints that Kraken limits per pair as well."""
 
 
 class Turn(msgspec.Struct, frozen=True, array_like=True):
@@ -243,28 +240,9 @@ def counter_rule(settings: RestSettings) -> CounterRule:
     )
 
 
-_COSTS = {
-    # Orders count in the matching engine instead (Kraken names AddOrder and CancelOrder;
-    # that the others of the same kind count there alone is unverified, and the slack covers one).
-    "AddOrder": 0,
-    "AddOrderBatch": 0,
-    "AmendOrder": 0,
-    "CancelAll": 0,
-    "CancelAllOrdersAfter": 0,
-    "CancelOrder": 0,
-    "CancelOrderBatch": 0,
-    "EditOrder": 0,
-    "ClosedOrders": 4,
-    "Ledgers": 4,
-    "QueryLedgers": 4,
-    "QueryTrades": 4,
-    "TradesHistory": 4,
-}
-
-
 def call_cost_micro(endpoint: str) -> int:
-    """Give what a private call adds to the counter: orders nothing, history calls 4, others 1."""
-    return _COSTS.get(endpoint, 1) * MICRO
+    """Return what a private call adds to the counter, see `Endpoint.cost`."""
+    return endpoint_row(endpoint).cost * MICRO
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True):

@@ -1,4 +1,6 @@
-"""What Kraken's REST replies hold, as frozen structs. Unknown fields are ignored: Kraken adds some.
+"""Kraken's REST endpoints: a row of facts each, and what the replies hold, as frozen structs.
+
+Unknown fields of a reply are ignored: Kraken adds some.
 
 Prices and volumes stay the decimal text that Kraken sent, so that no digit is lost.
 """
@@ -6,7 +8,7 @@ Prices and volumes stay the decimal text that Kraken sent, so that no digit is l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +17,73 @@ EARLIEST_S: Final = 1_293_840_000
 
 LATEST_S: Final = 4_102_444_800
 """2100-01-01: a later time is rubbish, or counted in another unit."""
+
+
+class Endpoint(NamedTuple):
+    """What has to be known of an endpoint before it is called."""
+
+    reads: bool = False
+    """Whether it changes nothing: only such a private call is ever sent a second time."""
+    cost: int = 1
+    """What a private call adds to the key's counter.
+
+    Source: "Spot REST rate limits": history calls 4, others 1. Orders count in the matching engine
+    instead (Kraken names AddOrder and CancelOrder; that the others of the same kind count there
+    alone is unverified, and the counter's slack covers one).
+    """
+    per_pair: bool = False
+    """Whether Kraken limits public calls of it per pair as well."""
+
+
+_READ: Final = Endpoint(reads=True)
+_HISTORY: Final = Endpoint(reads=True, cost=4)
+_ORDER: Final = Endpoint(cost=0)
+_PER_PAIR: Final = Endpoint(reads=True, per_pair=True)
+_UNHEARD_OF: Final = Endpoint()
+
+ENDPOINTS: Final[dict[str, Endpoint]] = {
+    "OHLC": _PER_PAIR,
+    "Trades": _PER_PAIR,
+    "Balance": _READ,
+    "BalanceEx": _READ,
+    "ClosedOrders": _HISTORY,
+    "CreditLines": _READ,
+    "DepositMethods": _READ,
+    "DepositStatus": _READ,
+    "Earn/Allocations": _READ,
+    "Earn/Strategies": _READ,
+    "ExportStatus": _READ,
+    "GetApiKeyInfo": _READ,
+    "GetWebSocketsToken": _READ,
+    "Ledgers": _HISTORY,
+    "OpenOrders": _READ,
+    "OpenPositions": _READ,
+    "OrderAmends": _READ,
+    "QueryLedgers": _HISTORY,
+    "QueryOrders": _READ,
+    "QueryTrades": _HISTORY,
+    "TradeBalance": _READ,
+    "TradeVolume": _READ,
+    "TradesHistory": _HISTORY,
+    "WithdrawAddresses": _READ,
+    "WithdrawMethods": _READ,
+    "WithdrawStatus": _READ,
+    "AddOrder": _ORDER,
+    "AddOrderBatch": _ORDER,
+    "AmendOrder": _ORDER,
+    "CancelAll": _ORDER,
+    "CancelAllOrdersAfter": _ORDER,
+    "CancelOrder": _ORDER,
+    "CancelOrderBatch": _ORDER,
+    "EditOrder": _ORDER,
+}
+"""Every endpoint of which more is known than of one never heard of, which may change something.
+Public ones need a row only where Kraken limits them per pair."""
+
+
+def endpoint_row(endpoint: str) -> Endpoint:
+    """Return what is known of an endpoint by its name, such as ``Balance``."""
+    return ENDPOINTS.get(endpoint, _UNHEARD_OF)
 
 
 class ServerTime(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,12 @@ like a replay.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
-from typing import Never, final
+from typing import final
 
 from krakked._errors import RequestError
 from krakked._public import public
-from krakked._rest.signing import xor
+from krakked._secrecy import NeverCopied, Veil
 
 OTP_CODE = "one-time password"
 """`code` of the errors about one-time passwords that are raised before anything is sent."""
@@ -20,7 +19,7 @@ OTP_CODE = "one-time password"
 
 @public
 @final
-class OneTimePassword:
+class OneTimePassword(NeverCopied):
     """Where the codes of a key's second factor come from, and which of them were sent.
 
     Args:
@@ -40,7 +39,7 @@ class OneTimePassword:
         elif callable(source):
             self._source = source
         else:
-            self._source = _masked(_tidy(source))
+            self._source = _veiled(_tidy(source))
         del source  # a traceback with locals now finds nothing plain in this frame
 
     @property
@@ -73,9 +72,6 @@ class OneTimePassword:
 
     def __repr__(self) -> str:
         return "OneTimePassword(***)"
-
-    def __reduce_ex__(self, protocol: object) -> Never:
-        raise TypeError("a one-time password cannot be pickled or copied")
 
 
 Otp = str | Callable[[], str] | OneTimePassword
@@ -119,10 +115,9 @@ def _tidy(given: object) -> str | _NoCode:
     return code or _NoCode("is empty")
 
 
-def _masked(code: str | _NoCode) -> Callable[[], object]:
+def _veiled(code: str | _NoCode) -> Callable[[], object]:
     """Give a function that gives the code, which no walk over attributes finds in it."""
     if isinstance(code, _NoCode):
         return lambda: code
-    pad = secrets.token_bytes(len(code.encode()))
-    hidden = xor(code.encode(), pad)
-    return lambda: xor(hidden, pad).decode()
+    veil = Veil(code.encode())
+    return lambda: veil.reveal().decode()

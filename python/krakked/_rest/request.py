@@ -11,14 +11,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Never, final
+from typing import Any, final
 from urllib.parse import urlencode
 
 import orjson
 
 from krakked._errors import RequestError
+from krakked._rest.models import endpoint_row
 from krakked._rest.otp import OTP_CODE, OneTimePassword, Otp, one_time
 from krakked._rest.signing import Credentials
+from krakked._secrecy import NeverCopied
 
 Value = str | int | float | bool | Decimal | Sequence[str] | None
 """What a parameter may be: None leaves it out, a sequence becomes a comma list."""
@@ -27,36 +29,6 @@ _ENDPOINT = re.compile(r"[A-Za-z0-9]+(/[A-Za-z0-9]+)*")
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
-
-PRIVATE_READS = frozenset(
-    {
-        "Balance",
-        "BalanceEx",
-        "ClosedOrders",
-        "CreditLines",
-        "DepositMethods",
-        "DepositStatus",
-        "Earn/Allocations",
-        "Earn/Strategies",
-        "ExportStatus",
-        "GetApiKeyInfo",
-        "GetWebSocketsToken",
-        "Ledgers",
-        "OpenOrders",
-        "OpenPositions",
-        "OrderAmends",
-        "QueryLedgers",
-        "QueryOrders",
-        "QueryTrades",
-        "TradeBalance",
-        "TradeVolume",
-        "TradesHistory",
-        "WithdrawAddresses",
-        "WithdrawMethods",
-        "WithdrawStatus",
-    }
-)
-"""Private endpoints that change nothing; only these are ever sent a second time."""
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -116,7 +88,7 @@ def public_target(endpoint: str, params: Mapping[str, Value] | None) -> str:
 
 
 @final
-class SignedRequest:
+class SignedRequest(NeverCopied):
     """One signed request, good for one sending: body and headers that show nothing."""
 
     __slots__ = ("_body", "_headers", "path")
@@ -141,12 +113,9 @@ class SignedRequest:
     def __repr__(self) -> str:
         return f"SignedRequest({self.path!r}, ***)"
 
-    def __reduce_ex__(self, protocol: object) -> Never:
-        raise TypeError("a signed request cannot be pickled or copied")
-
 
 @final
-class PrivateCall:
+class PrivateCall(NeverCopied):
     """A private call before it has a nonce; `sign` makes a fresh request of it every time.
 
     Args:
@@ -197,7 +166,7 @@ class PrivateCall:
     @property
     def is_read(self) -> bool:
         """Whether repeating the call is harmless."""
-        return self.endpoint in PRIVATE_READS
+        return endpoint_row(self.endpoint).reads
 
     @property
     def may_repeat(self) -> bool:
@@ -252,9 +221,6 @@ class PrivateCall:
 
     def __repr__(self) -> str:
         return f"PrivateCall({getattr(self, 'endpoint', '?')!r}, ***)"  # also when half built
-
-    def __reduce_ex__(self, protocol: object) -> Never:
-        raise TypeError("a private call cannot be pickled or copied")
 
 
 class _Prepared:

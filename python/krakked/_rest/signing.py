@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
-from typing import Never, final
+from typing import final
 
 from krakked._core import Signer
 from krakked._errors import CredentialsFormatError
 from krakked._public import public
+from krakked._secrecy import NeverCopied, Veil
 
 _TAG_PATH = "which-secret"
 _KEY_SHAPE = re.compile(r"[A-Za-z0-9+/=_-]{16,200}")
@@ -35,7 +35,7 @@ def looks_like_key(text: bytes | bytearray) -> bool:
 
 @public
 @final
-class Credentials:
+class Credentials(NeverCopied):
     """An API key and the signer of its secret; signs requests and tells nothing else.
 
     The key is kept masked, so that debuggers, pickles and object dumps that walk attributes show
@@ -52,7 +52,7 @@ class Credentials:
             shape of a secret: it would be sent with every call.
     """
 
-    __slots__ = ("_masked", "_pad", "_signer", "fingerprint", "source", "tag")
+    __slots__ = ("_key", "_signer", "fingerprint", "source", "tag")
 
     def __init__(self, key: str, signer: Signer, *, source: str) -> None:
         if not _KEY_SHAPE.fullmatch(key):
@@ -70,8 +70,7 @@ class Credentials:
                 "Nothing was sent. Enter them anew with `krakked setup`.",
                 field="key",
             )
-        self._pad = secrets.token_bytes(len(raw))
-        self._masked = xor(raw, self._pad)
+        self._key = Veil(raw)
         self._signer = signer
         self.fingerprint: str = hashlib.sha256(raw).hexdigest()[:16]
         """First 16 hex digits of the key's SHA-256; names the state file."""
@@ -93,27 +92,13 @@ class Credentials:
         return self._headers(self._signer.sign(path, nonce, body))
 
     def _headers(self, sign: str) -> dict[str, str]:
-        return {"API-Key": xor(self._masked, self._pad).decode("ascii"), "API-Sign": sign}
+        return {"API-Key": self._key.reveal().decode("ascii"), "API-Sign": sign}
 
     def __repr__(self) -> str:
         return "Credentials(***)"
-
-    def __reduce_ex__(self, protocol: object) -> Never:
-        raise TypeError("Credentials cannot be pickled or copied")
-
-    def __copy__(self) -> Never:
-        raise TypeError("Credentials cannot be copied")
-
-    def __deepcopy__(self, memo: object) -> Never:
-        raise TypeError("Credentials cannot be copied")
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
     def __hash__(self) -> int:
         return id(self)
-
-
-def xor(data: bytes, pad: bytes) -> bytes:
-    """Mask or unmask: the bytewise XOR of two byte strings of one length."""
-    return (int.from_bytes(data) ^ int.from_bytes(pad)).to_bytes(len(data))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from krakked._core import CandleBuilder
 from krakked._market.history.archive_import import TRADE_TIMEFRAMES
-from krakked._market.timeframes import MINUTES
+from krakked._timeframes import MINUTES
 
 Trade = tuple[int, str, str, int]
 """Time in ns, price, volume, id."""

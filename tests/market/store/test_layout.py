@@ -19,7 +19,7 @@ from krakked._market.store import layout, listing
 from krakked._market.store.filesystem import directory_of, file_system_of
 from krakked._market.store.layout import Series, StorePaths
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.timeframes import MINUTES
+from krakked._timeframes import MINUTES
 
 Make = Callable[..., list[OHLCBar]]
 timeframes = st.sampled_from(sorted(MINUTES))

@@ -17,9 +17,9 @@ from krakked._market.changes import CandleClosed, CandleCorrected
 from krakked._market.live import LiveReads
 from krakked._market.pairs import PairTable
 from krakked._market.stream.feed import Feed
-from krakked._market.timeframes import MINUTES
 from krakked._market.universe import build_universe
 from krakked._rest.client import RestClient
+from krakked._timeframes import MINUTES
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
 ROOT = Path(__file__).parents[3]

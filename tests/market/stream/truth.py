@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from krakked._market.bars import OHLCBar
 from krakked._market.changes import CandleClosed, CandleCorrected
-from krakked._market.timeframes import MINUTES
+from krakked._timeframes import MINUTES
 from krakked.sandbox import SandboxSettings
 
 PAIRS = ("XBTUSD", "ETHUSD", "XDGUSD")

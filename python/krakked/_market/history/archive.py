@@ -22,7 +22,7 @@ from typing import IO, Final, Self, cast
 import msgspec
 
 from krakked._errors import ImportFormatError
-from krakked._market.timeframes import LABELS, MINUTES
+from krakked._timeframes import LABELS, MINUTES
 
 ARCHIVE_MINUTES: Final = frozenset({1, 5, 15, 30, 60, 240, 720, 1440})
 """Intervals in Kraken's OHLCVT archive; 720 is known to no other interface."""

@@ -36,7 +36,7 @@ from krakked._market.history.import_report import (
     ImportReport,
 )
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.timeframes import MINUTES, interval_s
+from krakked._timeframes import MINUTES, TRADE_TIMEFRAMES, interval_s
 
 PIECE_BYTES: Final = 1 << 20
 """Unpacked bytes parsed at a time."""
@@ -44,7 +44,6 @@ PIECE_BYTES: Final = 1 << 20
 TELL_EVERY_S: Final = 0.05
 """Seconds between two looks at the progress."""
 
-TRADE_TIMEFRAMES: Final = tuple(label for label in MINUTES if label != "1w")
 """Timeframes that are built from trades (a week's alignment is unverified)."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9]+(\.d)?")

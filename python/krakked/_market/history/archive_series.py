@@ -23,7 +23,7 @@ from krakked._market.store.arrow import bars_of_table, table_of_buffers
 from krakked._market.store.coverage import Range, subtract, union
 from krakked._market.store.layout import partition_bounds, partition_of
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.timeframes import MINUTES, interval_s
+from krakked._timeframes import MINUTES, interval_s
 
 BATCH_ROWS: Final = 400_000
 """Rows after which whole partitions are handed to the store; bounds the memory of an import."""

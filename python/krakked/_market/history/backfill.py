@@ -54,6 +54,7 @@ from krakked._market.store.coverage import CoverageRange, Gap, GapKind, Range, i
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.times import Time, unix_seconds
 from krakked._network.clock import run_blocking
+from krakked._timeframes import TRADE_TIMEFRAMES
 
 _ROUNDS: Final = 3
 """A long walk lets the tail fall behind; so often the rest is looked at again."""
@@ -399,8 +400,7 @@ class History(OHLCReader):
 
 
 def _from_trades(target: Target) -> bool:
-    # Weekly candles come from REST only: their alignment is unverified.
-    return target.timeframe != "1w"
+    return target.timeframe in TRADE_TIMEFRAMES
 
 
 def _free(step: PlanStep) -> PlanStep:

@@ -16,9 +16,9 @@ from krakked._market.pairs import PairTable
 from krakked._market.store.arrow import bars_of_table, convert, library_of, times
 from krakked._market.store.coverage import Gap, GapKind, union
 from krakked._market.store.merge import between
-from krakked._market.timeframes import parse_timeframe
 from krakked._market.times import Time, unix_seconds
 from krakked._network.clock import Clock, run_blocking
+from krakked._timeframes import parse_timeframe
 
 if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
     from krakked._rest.client import RestClient

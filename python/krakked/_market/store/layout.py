@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from krakked._errors import StoreError
-from krakked._market.timeframes import MINUTES, interval_s
 from krakked._market.times import FAR_S
+from krakked._timeframes import TIMEFRAMES, interval_s
 
 FORMAT_VERSION: Final = 2
 """Version of the format as a whole: raised when a reader of the last one could spoil a store."""
@@ -27,8 +27,6 @@ FORMAT_VERSION: Final = 2
 ROOT_LABEL: Final = "root"
 """Label of temps that belong to no series but to the root."""
 
-_MONTHLY: Final = frozenset({"1m"})
-_YEARLY: Final = frozenset({"5m", "15m", "30m"})
 _SINGLE: Final = "all"
 _SMALL: Final = re.compile("[a-z]")
 _NAME: Final = re.compile(r"(?:(?P<year>[0-9]{4})(?:-(?P<month>0[1-9]|1[0-2]))?|all)")
@@ -53,8 +51,8 @@ class Series(NamedTuple):
 
     @property
     def aligned(self) -> bool:
-        """Whether open times are multiples of the interval; unverified for weeks."""
-        return self.timeframe != "1w"
+        """Whether open times are multiples of the interval."""
+        return TIMEFRAMES[self.timeframe].aligned
 
     @property
     def file_stem(self) -> str:
@@ -110,7 +108,7 @@ def series_of_directories(timeframe_dir: str, pair_dir: str) -> Series | None:
 def _series(timeframe: str, quoted: str) -> Series | None:
     """Read back the two parts of a name; None unless this very name is the one we give."""
     pair = unquote(quoted)
-    known = timeframe in MINUTES and _quoted(pair) == quoted
+    known = timeframe in TIMEFRAMES and _quoted(pair) == quoted
     return Series(pair, timeframe) if known else None
 
 
@@ -118,12 +116,14 @@ def partition_of(timeframe: str, time_s: int) -> str:
     """Name the partition that holds a bar opening at `time_s` (unix seconds)."""
     if not 0 <= time_s < FAR_S:
         raise StoreError(f"Not an open time in unix seconds: {time_s}.")
-    if timeframe in _MONTHLY:
-        moment = datetime.fromtimestamp(time_s, UTC)
-        return f"{moment.year:04d}-{moment.month:02d}"
-    if timeframe in _YEARLY:
-        return f"{datetime.fromtimestamp(time_s, UTC).year:04d}"
-    return _SINGLE
+    moment = datetime.fromtimestamp(time_s, UTC)
+    match TIMEFRAMES[timeframe].partition:
+        case "month":
+            return f"{moment.year:04d}-{moment.month:02d}"
+        case "year":
+            return f"{moment.year:04d}"
+        case "all":
+            return _SINGLE
 
 
 def is_partition(timeframe: str, name: str) -> bool:
@@ -131,8 +131,8 @@ def is_partition(timeframe: str, name: str) -> bool:
     match = _partition_name(name)
     if match is None:
         return False
-    parts = (match["year"] is not None, match["month"] is not None)
-    return parts == (timeframe in _MONTHLY | _YEARLY, timeframe in _MONTHLY)
+    holds = "month" if match["month"] else "year" if match["year"] else "all"
+    return holds == TIMEFRAMES[timeframe].partition
 
 
 def _partition_name(name: str) -> re.Match[str] | None:

@@ -22,7 +22,7 @@ from krakked._market.store.layout import (
     series_of_directories,
     series_of_stem,
 )
-from krakked._market.timeframes import MINUTES
+from krakked._timeframes import MINUTES
 
 _TIMEFRAME_DIRECTORIES: Final = {f"timeframe={label}" for label in MINUTES}
 _JOURNAL: Final = re.compile(r"(?P<timeframe>[0-9a-z]+)\.journal(?:\.(?P<number>[0-9]+))?")

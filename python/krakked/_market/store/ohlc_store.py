@@ -39,9 +39,9 @@ from krakked._market.store.partition_files import PartitionFiles
 from krakked._market.store.root_record import Root
 from krakked._market.store.series_files import SeriesFiles
 from krakked._market.store.snapshot import snapshot
-from krakked._market.timeframes import MINUTES, Timeframe, interval_s
 from krakked._market.times import Time, unix_seconds
 from krakked._public import public
+from krakked._timeframes import MINUTES, Timeframe, interval_s
 
 _log = logging.getLogger("krakked.store")
 

@@ -10,7 +10,6 @@ import logging
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -32,7 +31,7 @@ from krakked._market.stream.watchdogs import (
     WatchdogVerdict,
 )
 from krakked._network.clock import Clock
-from krakked._network.network import Network
+from krakked._network.network import USER_AGENT, Network
 
 CONNECT_S: Final = 10.0
 """Longest wait for name resolution, TCP and TLS together."""
@@ -220,7 +219,7 @@ class Connection:
                 end.host_header,
                 end.resource,
                 # Kraken recommends one for all requests, and the servers in front may insist.
-                extra_headers=[(b"User-Agent", _user_agent().encode("ascii"))],
+                extra_headers=[(b"User-Agent", USER_AGENT.encode("ascii"))],
                 message_queue_size=MESSAGE_QUEUE,
                 max_message_size=MAX_MESSAGE_BYTES,
                 receive_buffer_size=CHUNK_BYTES,
@@ -367,13 +366,6 @@ class Connection:
             reason = DisconnectReason.CONNECT_FAILED if failed else DisconnectReason.BROKEN
             self._note(reason, str(leaf) if isinstance(leaf, NetworkError) else type(leaf).__name__)
             return
-
-
-def _user_agent() -> str:
-    try:
-        return f"krakked/{version('krakked')}"
-    except PackageNotFoundError:
-        return "krakked/unknown"
 
 
 def _leaves(error: BaseException | None) -> list[BaseException]:

@@ -24,8 +24,8 @@ from krakked._market.stream.filler import GapFiller, OHLCSource
 from krakked._market.stream.ledger import CandleLedger, Hole, Series, SeriesCandle
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.symbols import SymbolNames
-from krakked._market.timeframes import LABELS
 from krakked._network.clock import Clock
+from krakked._timeframes import LABELS
 
 SNAPSHOT_MISSING_S: Final = 30.0
 """A candle series without snapshot so long after a reconnect is asked of REST."""

@@ -52,9 +52,9 @@ from krakked._market.stream.sleep import Finding, Instant, SleepWatch
 from krakked._market.stream.symbols import DELISTED, SymbolNames, decode_instrument
 from krakked._market.stream.waiting import wait_live
 from krakked._market.stream.watchdogs import FRAME_S, HELD_UP_S
-from krakked._market.timeframes import LABELS, parse_timeframe
 from krakked._network.clock import Clock
 from krakked._network.network import Network
+from krakked._timeframes import LABELS, parse_timeframe
 
 TICK_S: Final = 1.0
 """Distance of the feed's looks at its lines and candles."""

@@ -14,7 +14,7 @@ from krakked._market.stream.lanes import Lanes, LineKey
 from krakked._market.stream.line import Line
 from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.symbols import SymbolNames
-from krakked._market.timeframes import LABELS, parse_timeframe
+from krakked._timeframes import LABELS, parse_timeframe
 
 
 class Fleet:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from krakked._market.stream.requests import INSTRUMENT, OHLC, TICKER, SubscriptionKey
-from krakked._market.timeframes import LABELS
+from krakked._timeframes import LABELS
 
 SYMBOLS_PER_CONNECTION: Final = 800
 """No limit is published for public channels; the whole USD universe fits in one connection."""

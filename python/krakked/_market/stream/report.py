@@ -11,8 +11,8 @@ from krakked._market.stream.crosscheck import SILENT_S, Silent
 from krakked._market.stream.facts import PairStream
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked._market.stream.symbols import SymbolNames
-from krakked._market.timeframes import parse_timeframe
 from krakked._network.clock import Clock
+from krakked._timeframes import parse_timeframe
 
 
 class ReportedFeed(Protocol):

@@ -14,7 +14,7 @@ from krakked._errors import (
     SubscriptionRefusedError,
 )
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
-from krakked._market.timeframes import parse_timeframe
+from krakked._timeframes import parse_timeframe
 
 
 class WatchedFeed(Protocol):

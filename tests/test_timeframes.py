@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any
 
 import pytest
 
 from krakked._errors import UnknownTimeframeError
-from krakked._market.timeframes import LABELS, MINUTES, interval_s, parse_timeframe
+from krakked._timeframes import LABELS, MINUTES, Timeframe, interval_s, parse_timeframe
 
 TABLE = {
     "1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440, "1w": 10080,
@@ -16,6 +17,7 @@ TABLE = {
 
 def test_the_table_is_krakens() -> None:
     assert MINUTES == TABLE
+    assert tuple(TABLE) == typing.get_args(Timeframe)
     assert {minutes: label for label, minutes in TABLE.items()} == LABELS
     for label, minutes in TABLE.items():
         assert parse_timeframe(label) == minutes

@@ -1,19 +1,20 @@
-"""A byte string that no repr, pickle, copy or walk over attributes gives away.
+"""What is secret: never copied or pickled, and no walk over attributes gives it away.
 
-It is kept XORed with a random pad of its length, both in buffers that are overwritten when the
-owner is done. That is no encryption: it keeps secrets out of tracebacks with locals, crash
+A `Veil` is kept XORed with a random pad of its length, both in buffers that are overwritten when
+the owner is done. That is no encryption: it keeps secrets out of tracebacks with locals, crash
 reporters, debuggers' summaries and core-file greps, all of which show what they happen to see.
 """
 
 from __future__ import annotations
 
 import os
+from operator import xor
 from typing import NoReturn, final
 
 
 def masked(data: bytes | bytearray | memoryview, pad: bytes | bytearray) -> bytearray:
     """Give the bytewise XOR of two byte strings of one length."""
-    return bytearray(left ^ right for left, right in zip(data, pad, strict=True))
+    return bytearray(map(xor, data, pad))
 
 
 def wipe(buffer: bytearray) -> None:
@@ -32,8 +33,17 @@ def veiled_text(text: str | bytes | bytearray) -> Veil:
     return Veil(given.strip() if isinstance(given, bytes | bytearray) else b"")
 
 
+class NeverCopied:
+    """A base of everything that holds a secret: `copy` and `pickle` are refused."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:  # `copy.copy` and `deepcopy` end here
+        raise TypeError(f"{type(self).__name__} holds a secret: it is not copied or pickled")
+
+
 @final
-class Veil:
+class Veil(NeverCopied):
     """Bytes held masked; `reveal` is the one way to them."""
 
     __slots__ = ("_pad", "_veiled")
@@ -56,12 +66,3 @@ class Veil:
 
     def __repr__(self) -> str:
         return "<Veil>"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret is not copied or pickled")
-
-    def __copy__(self) -> NoReturn:
-        raise TypeError("a secret is not copied or pickled")
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        raise TypeError("a secret is not copied or pickled")
