@@ -96,6 +96,7 @@ def test_real_kraken_hosts_are_the_defaults_and_nowhere_else_in_tests() -> None:
 CORE_READERS = {
     "__init__",
     "_credentials.sources",
+    "_market.bars",
     "_market.changes",
     "_market.history.archive_series",
     "_market.history.trades_backfill",

@@ -5,20 +5,23 @@ Times named ``*_ns`` are integer nanoseconds, ``*_s`` are unix seconds; ``now_ns
 clock (`Clock.elapsed_ns`). Every class is safe to share between threads.
 """
 
-from typing import Final, NoReturn, final
+from typing import ClassVar, Final, NoReturn, final
 
 __version__: Final[str]
 
 __all__ = [
-    "CANDLE_FIELDS",
-    "TICKER_FIELDS",
     "CandleBuilder",
+    "ClosedCandle",
+    "ExactCandle",
+    "ExactTicker",
     "FrameSplitter",
     "FrameTap",
+    "LiveCandle",
     "MarketCache",
     "NonceSequence",
     "OhlcvtParser",
     "Signer",
+    "Ticker",
     "__version__",
 ]
 
@@ -71,15 +74,180 @@ class NonceSequence:
     def last(self) -> int:
         """The highest nonce given so far."""
 
-TICKER_FIELDS: Final[tuple[str, ...]]
-"""Order of a ticker row: bid, bid_qty, ask, ask_qty, last, volume, vwap, low, high, change,
-change_pct, trades, exchange_ns, updated_ns. A value Kraken left out is None."""
+@final
+class Ticker:
+    """The newest ticker of a symbol, as floats.
 
-CANDLE_FIELDS: Final[tuple[str, ...]]
-"""Order of a candle row: open_s, open, high, low, close, vwap, volume, trades, closed, updated_ns.
+    Prices in quote per base, quantities in base units, `volume` to `change_pct` and `trades` over
+    24 hours. What Kraken left out is None.
+    """
 
-vwap is None and trades is 0 where Kraken left them out (a streamed candle has a trade at least).
-"""
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def bid(self) -> float | None: ...
+    @property
+    def bid_qty(self) -> float | None: ...
+    @property
+    def ask(self) -> float | None: ...
+    @property
+    def ask_qty(self) -> float | None: ...
+    @property
+    def last(self) -> float | None: ...
+    @property
+    def volume(self) -> float | None: ...
+    @property
+    def vwap(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def change(self) -> float | None: ...
+    @property
+    def change_pct(self) -> float | None: ...
+    @property
+    def trades(self) -> int | None: ...
+    @property
+    def exchange_ns(self) -> int | None:
+        """Kraken's time of the update, unix nanoseconds."""
+    @property
+    def updated_ns(self) -> int:
+        """Elapsed time at which it came."""
+
+@final
+class ExactTicker:
+    """The newest ticker of a symbol, each number as its exact wire digits: positional decimal text.
+
+    Prices in quote per base, quantities in base units, `volume` to `change_pct` and `trades` over
+    24 hours. What Kraken left out is None.
+    """
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def bid(self) -> str | None: ...
+    @property
+    def bid_qty(self) -> str | None: ...
+    @property
+    def ask(self) -> str | None: ...
+    @property
+    def ask_qty(self) -> str | None: ...
+    @property
+    def last(self) -> str | None: ...
+    @property
+    def volume(self) -> str | None: ...
+    @property
+    def vwap(self) -> str | None: ...
+    @property
+    def low(self) -> str | None: ...
+    @property
+    def high(self) -> str | None: ...
+    @property
+    def change(self) -> str | None: ...
+    @property
+    def change_pct(self) -> str | None: ...
+    @property
+    def trades(self) -> int | None: ...
+    @property
+    def exchange_ns(self) -> int | None:
+        """Kraken's time of the update, unix nanoseconds."""
+    @property
+    def updated_ns(self) -> int:
+        """Elapsed time at which it came."""
+
+@final
+class LiveCandle:
+    """The newest candle of a series, as floats."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def open_s(self) -> int:
+        """Open time, unix seconds."""
+    @property
+    def open(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def close(self) -> float: ...
+    @property
+    def vwap(self) -> float | None:
+        """None where Kraken left it out."""
+    @property
+    def volume(self) -> float: ...
+    @property
+    def trades(self) -> int:
+        """0 where Kraken left it out: a streamed candle has a trade at least."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def updated_ns(self) -> int:
+        """Elapsed time of the newest row."""
+
+@final
+class ExactCandle:
+    """The newest candle of a series, each number as its exact wire digits."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def open_s(self) -> int:
+        """Open time, unix seconds."""
+    @property
+    def open(self) -> str: ...
+    @property
+    def high(self) -> str: ...
+    @property
+    def low(self) -> str: ...
+    @property
+    def close(self) -> str: ...
+    @property
+    def vwap(self) -> str | None:
+        """None where Kraken left it out."""
+    @property
+    def volume(self) -> str: ...
+    @property
+    def trades(self) -> int:
+        """0 where Kraken left it out: a streamed candle has a trade at least."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def updated_ns(self) -> int:
+        """Elapsed time of the newest row."""
+
+@final
+class ClosedCandle:
+    """A candle that is given out as closed; see `MarketCache.take_closed`."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __eq__(self, other: object, /) -> bool: ...
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def interval_minutes(self) -> int: ...
+    @property
+    def open_s(self) -> int:
+        """Open time, unix seconds."""
+    @property
+    def open(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def close(self) -> float: ...
+    @property
+    def vwap(self) -> float | None: ...
+    @property
+    def volume(self) -> float: ...
+    @property
+    def trades(self) -> int: ...
+    @property
+    def evidence(self) -> str:
+        """One of the words under `MarketCache`."""
 
 @final
 class MarketCache:
@@ -109,22 +277,16 @@ class MarketCache:
     """
 
     def __new__(cls) -> MarketCache: ...
-    def ticker(self, symbol: str) -> tuple[float | int | None, ...] | None:
-        """Give the newest ticker as floats in the order of TICKER_FIELDS, or None before it."""
-    def ticker_exact(self, symbol: str) -> tuple[str | int | None, ...] | None:
-        """The same with every price and quantity as its exact wire digits (decimal text)."""
-    def candle(
-        self, symbol: str, interval_minutes: int
-    ) -> tuple[float | int | bool | None, ...] | None:
-        """Give the newest candle in the order of CANDLE_FIELDS, or None when none came."""
-    def candle_exact(
-        self, symbol: str, interval_minutes: int
-    ) -> tuple[str | int | bool | None, ...] | None:
-        """The same with exact decimal text: positional, with the digits of the wire."""
+    def ticker(self, symbol: str) -> Ticker | None:
+        """Return the newest ticker as floats, or None before it."""
+    def ticker_exact(self, symbol: str) -> ExactTicker | None:
+        """The same with every number as its exact wire digits."""
+    def candle(self, symbol: str, interval_minutes: int) -> LiveCandle | None:
+        """Return the newest candle as floats, or None when none came."""
+    def candle_exact(self, symbol: str, interval_minutes: int) -> ExactCandle | None:
+        """The same with every number as its exact wire digits."""
     def updated_ns(self, symbol: str) -> int | None:
         """Elapsed time of the newest ticker, or None."""
-    def count_updated_since(self, since_ns: int) -> int:
-        """How many symbols had a ticker at or after `since_ns`."""
     def want(self, symbol: str) -> None:
         """Give a symbol a place; from the first call on all others are ignored."""
     def close_due(self, now_ns: int, *, held_up: bool = False) -> list[int]:
@@ -137,14 +299,11 @@ class MarketCache:
         Returns:
             Connections (`FrameTap.connection`) on which only the answer to a ping could tell.
         """
-    def take_closed(
-        self,
-    ) -> list[tuple[str, int, int, float, float, float, float, float | None, float, int, str]]:
+    def take_closed(self) -> list[ClosedCandle]:
         """Take the queue of closed candles, oldest first; of one series always in order.
 
-        Each is (symbol, interval_minutes, open_s, open, high, low, close, vwap, volume, trades,
-        evidence), evidence being one of the words above. Never dropped, and never twice but as
-        "late". The first snapshot of a series closes its older rows, too.
+        Never dropped, and never twice but as "late". The first snapshot of a series closes its
+        older rows, too.
         """
     def expect_ticker(self, symbol: str, since_ns: int | None) -> None:
         """Note that a ticker is acknowledged since then, or promised no more (None)."""

@@ -58,9 +58,9 @@ def check_frame(line, how):
     assert tap.statistics()["malformed"] == 0
     if message.get("channel") == "ticker":
         (element,) = exact["data"]
-        row = cache.ticker_exact(element["symbol"])
+        row = wire.values(cache.ticker_exact(element["symbol"]))
         assert wire.as_decimals(row) == (*wire.ticker_row(element), 5)
-        floats = cache.ticker(element["symbol"])
+        floats = wire.values(cache.ticker(element["symbol"]))
         plain = message["data"][0]
         assert floats[:11] == tuple(plain[name] for name in wire.TICKER_VALUES)
         assert floats[11] == plain["trades"]
@@ -69,9 +69,9 @@ def check_frame(line, how):
     elif message.get("channel") == "ohlc":
         rows = exact["data"]
         last = rows[-1]
-        row = cache.candle_exact(last["symbol"], int(last["interval"]))
+        row = wire.values(cache.candle_exact(last["symbol"], int(last["interval"])))
         assert wire.as_decimals(row) == (*wire.candle_row(last), False, 5)
-        closed = cache.take_closed()
+        closed = [wire.values(it) for it in cache.take_closed()]
         assert [it[2] for it in closed] == [wire.candle_row(it)[0] for it in rows[:-1]]
         for ours, element in zip(closed, message["data"][:-1], strict=True):
             assert ours[3:] == (
@@ -103,7 +103,7 @@ def test_an_update_older_than_the_snapshot_moves_nothing_back(recorded):
     tap = FrameTap(cache)
     tap.receive(wire.REPLY + wire.frame(snapshot) + wire.frame(late), 5)
     newest = wire.exact(snapshot)["data"][-1]
-    row = cache.candle_exact("BTC/USDT", 1)
+    row = wire.values(cache.candle_exact("BTC/USDT", 1))
     assert wire.as_decimals(row)[:8] == wire.candle_row(newest)
     assert tap.statistics()["late"] == 1
 
@@ -115,7 +115,7 @@ def test_digits_are_kept_as_sent(recorded, name):
     for line in recorded(name).read_text().splitlines():
         if line.startswith('{"channel":"ticker"'):
             tap.apply_message(line, 5)
-            row = cache.ticker_exact("BTC/USD")
+            row = wire.values(cache.ticker_exact("BTC/USD"))
             for field, text in zip(wire.TICKER_VALUES, row, strict=False):
                 assert f'"{field}":{text}' in line
                 assert Decimal(text) == wire.exact(line)["data"][0][field]

@@ -21,6 +21,20 @@ TICKER_VALUES = (
 CANDLE_VALUES = ("open", "high", "low", "close", "vwap", "volume")
 
 
+TICKER_FIELDS = (*TICKER_VALUES, "trades", "exchange_ns", "updated_ns")
+CANDLE_FIELDS = ("open_s", *CANDLE_VALUES, "trades", "closed", "updated_ns")
+CLOSED_FIELDS = ("symbol", "interval_minutes", "open_s", *CANDLE_VALUES, "trades", "evidence")
+
+
+def values(row):
+    """All that a row of the cache holds, in the order of one of the three above."""
+    if row is None:
+        return None
+    kinds = (CLOSED_FIELDS, CANDLE_FIELDS, TICKER_FIELDS)
+    names = next(each for each in kinds if all(hasattr(row, name) for name in each))
+    return tuple(getattr(row, name) for name in names)
+
+
 def frame(payload: str | bytes, first: int = 0x81) -> bytes:
     """One server frame with the length in its shortest form."""
     data = payload.encode() if isinstance(payload, str) else payload

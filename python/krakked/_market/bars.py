@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from krakked._core import ClosedCandle, LiveCandle
 from krakked._market.times import FAR_S
 from krakked._public import public
 from krakked._rest.models import OHLCRow
@@ -82,3 +83,17 @@ def bar_of_row(row: OHLCRow, step_s: int) -> OHLCBar | None:
     inside = low * (1 - VWAP_SLACK) <= vwap <= high * (1 + VWAP_SLACK)
     average = vwap if row.count and inside else None
     return OHLCBar(row.time, open_, high, low, close, average, volume, row.count)
+
+
+def live_bar(candle: LiveCandle | ClosedCandle) -> OHLCBar:
+    """Make a bar of what the live cache holds."""
+    return OHLCBar(
+        time=candle.open_s,
+        open=candle.open,
+        high=candle.high,
+        low=candle.low,
+        close=candle.close,
+        vwap=candle.vwap,
+        volume=candle.volume,
+        count=candle.trades,
+    )

@@ -17,7 +17,7 @@ import trio
 
 from krakked._core import MarketCache
 from krakked._errors import ChangesInUseError, ChangesLaggedError, ConfigError
-from krakked._market.bars import OHLCBar, Source
+from krakked._market.bars import OHLCBar, Source, live_bar
 from krakked._market.pairs import one_or_many
 from krakked._market.stream.evidence import Evidence
 from krakked._market.stream.reasons import DisconnectReason
@@ -400,16 +400,15 @@ class Changes:
         row = self._hub.cache.ticker(symbol)
         if pair is None or row is None or not self._wants(pair):
             return None
-        bid, bid_qty, ask, ask_qty, last, volume = row[:6]
         return TickerChange(
             pair=pair,
-            bid=bid,
-            bid_qty=bid_qty,
-            ask=ask,
-            ask_qty=ask_qty,
-            last=last,
-            volume=volume,
-            last_update_ts=self._stamp(row[13]),
+            bid=row.bid,
+            bid_qty=row.bid_qty,
+            ask=row.ask,
+            ask_qty=row.ask_qty,
+            last=row.last,
+            volume=row.volume,
+            last_update_ts=self._stamp(row.updated_ns),
         )
 
     def _candle(self, symbol: str, interval: int) -> CandleChange | None:
@@ -417,29 +416,15 @@ class Changes:
         row = self._hub.cache.candle(symbol, interval)
         if pair is None or row is None or not self._wants(pair) or interval not in LABELS:
             return None
-        bar, closed = bar_of_row(row)
-        if closed:  # comes as CandleClosed
+        if row.closed:  # comes as CandleClosed
             return None
         return CandleChange(
-            pair=pair, timeframe=LABELS[interval], bar=bar, last_update_ts=self._stamp(row[9])
+            pair=pair,
+            timeframe=LABELS[interval],
+            bar=live_bar(row),
+            last_update_ts=self._stamp(row.updated_ns),
         )
 
-    def _stamp(self, updated_ns: float | None) -> float:
+    def _stamp(self, updated_ns: int) -> float:
         clock = self._hub.clock
-        return (clock.wall_ns() - clock.elapsed_ns() + int(updated_ns or 0)) / 1e9
-
-
-def bar_of_row(row: tuple[float | int | bool | None, ...]) -> tuple[OHLCBar, bool]:
-    """Give the bar of a row of `MarketCache.candle`, and whether it is closed."""
-    open_s, open_, high, low, close, vwap, volume, trades, closed, _ = row
-    bar = OHLCBar(
-        int(open_s or 0),
-        float(open_ or 0.0),
-        float(high or 0.0),
-        float(low or 0.0),
-        float(close or 0.0),
-        vwap,
-        float(volume or 0.0),
-        int(trades or 0),
-    )
-    return bar, bool(closed)
+        return (clock.wall_ns() - clock.elapsed_ns() + updated_ns) / 1e9

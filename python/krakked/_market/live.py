@@ -92,9 +92,12 @@ class LiveReads:
     def get_latest_price(self, pair: str, *, exact: bool = False) -> LatestPrice[Any]:
         """Return the price of the last trade; see `Kraken.get_latest_price`."""
         canonical, key, symbol = self._ticker_key(pair)
-        row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
-        updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
-        last = row[4] if row is not None else None
+        cache = self._feed.cache
+        row = cache.ticker_exact(symbol) if exact else cache.ticker(symbol)
+        if row is None:
+            raise _nothing_yet(canonical, key)
+        updated_ts = self._fresh(canonical, key, row.updated_ns)
+        last = row.last
         if last is None or float(last) <= 0:  # Kraken writes 0 for a pair without any trade
             raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
         return LatestPrice(pair=canonical, price=_number(last), last_update_ts=updated_ts)
@@ -102,9 +105,12 @@ class LiveReads:
     def get_best_bid_ask(self, pair: str, *, exact: bool = False) -> BestBidAsk[Any]:
         """Return the best bid and ask; see `Kraken.get_best_bid_ask`."""
         canonical, key, symbol = self._ticker_key(pair)
-        row = self._feed.cache.ticker_exact(symbol) if exact else self._feed.cache.ticker(symbol)
-        updated_ts = self._fresh(canonical, key, row[13] if row is not None else None)
-        bid, bid_qty, ask, ask_qty = row[:4] if row is not None else (None,) * 4
+        cache = self._feed.cache
+        row = cache.ticker_exact(symbol) if exact else cache.ticker(symbol)
+        if row is None:
+            raise _nothing_yet(canonical, key)
+        updated_ts = self._fresh(canonical, key, row.updated_ns)
+        bid, bid_qty, ask, ask_qty = row.bid, row.bid_qty, row.ask, row.ask_qty
         if bid is None or bid_qty is None or ask is None or ask_qty is None or not _both(bid, ask):
             raise NoDataYetError(f"{canonical} has no quotes on both sides.", pair=canonical)
         if float(bid) > float(ask):
@@ -131,22 +137,21 @@ class LiveReads:
         self._not_refused(canonical, key)
         cache = self._feed.cache
         row = cache.candle_exact(symbol, interval) if exact else cache.candle(symbol, interval)
-        updated_ts = self._fresh(canonical, key, row[9] if row is not None else None)
-        if row is None:  # not reached: `_fresh` has raised
-            raise NoDataYetError(f"No candle of {canonical} yet.", pair=canonical)
-        open_s, open_, high, low, close, vwap, volume, trades, closed, _ = row
+        if row is None:
+            raise _nothing_yet(canonical, key)
+        updated_ts = self._fresh(canonical, key, row.updated_ns)
         return LiveOHLC(
             pair=canonical,
             timeframe=timeframe,
-            time=int(open_s or 0),
-            open=_number(open_),
-            high=_number(high),
-            low=_number(low),
-            close=_number(close),
-            vwap=_number(vwap) if vwap is not None else None,
-            volume=_number(volume),
-            trades=int(trades or 0),
-            closed=bool(closed),
+            time=row.open_s,
+            open=_number(row.open),
+            high=_number(row.high),
+            low=_number(row.low),
+            close=_number(row.close),
+            vwap=_number(row.vwap) if row.vwap is not None else None,
+            volume=_number(row.volume),
+            trades=row.trades,
+            closed=row.closed,
             last_update_ts=updated_ts,
         )
 
@@ -181,13 +186,9 @@ class LiveReads:
                 pair=canonical,
             )
 
-    def _fresh(self, canonical: str, key: SubscriptionKey, updated_ns: object) -> float:
-        """Return the wall time of an update; raise when there is none, or it is too old."""
+    def _fresh(self, canonical: str, key: SubscriptionKey, updated_ns: int) -> float:
+        """Return the wall time of an update; raise when it is too old."""
         feed = self._feed
-        if not isinstance(updated_ns, int):
-            raise NoDataYetError(
-                f"No {key.channel} data of {canonical} has arrived yet.", pair=canonical
-            )
         age_s = (feed.clock.elapsed_ns() - updated_ns) / 1e9
         resumed = updated_ns < feed.resumed_ns()
         if age_s <= feed.stale_after_s and not resumed:
@@ -216,6 +217,10 @@ _WORDS = {
     StaleReason.MARKET_QUIET: "the feed is live, the market is quiet",
     StaleReason.RESUMED: "the machine has slept since",
 }
+
+
+def _nothing_yet(canonical: str, key: SubscriptionKey) -> NoDataYetError:
+    return NoDataYetError(f"No {key.channel} data of {canonical} has arrived yet.", pair=canonical)
 
 
 def _number(value: float | str | None) -> Any:  # noqa: ANN401 - as `exact` says

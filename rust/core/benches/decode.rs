@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use krakked_core::cache::Cache;
-use krakked_core::connection::Connection;
+use krakked_core::connection::FrameTap;
 use krakked_core::message::decode;
 use krakked_core::rows::Rows;
 
@@ -66,7 +66,7 @@ fn frames_to_cache(criterion: &mut Criterion) {
         let messages = 20_000;
         let bytes = stream(symbols, messages);
         let mut cache = Cache::new();
-        let mut connection = Connection::new(&mut cache, 1 << 20);
+        let mut connection = FrameTap::new(&mut cache, 1 << 20);
         let mut forward = Vec::new();
         connection.receive(&mut cache, HEAD, 0, &mut forward);
         group.throughput(Throughput::Elements(messages as u64));

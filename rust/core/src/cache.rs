@@ -7,10 +7,10 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::decimal::Decimal;
+use crate::evidence_source::EvidenceSource;
 use crate::rows::{CandleRow, TICKER_VALUES, TickerRow};
-use crate::series::{Candle, Evidence, Origin, Outcome, Series};
-use crate::server_clock::ServerClock;
-use crate::source::Source;
+use crate::series::{Evidence, LiveCandle, LiveSeries, Origin, RowOutcome};
+use crate::stamped_clock::StampedClock;
 use crate::trade_marks::{Mark, TradeMarks, proves_trade};
 
 /// How many symbols are kept. Kraken lists about 1,450; what comes beyond this is ignored.
@@ -53,7 +53,7 @@ pub struct ClosedCandle {
     /// Length.
     pub interval_minutes: u32,
     /// Final state, as far as it is known.
-    pub candle: Candle,
+    pub candle: LiveCandle,
     /// Why it is given out.
     pub evidence: Evidence,
 }
@@ -71,7 +71,7 @@ struct Witness {
 }
 
 /// What changed for a watcher: symbols with a new ticker, and (symbol, minutes) of candles.
-pub type Changes = (Vec<Arc<str>>, Vec<(Arc<str>, u32)>);
+pub type ChangedSet = (Vec<Arc<str>>, Vec<(Arc<str>, u32)>);
 
 /// The cache.
 #[derive(Debug, Default)]
@@ -86,15 +86,15 @@ pub struct Cache {
     witnesses: Vec<Witness>,
     /// Number of the newest ticker change of each symbol; apart from the tickers, to be searched fast.
     ticker_changed: Vec<u64>,
-    series: Vec<Vec<Series>>,
+    series: Vec<Vec<LiveSeries>>,
     closed: Vec<ClosedCandle>,
     /// Number of the newest change of all.
     changes: u64,
     watchers: BTreeMap<u32, u64>,
     next_watcher: u32,
-    clock: ServerClock,
+    clock: StampedClock,
     /// What is known of each open connection.
-    sources: BTreeMap<u64, Source>,
+    sources: BTreeMap<u64, EvidenceSource>,
     next_connection: u64,
 }
 
@@ -110,7 +110,8 @@ impl Cache {
     /// Registers a connection; its number tells whose word a candle rests on.
     pub(crate) fn connect(&mut self) -> u64 {
         self.next_connection += 1;
-        self.sources.insert(self.next_connection, Source::default());
+        self.sources
+            .insert(self.next_connection, EvidenceSource::default());
         self.next_connection
     }
 
@@ -213,12 +214,12 @@ impl Cache {
         row: &TickerRow,
         snapshot: bool,
         now_ns: i64,
-    ) -> Outcome {
+    ) -> RowOutcome {
         let at = slot as usize;
         if let Some(stamp_ns) = row.exchange_ns
             && !self.clock.admits(stamp_ns, now_ns)
         {
-            return Outcome::Refused;
+            return RowOutcome::Refused;
         }
         if !snapshot
             && let Some(known) = &self.tickers[at]
@@ -226,7 +227,7 @@ impl Cache {
         {
             // What was taken in before Kraken's clock was known may be no time at all.
             if new_ns < known_ns && !self.clock.is_ahead(known_ns, now_ns) {
-                return Outcome::Late;
+                return RowOutcome::Late;
             }
             let witness = &mut self.witnesses[at];
             if proves_trade(&known.values, known.trades, row) && !witness.gap {
@@ -247,7 +248,7 @@ impl Cache {
         });
         self.changes += 1;
         self.ticker_changed[at] = self.changes;
-        Outcome::Applied
+        RowOutcome::Applied
     }
 
     /// Applies a candle row; None when there is no room for its series.
@@ -256,12 +257,12 @@ impl Cache {
         slot: u32,
         row: &CandleRow,
         origin: Origin,
-    ) -> Option<Outcome> {
+    ) -> Option<RowOutcome> {
         let length_s = i64::from(row.interval_minutes) * 60;
         let off_grid = row.interval_minutes <= ALIGNED_MINUTES && row.open_s % length_s != 0;
         let open_ns = row.open_s.saturating_mul(1_000_000_000);
         if off_grid || self.clock.is_ahead(open_ns, origin.now_ns) {
-            return Some(Outcome::Refused);
+            return Some(RowOutcome::Refused);
         }
         let at = self.series_at(slot, row.interval_minutes)?;
         let series = &mut self.series[slot as usize][at];
@@ -281,7 +282,7 @@ impl Cache {
                 evidence,
             });
         });
-        if outcome == Outcome::Applied {
+        if outcome == RowOutcome::Applied {
             self.changes += 1;
             series.changed = self.changes;
             if !origin.snapshot && witness.owed_ns.is_none() {
@@ -305,7 +306,7 @@ impl Cache {
             .iter()
             .position(|it| it.interval_minutes == interval_minutes);
         if known.is_none() && all.len() < MAX_SERIES {
-            all.push(Series::new(interval_minutes));
+            all.push(LiveSeries::new(interval_minutes));
             return Some(all.len() - 1);
         }
         known
@@ -381,8 +382,8 @@ impl Cache {
 
     /// Gives what has fallen mute while the other channel of its symbol flows, each told once:
     /// symbols of tickers, and (symbol, minutes) of candles.
-    pub fn take_mute(&mut self, now_ns: i64) -> Changes {
-        let (mut tickers, mut candles) = Changes::default();
+    pub fn take_mute(&mut self, now_ns: i64) -> ChangedSet {
+        let (mut tickers, mut candles) = ChangedSet::default();
         for (slot, witness) in self.witnesses.iter_mut().enumerate() {
             if let (Some(expected), Some(owed)) = (witness.expected_ns, witness.owed_ns)
                 && now_ns.saturating_sub(owed.max(expected)) >= TICKER_MUTE_NS
@@ -430,7 +431,7 @@ impl Cache {
         self.series_of(symbol, interval_minutes)?.take_doubt()
     }
 
-    fn series_of(&mut self, symbol: &str, interval_minutes: u32) -> Option<&mut Series> {
+    fn series_of(&mut self, symbol: &str, interval_minutes: u32) -> Option<&mut LiveSeries> {
         let slot = *self.index.get(symbol)?;
         let mut all = self.series[slot as usize].iter_mut();
         all.find(|it| it.interval_minutes == interval_minutes)
@@ -451,7 +452,7 @@ impl Cache {
 
     /// Newest candle.
     #[must_use]
-    pub fn candle(&self, symbol: &str, interval_minutes: u32) -> Option<Candle> {
+    pub fn candle(&self, symbol: &str, interval_minutes: u32) -> Option<LiveCandle> {
         let all = &self.series[*self.index.get(symbol)? as usize];
         all.iter()
             .find(|it| it.interval_minutes == interval_minutes)?
@@ -466,16 +467,6 @@ impl Cache {
             .iter()
             .find(|it| it.interval_minutes == interval_minutes)?;
         Some(series.traded)
-    }
-
-    /// How many symbols have a ticker at or after `since_ns`.
-    #[must_use]
-    pub fn count_updated_since(&self, since_ns: i64) -> usize {
-        self.tickers
-            .iter()
-            .flatten()
-            .filter(|ticker| ticker.updated_ns >= since_ns)
-            .count()
     }
 
     // --- watching ----------------------------------------------------------------------------
@@ -496,11 +487,11 @@ impl Cache {
     /// such watcher.
     ///
     /// Changes are numbered, so an update costs the same with a thousand watchers as with none.
-    pub fn take_changed(&mut self, watcher: u32) -> Option<Changes> {
+    pub fn take_changed(&mut self, watcher: u32) -> Option<ChangedSet> {
         let seen = self.watchers.get_mut(&watcher)?;
         let since = std::mem::replace(seen, self.changes);
         if since == self.changes {
-            return Some(Changes::default());
+            return Some(ChangedSet::default());
         }
         let mut tickers: Vec<(u64, usize)> = Vec::new();
         for (slot, &changed) in self.ticker_changed.iter().enumerate() {
@@ -543,7 +534,7 @@ impl Cache {
             self.witnesses[slot as usize] = Witness::default();
             self.series[slot as usize]
                 .iter_mut()
-                .for_each(Series::clear);
+                .for_each(LiveSeries::clear);
         }
     }
 
@@ -552,7 +543,7 @@ impl Cache {
         if let Some(&slot) = self.index.get(symbol) {
             let all = self.series[slot as usize].iter_mut();
             all.filter(|it| it.interval_minutes == interval_minutes)
-                .for_each(Series::clear);
+                .for_each(LiveSeries::clear);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One candle out of trades.
 
 use crate::decimal::Decimal;
-use crate::sums::{Sum, compare, nearest_f64, power_of_ten, product, raise, scaled_f64};
+use crate::exact_sum::{Sum, compare, nearest_f64, power_of_ten, product, raise, scaled_f64};
 use std::cmp::Ordering;
 
 /// One trade.
@@ -20,7 +20,7 @@ pub struct Trade {
 
 /// A finished candle.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candle {
+pub struct Bar {
     /// Open time, unix seconds.
     pub time_s: i64,
     /// First price.
@@ -97,9 +97,9 @@ impl Growing {
         Some(())
     }
 
-    pub(crate) fn finish(&self) -> Candle {
+    pub(crate) fn finish(&self) -> Bar {
         let volume = self.volume;
-        Candle {
+        Bar {
             time_s: self.time_s,
             open: self.open.to_f64(),
             high: self.high.to_f64(),

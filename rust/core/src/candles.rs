@@ -6,7 +6,7 @@
 //! bounded by the candles not taken yet and the holes in the ids, never by the length of the tape.
 
 use crate::candle::Growing;
-pub use crate::candle::{Candle, Trade};
+pub use crate::candle::{Bar, Trade};
 use crate::id_ranges::IdRanges;
 
 const NS_PER_MINUTE: i64 = 60_000_000_000;
@@ -26,7 +26,7 @@ pub enum TradeError {
 
 /// What became of a trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TradeOutcome {
     /// Counted.
     Counted,
     /// Its id was counted before.
@@ -35,7 +35,7 @@ pub enum Outcome {
 
 /// Candles of one interval, oldest first.
 #[derive(Debug)]
-struct Series {
+struct TradeSeries {
     minutes: u32,
     interval_ns: i64,
     growing: Vec<Growing>,
@@ -43,7 +43,7 @@ struct Series {
     late_before_ns: i64,
 }
 
-impl Series {
+impl TradeSeries {
     fn new(minutes: u32) -> Self {
         Self {
             minutes,
@@ -91,7 +91,7 @@ impl Series {
 /// Builds candles of one or several intervals from one tape.
 #[derive(Debug)]
 pub struct CandleBuilder {
-    series: Vec<Series>,
+    series: Vec<TradeSeries>,
     ids: IdRanges,
     arrivals: u64,
 }
@@ -109,7 +109,7 @@ impl CandleBuilder {
         // anything was counted.
         minutes.sort_unstable_by(|a, b| b.cmp(a));
         minutes.dedup();
-        let series = minutes.into_iter().map(Series::new).collect();
+        let series = minutes.into_iter().map(TradeSeries::new).collect();
         Self {
             series,
             ids: IdRanges::default(),
@@ -119,14 +119,14 @@ impl CandleBuilder {
 
     /// Counts a trade into every interval, or into none of them.
     #[inline]
-    pub fn add(&mut self, trade: &Trade) -> Result<Outcome, TradeError> {
+    pub fn add(&mut self, trade: &Trade) -> Result<TradeOutcome, TradeError> {
         if trade.price.is_negative() || trade.volume.is_negative() || trade.time_ns < 0 {
             return Err(TradeError::Negative);
         }
         if let Some(id) = trade.id
             && self.ids.contains(id)
         {
-            return Ok(Outcome::Known);
+            return Ok(TradeOutcome::Known);
         }
         if self
             .series
@@ -143,7 +143,7 @@ impl CandleBuilder {
             Some(id) => self.ids.insert(id),
             None => self.arrivals += 1,
         }
-        Ok(Outcome::Counted)
+        Ok(TradeOutcome::Counted)
     }
 
     /// Notes the id of a trade that is not wanted in any candle (it lies outside the range asked
@@ -156,7 +156,7 @@ impl CandleBuilder {
 
     /// Takes the candles of an interval that open before `before_s`, oldest first; all of them with
     /// None. Trades of a candle that could have been taken are late from now on.
-    pub fn take(&mut self, interval_minutes: u32, before_s: Option<i64>) -> Vec<Candle> {
+    pub fn take(&mut self, interval_minutes: u32, before_s: Option<i64>) -> Vec<Bar> {
         let Some(series) = self
             .series
             .iter_mut()
@@ -247,13 +247,13 @@ mod tests {
         for (price, volume, id) in [("10.5", "2", 7), ("12", "1.0", 8), ("9.25", "1", 9)] {
             assert_eq!(
                 builder.add(&trade(61, price, volume, id)),
-                Ok(Outcome::Counted)
+                Ok(TradeOutcome::Counted)
             );
         }
         let candle = builder.take(1, None)[0];
         assert_eq!(
             candle,
-            Candle {
+            Bar {
                 time_s: 60,
                 open: 10.5,
                 high: 12.0,
@@ -274,7 +274,10 @@ mod tests {
         builder.add(&trade(1, "3", "1", 12)).unwrap();
         builder.add(&trade(1, "1", "1", 10)).unwrap();
         builder.add(&trade(1, "2", "1", 11)).unwrap();
-        assert_eq!(builder.add(&trade(1, "9", "1", 11)), Ok(Outcome::Known));
+        assert_eq!(
+            builder.add(&trade(1, "9", "1", 11)),
+            Ok(TradeOutcome::Known)
+        );
         let candle = builder.take(1, None)[0];
         assert_eq!(
             (candle.open, candle.close, candle.high, candle.count),

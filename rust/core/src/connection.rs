@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::frame::{FrameCounts, FrameTap};
+use crate::frame::{FrameCounts, FrameSplitter};
 use crate::malformed::Malformed;
-use crate::message::{Message, Target, decode};
+use crate::message::{Message, SubjectRef, decode};
 use crate::rows::Rows;
-use crate::series::{Origin, Outcome};
+use crate::series::{Origin, RowOutcome};
 
 /// How many events wait at most. A full resubscription of 1,500 symbols makes about 6,000.
 pub const MAX_EVENTS: usize = 65_536;
@@ -64,8 +64,8 @@ pub struct Subject {
     pub req_id: Option<u64>,
 }
 
-impl From<Target<'_>> for Subject {
-    fn from(target: Target<'_>) -> Self {
+impl From<SubjectRef<'_>> for Subject {
+    fn from(target: SubjectRef<'_>) -> Self {
         Self {
             channel: target.channel.map(String::from),
             symbol: target.symbol.map(String::from),
@@ -100,8 +100,8 @@ pub struct Counts {
 
 /// One connection. Times are elapsed nanoseconds.
 #[derive(Debug)]
-pub struct Connection {
-    tap: FrameTap,
+pub struct FrameTap {
+    tap: FrameSplitter,
     rows: Rows,
     ledger: Ledger,
 }
@@ -120,12 +120,12 @@ struct Ledger {
     malformed_in_a_row: u64,
 }
 
-impl Connection {
+impl FrameTap {
     /// A fresh connection that feeds `cache`.
     #[must_use]
     pub fn new(cache: &mut Cache, max_message_bytes: usize) -> Self {
         Self {
-            tap: FrameTap::new(max_message_bytes),
+            tap: FrameSplitter::new(max_message_bytes),
             rows: Rows::default(),
             ledger: Ledger {
                 id: cache.connect(),
@@ -266,12 +266,12 @@ impl Ledger {
                 continue;
             };
             match cache.apply_ticker(slot, row, snapshot, now_ns) {
-                Outcome::Applied => self.counts.tickers += 1,
-                Outcome::Refused => {
+                RowOutcome::Applied => self.counts.tickers += 1,
+                RowOutcome::Refused => {
                     self.counts.refused += 1;
                     continue;
                 }
-                Outcome::Late | Outcome::Known => self.counts.late += 1,
+                RowOutcome::Late | RowOutcome::Known => self.counts.late += 1,
             }
             if snapshot {
                 self.push(Event::TickerSnapshot(cache.name(slot)), 0);
@@ -303,10 +303,10 @@ impl Ledger {
                 continue;
             };
             match outcome {
-                Outcome::Applied => self.counts.candles += 1,
-                Outcome::Late => self.counts.late += 1,
-                Outcome::Known => {}
-                Outcome::Refused => {
+                RowOutcome::Applied => self.counts.candles += 1,
+                RowOutcome::Late => self.counts.late += 1,
+                RowOutcome::Known => {}
+                RowOutcome::Refused => {
                     self.counts.refused += 1;
                     continue;
                 }

@@ -148,7 +148,7 @@ fn place(before: Option<i64>, here: i64, behind: Option<i64>, ties: bool) -> Pla
 
 /// A line that could be read.
 #[derive(Debug)]
-struct Line<T> {
+struct KeptLine<T> {
     number: u64,
     time: i64,
     row: T,
@@ -160,9 +160,9 @@ pub(crate) struct Sequence<T> {
     /// Whether two lines may share a time.
     ties: bool,
     /// The first line, should the second lie before it: the third decides which of them is wrong.
-    first: Option<Line<T>>,
+    first: Option<KeptLine<T>>,
     /// The newest line, judged when the next one is known.
-    waiting: Option<Line<T>>,
+    waiting: Option<KeptLine<T>>,
     last: Option<i64>,
     in_order: bool,
     bad: BadLines,
@@ -241,7 +241,7 @@ impl<T> Sequence<T> {
         each: &mut impl FnMut(T) -> Result<(), &'static str>,
     ) -> u64 {
         let taken = self.settle(Some(time), each);
-        self.waiting = Some(Line { number, time, row });
+        self.waiting = Some(KeptLine { number, time, row });
         taken
     }
 
@@ -287,7 +287,7 @@ impl<T> Sequence<T> {
         taken
     }
 
-    fn leave_out(&mut self, line: &Line<T>) -> u64 {
+    fn leave_out(&mut self, line: &KeptLine<T>) -> u64 {
         self.bad.add(line.number, "the time does not rise");
         self.doubts.here = true;
         0
@@ -296,7 +296,7 @@ impl<T> Sequence<T> {
     #[inline]
     fn accept(
         &mut self,
-        line: Line<T>,
+        line: KeptLine<T>,
         each: &mut impl FnMut(T) -> Result<(), &'static str>,
     ) -> u64 {
         if let Err(problem) = each(line.row) {

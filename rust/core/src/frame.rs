@@ -9,7 +9,7 @@
 //!   From there on the library sees every byte and gives the verdict.
 //! * Once a byte of a frame was handed on, all of it is; a tapped frame is complete and valid.
 
-use crate::reply::{HeadEnd, ReplyHead};
+use crate::upgrade_head::{HeadEnd, ReplyHead};
 
 /// Memory kept for the next partial frame. One large message must not hold its memory for ever.
 const KEPT_PARTIAL_BYTES: usize = 65_536;
@@ -27,7 +27,7 @@ pub struct FrameCounts {
 
 /// The tap of one connection.
 #[derive(Debug)]
-pub struct FrameTap {
+pub struct FrameSplitter {
     state: State,
     /// Bytes of a frame that is not yet judged or not yet complete; nothing of it was handed on.
     partial: Vec<u8>,
@@ -75,7 +75,7 @@ enum Judgement {
     Surrender,
 }
 
-impl FrameTap {
+impl FrameSplitter {
     /// A tap at the start of a connection; text frames over `max_message_bytes` are handed on.
     #[must_use]
     pub fn new(max_message_bytes: usize) -> Self {

@@ -9,10 +9,10 @@
 use std::borrow::Cow;
 
 use crate::decimal::Decimal;
+use crate::fast_path;
 use crate::json::{Scan, Scanner};
 use crate::malformed::Malformed;
 use crate::rows::{RowChannel, Rows, read_rows};
-use crate::usual;
 
 /// How many warnings of an acknowledgement are kept.
 const MAX_WARNINGS: usize = 16;
@@ -59,18 +59,18 @@ pub enum Message<'a> {
     /// A subscription was acknowledged: one message per symbol.
     Subscribed {
         /// What was acknowledged.
-        target: Target<'a>,
+        target: SubjectRef<'a>,
         /// Notes of the exchange, such as deprecations.
         warnings: Vec<Cow<'a, str>>,
     },
     /// An unsubscription was acknowledged.
-    Unsubscribed(Target<'a>),
+    Unsubscribed(SubjectRef<'a>),
     /// A request was refused, in any of the three shapes seen.
     Refused {
         /// Request, such as `subscribe`; empty when the answer does not say.
         method: Cow<'a, str>,
         /// What was refused, as far as the answer says.
-        target: Target<'a>,
+        target: SubjectRef<'a>,
         /// Kraken's text.
         error: Cow<'a, str>,
     },
@@ -87,7 +87,7 @@ pub enum Message<'a> {
 
 /// What an answer is about, as far as it says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Target<'a> {
+pub struct SubjectRef<'a> {
     /// Channel.
     pub channel: Option<Cow<'a, str>>,
     /// Symbol.
@@ -117,7 +117,7 @@ impl Message<'_> {
 /// Decodes one message. On an error `rows` holds nothing of use.
 pub fn decode<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malformed> {
     rows.clear();
-    if let Some(message) = usual::read(text, rows) {
+    if let Some(message) = fast_path::read(text, rows) {
         return checked(message, rows);
     }
     rows.clear();
@@ -130,7 +130,7 @@ fn decode_any<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malform
     if !scanner.open(b'{') {
         return Err(scanner.wrong_type("message"));
     }
-    let mut envelope = Envelope::default();
+    let mut envelope = Head::default();
     let mut first = true;
     while scanner.next_item(first, b'}')? {
         first = false;
@@ -162,7 +162,7 @@ fn checked<'a>(message: Message<'a>, rows: &mut Rows) -> Scan<Message<'a>> {
 
 /// The top level of a message, field by field.
 #[derive(Default)]
-struct Envelope<'a> {
+struct Head<'a> {
     channel: Option<Cow<'a, str>>,
     kind: Option<Cow<'a, str>>,
     event_ns: Option<i64>,
@@ -178,7 +178,7 @@ struct Envelope<'a> {
     result: Option<&'a str>,
 }
 
-impl<'a> Envelope<'a> {
+impl<'a> Head<'a> {
     fn field(&mut self, scanner: &mut Scanner<'a>, rows: &mut Rows) -> Scan<()> {
         match &*scanner.key()? {
             "channel" => self.channel = scanner.string_or_null("channel")?,
@@ -244,7 +244,7 @@ impl<'a> Envelope<'a> {
     fn answer(self) -> Scan<Message<'a>> {
         let method = self.method.unwrap_or_default();
         let refused = self.success == Some(false) || self.error.is_some();
-        let mut target = Target {
+        let mut target = SubjectRef {
             channel: self.channel,
             symbol: self.symbol,
             interval: None,
@@ -307,7 +307,7 @@ fn read_status(data: &str) -> Scan<Message<'_>> {
 
 fn read_result<'a>(
     result: &'a str,
-    target: &mut Target<'a>,
+    target: &mut SubjectRef<'a>,
     warnings: &mut Vec<Cow<'a, str>>,
 ) -> Scan<()> {
     if result == "null" {

@@ -34,7 +34,7 @@ impl Columns {
         clippy::unnecessary_wraps,
         reason = "what a sequence wants of its consumer"
     )]
-    fn push(&mut self, row: Row) -> Result<(), &'static str> {
+    fn push(&mut self, row: CsvBar) -> Result<(), &'static str> {
         self.time.push(row.time_s);
         self.open.push(row.open);
         self.high.push(row.high);
@@ -68,7 +68,7 @@ pub struct OhlcvtParser {
     columns: Columns,
     pieces: Pieces,
     lines: u64,
-    sequence: Sequence<Row>,
+    sequence: Sequence<CsvBar>,
 }
 
 impl OhlcvtParser {
@@ -181,7 +181,7 @@ impl OhlcvtParser {
         }
     }
 
-    fn checked(&self, row: Option<Row>) -> Result<Option<Row>, &'static str> {
+    fn checked(&self, row: Option<CsvBar>) -> Result<Option<CsvBar>, &'static str> {
         let Some(row) = row else { return Ok(None) };
         if row.time_s > LAST_S {
             return Err("the open time is not in unix seconds");
@@ -210,7 +210,7 @@ impl OhlcvtParser {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Row {
+struct CsvBar {
     time_s: i64,
     open: f64,
     high: f64,
@@ -223,7 +223,7 @@ struct Row {
 /// Reads the line that begins at `at`; gives the row, None for a blank line, and the next line's
 /// place. The text ends in a line feed.
 #[inline]
-fn read_row(text: &[u8], at: usize) -> Result<(Option<Row>, usize), &'static str> {
+fn read_row(text: &[u8], at: usize) -> Result<(Option<CsvBar>, usize), &'static str> {
     if let Some(end) = line_end(text, at) {
         return Ok((None, end));
     }
@@ -236,7 +236,7 @@ fn read_row(text: &[u8], at: usize) -> Result<(Option<Row>, usize), &'static str
     let (count, at) = whole(text, comma(text, at)?).ok_or("trades is no whole number")?;
     let end = line_end(text, at).ok_or("there is more than seven fields")?;
     Ok((
-        Some(Row {
+        Some(CsvBar {
             time_s,
             open,
             high,

@@ -5,9 +5,9 @@
 use std::ops::Range;
 
 use crate::decimal::Decimal;
+use crate::fast_path::Minute;
 use crate::json::{Scan, Scanner};
 use crate::malformed::Malformed;
-use crate::usual::Minute;
 
 /// How many elements `data` may have. Kraken sends one ticker, about ten candles.
 pub const MAX_ELEMENTS: usize = 4096;

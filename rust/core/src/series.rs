@@ -16,8 +16,8 @@
 use std::collections::VecDeque;
 
 use crate::decimal::Decimal;
+use crate::exact_sum::compare;
 use crate::rows::CandleRow;
-use crate::sums::compare;
 use crate::trade_marks::{Mark, TradeMarks, covers};
 
 /// Ended candles that are remembered: rows for them may still come.
@@ -37,7 +37,7 @@ const PAST_NS: i64 = 1_000_000_000;
 
 /// A candle as it stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candle {
+pub struct LiveCandle {
     /// Opening time, unix seconds.
     pub open_s: i64,
     /// First price.
@@ -97,7 +97,7 @@ impl Evidence {
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum RowOutcome {
     /// The series changed.
     Applied,
     /// The row was older than what is known; nothing changed.
@@ -111,7 +111,7 @@ pub(crate) enum Outcome {
 /// A candle behind the newest one.
 #[derive(Debug)]
 struct Ended {
-    candle: Candle,
+    candle: LiveCandle,
     evidence: Evidence,
     /// Elapsed time since which it might have been given out.
     since_ns: i64,
@@ -124,9 +124,9 @@ struct Owed(Mark);
 
 /// One series.
 #[derive(Debug)]
-pub(crate) struct Series {
+pub(crate) struct LiveSeries {
     pub(crate) interval_minutes: u32,
-    pub(crate) current: Option<Candle>,
+    pub(crate) current: Option<LiveCandle>,
     /// Candles before the current one, oldest first; those that wait are the newest of them.
     ended: VecDeque<Ended>,
     /// Opening time of the newest candle given out; `i64::MIN` before the first.
@@ -160,7 +160,7 @@ pub(crate) struct Origin {
     pub(crate) now_ns: i64,
 }
 
-impl Series {
+impl LiveSeries {
     pub(crate) fn new(interval_minutes: u32) -> Self {
         Self {
             interval_minutes,
@@ -190,8 +190,8 @@ impl Series {
         row: &CandleRow,
         origin: Origin,
         marks: &TradeMarks,
-        mut out: impl FnMut(Candle, Evidence),
-    ) -> Outcome {
+        mut out: impl FnMut(LiveCandle, Evidence),
+    ) -> RowOutcome {
         let candle = new_candle(row, origin);
         let outcome = match self.current {
             Some(current) if row.open_s < current.open_s => {
@@ -203,11 +203,11 @@ impl Series {
             None if row.open_s <= self.given_to_s => self.apply_past(candle, origin, &mut out),
             _ => {
                 self.apply_newer(candle, origin);
-                Outcome::Applied
+                RowOutcome::Applied
             }
         };
         self.heard_ns = origin.now_ns;
-        if outcome == Outcome::Applied {
+        if outcome == RowOutcome::Applied {
             self.source = origin.source;
             if self.waits() {
                 self.give(marks, origin.now_ns, &mut out);
@@ -216,7 +216,7 @@ impl Series {
         outcome
     }
 
-    fn apply_newer(&mut self, candle: Candle, origin: Origin) {
+    fn apply_newer(&mut self, candle: LiveCandle, origin: Origin) {
         if let Some(current) = self.current
             && current.open_s > self.given_to_s
             && !self.unconfirmed
@@ -246,18 +246,18 @@ impl Series {
 
     fn apply_present(
         &mut self,
-        candle: Candle,
-        current: Candle,
+        candle: LiveCandle,
+        current: LiveCandle,
         origin: Origin,
-        out: &mut impl FnMut(Candle, Evidence),
-    ) -> Outcome {
+        out: &mut impl FnMut(LiveCandle, Evidence),
+    ) -> RowOutcome {
         // The same state told again by a new connection confirms that nothing was missed.
         let confirms = self.unconfirmed && candle.trades == current.trades;
         if is_older(&candle, &current) && !confirms {
             return ignored(origin);
         }
         let given = current.open_s <= self.given_to_s;
-        let candle = Candle {
+        let candle = LiveCandle {
             closed: current.closed,
             ..candle
         };
@@ -275,24 +275,24 @@ impl Series {
         }
         if news {
             out(
-                Candle {
+                LiveCandle {
                     closed: true,
                     ..candle
                 },
                 Evidence::Late,
             );
         }
-        Outcome::Applied
+        RowOutcome::Applied
     }
 
     /// A row for a candle before the present one.
     fn apply_past(
         &mut self,
-        candle: Candle,
+        candle: LiveCandle,
         origin: Origin,
-        out: &mut impl FnMut(Candle, Evidence),
-    ) -> Outcome {
-        let candle = Candle {
+        out: &mut impl FnMut(LiveCandle, Evidence),
+    ) -> RowOutcome {
+        let candle = LiveCandle {
             closed: true,
             ..candle
         };
@@ -313,7 +313,7 @@ impl Series {
             return if given && !news {
                 ignored(origin)
             } else {
-                Outcome::Applied
+                RowOutcome::Applied
             };
         }
         let remembered = self
@@ -347,7 +347,7 @@ impl Series {
         if given {
             out(candle, Evidence::Late);
         }
-        Outcome::Applied
+        RowOutcome::Applied
     }
 
     /// Whether an ended candle was not given out: those are the newest ones.
@@ -357,7 +357,12 @@ impl Series {
     }
 
     /// Gives out, in order, what has ended and is not held back by its ticker.
-    fn give(&mut self, marks: &TradeMarks, now_ns: i64, out: &mut impl FnMut(Candle, Evidence)) {
+    fn give(
+        &mut self,
+        marks: &TradeMarks,
+        now_ns: i64,
+        out: &mut impl FnMut(LiveCandle, Evidence),
+    ) {
         for ended in self.ended.iter_mut().filter(|it| !it.given) {
             let mut evidence = ended.evidence;
             if marks.contradict(&ended.candle, self.interval_minutes) {
@@ -389,7 +394,7 @@ impl Series {
         evidence: Option<Evidence>,
         marks: &TradeMarks,
         now_ns: i64,
-        mut out: impl FnMut(Candle, Evidence),
+        mut out: impl FnMut(LiveCandle, Evidence),
     ) {
         self.give(marks, now_ns, &mut out);
         let (Some(evidence), Some(candle)) = (evidence, self.current) else {
@@ -407,7 +412,7 @@ impl Series {
             why = Evidence::Doubtful;
         }
         self.objected_ns = None;
-        let closed = Candle {
+        let closed = LiveCandle {
             closed: why != Evidence::Doubtful,
             ..candle
         };
@@ -420,7 +425,7 @@ impl Series {
             given: true,
         });
         out(
-            Candle {
+            LiveCandle {
                 closed: true,
                 ..candle
             },
@@ -523,16 +528,16 @@ impl Series {
     }
 }
 
-fn ignored(origin: Origin) -> Outcome {
+fn ignored(origin: Origin) -> RowOutcome {
     if origin.snapshot {
-        Outcome::Known
+        RowOutcome::Known
     } else {
-        Outcome::Late
+        RowOutcome::Late
     }
 }
 
-fn new_candle(row: &CandleRow, origin: Origin) -> Candle {
-    Candle {
+fn new_candle(row: &CandleRow, origin: Origin) -> LiveCandle {
+    LiveCandle {
         open_s: row.open_s,
         open: row.open,
         high: row.high,
@@ -548,7 +553,7 @@ fn new_candle(row: &CandleRow, origin: Origin) -> Candle {
 }
 
 /// Whether `new` tells an earlier state of the same candle than `known`, or the very same event.
-fn is_older(new: &Candle, known: &Candle) -> bool {
+fn is_older(new: &LiveCandle, known: &LiveCandle) -> bool {
     if new.trades != 0 && known.trades != 0 && new.trades != known.trades {
         return new.trades < known.trades;
     }
@@ -559,7 +564,7 @@ fn is_older(new: &Candle, known: &Candle) -> bool {
 }
 
 /// Whether two states of a candle say something different of the market.
-fn differs(new: &Candle, known: &Candle) -> bool {
+fn differs(new: &LiveCandle, known: &LiveCandle) -> bool {
     let unequal = |a: Decimal, b: Decimal| a != b && compare(a, b).is_ne();
     new.trades != known.trades
         || unequal(new.open, known.open)

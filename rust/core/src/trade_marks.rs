@@ -7,9 +7,9 @@
 use std::cmp::Ordering;
 
 use crate::decimal::Decimal;
+use crate::exact_sum::compare;
 use crate::rows::{LAST, TickerRow, VOLUME};
-use crate::series::Candle;
-use crate::sums::compare;
+use crate::series::LiveCandle;
 
 /// Minutes with trades that are remembered.
 const KEPT: usize = 4;
@@ -60,7 +60,7 @@ impl TradeMarks {
     }
 
     /// Whether the ticker showed a trade of this candle's time that the candle lacks.
-    pub(crate) fn contradict(&self, candle: &Candle, interval_minutes: u32) -> bool {
+    pub(crate) fn contradict(&self, candle: &LiveCandle, interval_minutes: u32) -> bool {
         let begin_ns = candle.open_s.saturating_mul(1_000_000_000);
         let end_ns = begin_ns.saturating_add(i64::from(interval_minutes) * MINUTE_NS);
         self.marks
@@ -72,7 +72,7 @@ impl TradeMarks {
 }
 
 /// Whether a candle's state was told with, or after, a trade that the ticker showed.
-pub(crate) fn covers(candle: &Candle, mark: Mark) -> bool {
+pub(crate) fn covers(candle: &LiveCandle, mark: Mark) -> bool {
     match candle.event_ns {
         Some(event_ns) => event_ns / 1_000 >= mark.stamp_ns / 1_000,
         // A snapshot's stamp is the gateway's, so only the order of arrival can tell.

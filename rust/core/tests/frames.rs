@@ -8,14 +8,14 @@
 
 mod plain;
 
-use krakked_core::frame::FrameTap;
+use krakked_core::frame::FrameSplitter;
 use plain::{SWITCHING, Split, cut, frame, split, text_frame};
 use proptest::prelude::*;
 
 const MAX: usize = 1_000;
 
-fn tap<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Split, FrameTap) {
-    let mut tap = FrameTap::new(MAX);
+fn tap<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Split, FrameSplitter) {
+    let mut tap = FrameSplitter::new(MAX);
     let mut out = Split::default();
     for chunk in chunks {
         let Split { texts, forward } = &mut out;
@@ -183,7 +183,7 @@ fn invalid_text_is_handed_on_at_its_first_wrong_byte() {
         b"a\xf0\x90\xff then much more text that has not come yet",
     );
     let upto = 2 + 4;
-    let mut state = FrameTap::new(MAX);
+    let mut state = FrameSplitter::new(MAX);
     let mut forward = Vec::new();
     state.receive(SWITCHING, &mut forward, &mut |_| ());
     forward.clear();
@@ -197,7 +197,7 @@ fn invalid_text_is_handed_on_at_its_first_wrong_byte() {
 fn a_large_frame_in_small_pieces_is_not_quadratic() {
     let size = 8 << 20;
     let stream = [SWITCHING, &text_frame(&"\u{e9}".repeat(size / 2))].concat();
-    let mut state = FrameTap::new(size);
+    let mut state = FrameSplitter::new(size);
     let (mut forward, mut seen) = (Vec::new(), 0);
     // 130,000 pieces; looking through all that waits at each of them would take minutes.
     for chunk in stream.chunks(63) {

@@ -1,15 +1,13 @@
 //! `MarketCache`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use krakked_core::cache;
-use krakked_core::decimal::Decimal;
-use krakked_core::rows::TICKER_VALUE_NAMES;
-use krakked_core::series::Candle;
-use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+
+use crate::lock::lock;
+use crate::rows::{ClosedCandle, ExactCandle, ExactTicker, LiveCandle, Ticker};
 
 /// Latest ticker and live candles of every symbol.
 ///
@@ -19,41 +17,7 @@ use pyo3::types::PyTuple;
 #[derive(Default)]
 pub(crate) struct MarketCache(Arc<Mutex<cache::Cache>>);
 
-/// How exact numbers become Python objects.
-trait Number {
-    fn object(py: Python<'_>, number: Decimal) -> PyResult<Bound<'_, PyAny>>;
-}
-
-struct Float;
-struct Exact;
-
-impl Number for Float {
-    fn object(py: Python<'_>, number: Decimal) -> PyResult<Bound<'_, PyAny>> {
-        number.to_f64().into_bound_py_any(py)
-    }
-}
-
-impl Number for Exact {
-    fn object(py: Python<'_>, number: Decimal) -> PyResult<Bound<'_, PyAny>> {
-        number.to_string().into_bound_py_any(py)
-    }
-}
-
-pub(crate) type Row<'py> = Option<Bound<'py, PyTuple>>;
-type ClosedRow = (
-    String,
-    u32,
-    i64,
-    f64,
-    f64,
-    f64,
-    f64,
-    Option<f64>,
-    f64,
-    u64,
-    &'static str,
-);
-type Changes = (Vec<String>, Vec<(String, u32)>);
+type NamedChanges = (Vec<String>, Vec<(String, u32)>);
 
 impl MarketCache {
     pub(crate) fn share(&self) -> Arc<Mutex<cache::Cache>> {
@@ -61,52 +25,7 @@ impl MarketCache {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut cache::Cache) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn ticker_row<'py, N: Number>(&self, py: Python<'py>, symbol: &str) -> PyResult<Row<'py>> {
-        let Some(ticker) = self.with(|cache| cache.ticker(symbol)) else {
-            return Ok(None);
-        };
-        let mut row = Vec::with_capacity(TICKER_VALUE_NAMES.len() + 3);
-        for value in ticker.values {
-            row.push(
-                value
-                    .map(|it| N::object(py, it))
-                    .transpose()?
-                    .into_bound_py_any(py)?,
-            );
-        }
-        row.push(ticker.trades.into_bound_py_any(py)?);
-        row.push(ticker.exchange_ns.into_bound_py_any(py)?);
-        row.push(ticker.updated_ns.into_bound_py_any(py)?);
-        PyTuple::new(py, row).map(Some)
-    }
-
-    fn candle_row<'py, N: Number>(
-        &self,
-        py: Python<'py>,
-        symbol: &str,
-        minutes: u32,
-    ) -> PyResult<Row<'py>> {
-        let Some(candle) = self.with(|cache| cache.candle(symbol, minutes)) else {
-            return Ok(None);
-        };
-        let vwap = candle.vwap.map(|it| N::object(py, it)).transpose()?;
-        (
-            candle.open_s,
-            N::object(py, candle.open)?,
-            N::object(py, candle.high)?,
-            N::object(py, candle.low)?,
-            N::object(py, candle.close)?,
-            vwap,
-            N::object(py, candle.volume)?,
-            candle.trades,
-            candle.closed,
-            candle.updated_ns,
-        )
-            .into_pyobject(py)
-            .map(Some)
+        work(&mut lock(&self.0))
     }
 }
 
@@ -117,39 +36,28 @@ impl MarketCache {
         Self::default()
     }
 
-    fn ticker<'py>(&self, py: Python<'py>, symbol: &str) -> PyResult<Row<'py>> {
-        self.ticker_row::<Float>(py, symbol)
+    fn ticker(&self, symbol: &str) -> Option<Ticker> {
+        self.with(|cache| cache.ticker(symbol)).map(Ticker::from)
     }
 
-    fn ticker_exact<'py>(&self, py: Python<'py>, symbol: &str) -> PyResult<Row<'py>> {
-        self.ticker_row::<Exact>(py, symbol)
+    fn ticker_exact(&self, symbol: &str) -> Option<ExactTicker> {
+        self.with(|cache| cache.ticker(symbol))
+            .map(ExactTicker::from)
     }
 
-    fn candle<'py>(
-        &self,
-        py: Python<'py>,
-        symbol: &str,
-        interval_minutes: u32,
-    ) -> PyResult<Row<'py>> {
-        self.candle_row::<Float>(py, symbol, interval_minutes)
+    fn candle(&self, symbol: &str, interval_minutes: u32) -> Option<LiveCandle> {
+        self.with(|cache| cache.candle(symbol, interval_minutes))
+            .map(LiveCandle::from)
     }
 
-    fn candle_exact<'py>(
-        &self,
-        py: Python<'py>,
-        symbol: &str,
-        interval_minutes: u32,
-    ) -> PyResult<Row<'py>> {
-        self.candle_row::<Exact>(py, symbol, interval_minutes)
+    fn candle_exact(&self, symbol: &str, interval_minutes: u32) -> Option<ExactCandle> {
+        self.with(|cache| cache.candle(symbol, interval_minutes))
+            .map(ExactCandle::from)
     }
 
     fn updated_ns(&self, symbol: &str) -> Option<i64> {
         self.with(|cache| cache.ticker(symbol))
             .map(|ticker| ticker.updated_ns)
-    }
-
-    fn count_updated_since(&self, since_ns: i64) -> usize {
-        self.with(|cache| cache.count_updated_since(since_ns))
     }
 
     fn want(&self, symbol: &str) {
@@ -173,7 +81,7 @@ impl MarketCache {
         self.with(|cache| cache.expect_candles(symbol, interval_minutes, since_ns));
     }
 
-    fn take_mute(&self, now_ns: i64) -> Changes {
+    fn take_mute(&self, now_ns: i64) -> NamedChanges {
         named(&self.with(|cache| cache.take_mute(now_ns)))
     }
 
@@ -197,12 +105,12 @@ impl MarketCache {
         self.with(|cache| cache.take_doubt(symbol, interval_minutes))
     }
 
-    fn take_closed(&self) -> Vec<ClosedRow> {
+    fn take_closed(&self) -> Vec<ClosedCandle> {
         let closed = self.with(cache::Cache::take_closed);
-        closed.iter().map(closed_row).collect()
+        closed.iter().map(ClosedCandle::from).collect()
     }
 
-    fn take_changed(&self, watcher: u32) -> PyResult<Changes> {
+    fn take_changed(&self, watcher: u32) -> PyResult<NamedChanges> {
         let changes = self
             .with(|cache| cache.take_changed(watcher))
             .ok_or_else(|| PyKeyError::new_err("no such watcher"))?;
@@ -226,70 +134,12 @@ impl MarketCache {
     }
 }
 
-fn named((tickers, candles): &cache::Changes) -> Changes {
+fn named((tickers, candles): &cache::ChangedSet) -> NamedChanges {
     (
         tickers.iter().map(ToString::to_string).collect(),
         candles
             .iter()
             .map(|(symbol, minutes)| (symbol.to_string(), *minutes))
             .collect(),
-    )
-}
-
-fn closed_row(closed: &cache::ClosedCandle) -> ClosedRow {
-    let Candle {
-        open_s,
-        open,
-        high,
-        low,
-        close,
-        vwap,
-        volume,
-        trades,
-        ..
-    } = closed.candle;
-    (
-        closed.symbol.to_string(),
-        closed.interval_minutes,
-        open_s,
-        open.to_f64(),
-        high.to_f64(),
-        low.to_f64(),
-        close.to_f64(),
-        vwap.map(Decimal::to_f64),
-        volume.to_f64(),
-        trades,
-        closed.evidence.name(),
-    )
-}
-
-/// `TICKER_FIELDS`.
-pub(crate) fn ticker_fields(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    let rest = ["trades", "exchange_ns", "updated_ns"];
-    PyTuple::new(
-        py,
-        TICKER_VALUE_NAMES
-            .into_iter()
-            .chain(rest)
-            .collect::<Vec<_>>(),
-    )
-}
-
-/// `CANDLE_FIELDS`.
-pub(crate) fn candle_fields(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
-    PyTuple::new(
-        py,
-        [
-            "open_s",
-            "open",
-            "high",
-            "low",
-            "close",
-            "vwap",
-            "volume",
-            "trades",
-            "closed",
-            "updated_ns",
-        ],
     )
 }

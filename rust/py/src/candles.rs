@@ -1,8 +1,8 @@
 //! `CandleBuilder`: candles of one or several intervals, out of trades.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
-use krakked_core::candles::{self, Outcome, Trade, TradeError};
+use krakked_core::candles::{self, Trade, TradeError, TradeOutcome};
 use krakked_core::decimal::Decimal;
 use krakked_core::trades::read_reply;
 use krakked_core::trades_csv::TradesCsv;
@@ -11,10 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::columns::{bad_lines, float64, int64};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::lock::lock;
 
 fn refusal(error: TradeError) -> &'static str {
     match error {
@@ -27,10 +24,10 @@ fn refusal(error: TradeError) -> &'static str {
 /// Candles of one or several intervals, out of trades.
 #[pyclass(frozen, module = "krakked._core")]
 pub(crate) struct CandleBuilder {
-    inner: Mutex<Tape>,
+    inner: Mutex<State>,
 }
 
-struct Tape {
+struct State {
     builder: candles::CandleBuilder,
     csv: TradesCsv,
 }
@@ -67,7 +64,7 @@ type PageRow = (
     Option<u64>,
 );
 
-impl Tape {
+impl State {
     fn add_page(
         &mut self,
         reply: &[u8],
@@ -85,8 +82,8 @@ impl Tape {
                 return;
             }
             match self.builder.add(trade) {
-                Ok(Outcome::Counted) => page.counted += 1,
-                Ok(Outcome::Known) => {}
+                Ok(TradeOutcome::Counted) => page.counted += 1,
+                Ok(TradeOutcome::Known) => {}
                 Err(error) => failure = failure.or(Some(error)),
             }
         })
@@ -121,7 +118,7 @@ impl CandleBuilder {
         }
         let builder = candles::CandleBuilder::new(&intervals_minutes);
         Ok(Self {
-            inner: Mutex::new(Tape {
+            inner: Mutex::new(State {
                 builder,
                 csv: TradesCsv::new(earliest_ns, latest_ns, silence_ns),
             }),
@@ -146,7 +143,7 @@ impl CandleBuilder {
             id: trade_id,
         };
         match lock(&self.inner).builder.add(&trade) {
-            Ok(outcome) => Ok(outcome == Outcome::Counted),
+            Ok(outcome) => Ok(outcome == TradeOutcome::Counted),
             Err(error) => Err(PyValueError::new_err(refusal(error))),
         }
     }

@@ -6,8 +6,10 @@ mod candles;
 mod columns;
 mod errors;
 mod events;
+mod lock;
 mod nonce;
 mod ohlcvt;
+mod rows;
 mod signer;
 mod tap;
 
@@ -23,6 +25,8 @@ mod _core {
     #[pymodule_export]
     use crate::ohlcvt::OhlcvtParser;
     #[pymodule_export]
+    use crate::rows::{ClosedCandle, ExactCandle, ExactTicker, LiveCandle, Ticker};
+    #[pymodule_export]
     use crate::signer::Signer;
     #[pymodule_export]
     use crate::tap::{FrameSplitter, FrameTap};
@@ -31,8 +35,6 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("TICKER_FIELDS", crate::cache::ticker_fields(module.py())?)?;
-        module.add("CANDLE_FIELDS", crate::cache::candle_fields(module.py())?)
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

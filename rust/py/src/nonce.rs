@@ -1,11 +1,12 @@
 //! `NonceSequence`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use krakked_core::nonce;
 use pyo3::prelude::*;
 
 use crate::errors;
+use crate::lock::lock;
 
 /// Strictly rising nonces: max(last + 1, now).
 #[pyclass(frozen, module = "krakked._core")]
@@ -13,7 +14,7 @@ pub(crate) struct NonceSequence(Mutex<nonce::NonceSequence>);
 
 impl NonceSequence {
     fn with<T>(&self, work: impl FnOnce(&mut nonce::NonceSequence) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.0))
     }
 }
 

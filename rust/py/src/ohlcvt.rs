@@ -1,6 +1,6 @@
 //! `OhlcvtParser`: one file of Kraken's OHLCVT archive, from bytes to columns.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use krakked_core::ohlcvt;
 use pyo3::exceptions::PyValueError;
@@ -8,10 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::columns::{bad_lines, float64, int64};
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::lock::lock;
 
 /// One file of Kraken's OHLCVT archive.
 #[pyclass(frozen, module = "krakked._core")]

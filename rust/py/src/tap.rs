@@ -1,9 +1,9 @@
 //! `FrameTap` and `FrameSplitter`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use krakked_core::cache::Cache;
-use krakked_core::connection::Connection;
+use krakked_core::connection;
 use krakked_core::frame;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use crate::buffer::{BytesLike, TextOrBytes};
 use crate::cache::MarketCache;
 use crate::events::event_tuple;
+use crate::lock::lock;
 
 /// Cap of a message: the whole instrument snapshot (about 0.6 MB) fits with room to spare.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
@@ -25,15 +26,11 @@ const DETACH_BYTES: usize = 1 << 20;
 #[pyclass(frozen, module = "krakked._core")]
 pub(crate) struct FrameTap {
     cache: Arc<Mutex<Cache>>,
-    connection: Mutex<Connection>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    connection: Mutex<connection::FrameTap>,
 }
 
 impl FrameTap {
-    fn with<T>(&self, work: impl FnOnce(&mut Connection, &mut Cache) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut connection::FrameTap, &mut Cache) -> T) -> T {
         let mut connection = lock(&self.connection);
         work(&mut connection, &mut lock(&self.cache))
     }
@@ -45,7 +42,7 @@ impl FrameTap {
     #[pyo3(signature = (cache, *, max_message_bytes = MAX_MESSAGE_BYTES))]
     fn new(cache: &MarketCache, max_message_bytes: usize) -> Self {
         let cache = cache.share();
-        let connection = Connection::new(&mut lock(&cache), max_message_bytes);
+        let connection = connection::FrameTap::new(&mut lock(&cache), max_message_bytes);
         Self {
             cache,
             connection: Mutex::new(connection),
@@ -90,7 +87,7 @@ impl FrameTap {
     }
 
     fn end(&self) {
-        self.with(Connection::end);
+        self.with(connection::FrameTap::end);
     }
 
     #[getter]
@@ -160,14 +157,14 @@ impl Drop for FrameTap {
 
 /// The tap without a cache: gives the texts themselves.
 #[pyclass(frozen, module = "krakked._core")]
-pub(crate) struct FrameSplitter(Mutex<frame::FrameTap>);
+pub(crate) struct FrameSplitter(Mutex<frame::FrameSplitter>);
 
 #[pymethods]
 impl FrameSplitter {
     #[new]
     #[pyo3(signature = (*, max_message_bytes = MAX_MESSAGE_BYTES))]
     fn new(max_message_bytes: usize) -> Self {
-        Self(Mutex::new(frame::FrameTap::new(max_message_bytes)))
+        Self(Mutex::new(frame::FrameSplitter::new(max_message_bytes)))
     }
 
     #[expect(

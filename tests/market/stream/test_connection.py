@@ -73,7 +73,7 @@ class Bench:
 
     def last(self, symbol: str) -> str | None:
         row = self.cache.ticker_exact(symbol)
-        return None if row is None else str(row[4])
+        return None if row is None else str(row.last)
 
 
 async def run(script: Script, *, raw: bool = False) -> tuple[Bench, Disconnect]:

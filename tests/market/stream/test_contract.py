@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from krakked._config.settings import WebSocketSettings
-from krakked._core import CANDLE_FIELDS, TICKER_FIELDS, FrameTap, MarketCache
+from krakked._core import FrameTap, MarketCache
 from krakked._errors import DataStaleError, NoDataYetError, StaleReason
 from krakked._market.live import LiveReads
 from krakked._market.pairs import PairMetadata, PairTable
@@ -158,23 +158,6 @@ def test_8_5_staleness_fires_when_older_than_the_tolerance() -> None:
         assert error.value.age_s == pytest.approx(60.0)
 
 
-def test_the_field_orders_we_rely_on() -> None:
-    assert TICKER_FIELDS[:6] == ("bid", "bid_qty", "ask", "ask_qty", "last", "volume")
-    assert TICKER_FIELDS[12:] == ("exchange_ns", "updated_ns")
-    assert CANDLE_FIELDS == (
-        "open_s",
-        "open",
-        "high",
-        "low",
-        "close",
-        "vwap",
-        "volume",
-        "trades",
-        "closed",
-        "updated_ns",
-    )
-
-
 # --- section 5 ----------------------------------------------------------------------------------
 
 
@@ -278,7 +261,7 @@ def test_a_recorded_update_older_than_the_snapshot_moves_nothing_back(
     tap.apply_message(lines[-2], 1)
     before = cache.candle("BTC/USDT", 1)
     assert before is not None
-    assert before[4] == newest["close"]
+    assert before.close == newest["close"]
     tap.apply_message(lines[-1], 2)
     assert cache.candle("BTC/USDT", 1) == before
     assert tap.statistics()["late"] == 1

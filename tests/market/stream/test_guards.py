@@ -102,7 +102,7 @@ async def test_a_candle_off_the_grid_reaches_nobody(
             connection.push(json.dumps(frame | {"timestamp": f"2026-11-17T12:01:{second}.1Z"}))
         await trio.sleep(300)
         assert s.closed == []
-        assert s.feed.cache.candle("BTC/USD", 1)[0] % 60 == 0  # type: ignore[index]
+        assert s.feed.cache.candle("BTC/USD", 1).open_s % 60 == 0
 
 
 def test_only_answers_tell_the_time() -> None:

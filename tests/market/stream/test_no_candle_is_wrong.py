@@ -291,7 +291,7 @@ async def test_candles_that_ended_before_we_listened_are_no_news(
         for pair in pairs:  # and yet the reads know that they are over
             row = s.feed.cache.candle(s.feed.names.symbol(pair) or "", 1)
             assert row is not None
-            assert row[8] is True or row[0] + 60 > s.exchange.truth.now_ns() / 1e9 - 10
+            assert row.closed or row.open_s + 60 > s.exchange.truth.now_ns() / 1e9 - 10
 
 
 async def test_a_name_corrected_with_the_first_snapshots_makes_no_history_live(

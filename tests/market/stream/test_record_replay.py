@@ -45,12 +45,17 @@ def feed_over(
     )
 
 
+def said(row: object) -> dict[str, object]:
+    names = {name for name in dir(row) if not name.startswith("_")} - {"updated_ns"}
+    return {name: getattr(row, name) for name in names}
+
+
 def seen(feed: Feed) -> list[object]:
     """Give all that the cache holds, but for the times of arrival."""
     found: list[object] = []
     for symbol in ("BTC/USD", "ETH/USD"):
-        found.append(feed.cache.ticker_exact(symbol)[:13])
-        found += [feed.cache.candle_exact(symbol, interval)[:9] for interval in (1, 5)]
+        found.append(said(feed.cache.ticker_exact(symbol)))
+        found += [said(feed.cache.candle_exact(symbol, interval)) for interval in (1, 5)]
     return found
 
 

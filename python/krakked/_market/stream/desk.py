@@ -14,7 +14,7 @@ import trio
 
 from krakked._core import MarketCache
 from krakked._errors import KrakkedError
-from krakked._market.bars import OHLCBar, Source
+from krakked._market.bars import Source, live_bar
 from krakked._market.changes import CandleClosed, CandleCorrected, ChangeHub
 from krakked._market.stream.background import Background
 from krakked._market.stream.crosscheck import TickerSource
@@ -141,9 +141,14 @@ class CandleDesk:
     def collect(self) -> None:
         """Take what the cache has closed."""
         ready: list[SeriesCandle] = []
-        for row in self._cache.take_closed():
-            symbol, interval, bar, evidence = row[0], row[1], OHLCBar(*row[2:10]), row[10]
-            candle = SeriesCandle(symbol, interval, bar, Source.WEBSOCKET, Evidence(evidence))
+        for closed in self._cache.take_closed():
+            candle = SeriesCandle(
+                closed.symbol,
+                closed.interval_minutes,
+                live_bar(closed),
+                Source.WEBSOCKET,
+                Evidence(closed.evidence),
+            )
             if candle.evidence is Evidence.DOUBTFUL:
                 hole = self._ledger.doubtful(candle)
                 if hole is not None:

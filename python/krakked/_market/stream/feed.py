@@ -212,8 +212,8 @@ class Feed:
         for symbol in symbols:
             self._data(SubscriptionKey(TICKER, symbol), self.cache.updated_ns(symbol))
         for symbol, interval in series:
-            row = self.cache.candle(symbol, interval)
-            updated_ns = int(row[9] or 0) if row is not None else None
+            candle = self.cache.candle(symbol, interval)
+            updated_ns = candle.updated_ns if candle is not None else None
             self._data(SubscriptionKey(OHLC, symbol, interval), updated_ns)
 
     def _data(self, key: SubscriptionKey, updated_ns: int | None) -> None:

@@ -100,8 +100,8 @@ def silent_ones(
         if key.channel != TICKER:
             if updated_ns is not None and now_s - updated_ns / 1e9 <= SILENT_S:
                 continue  # its ticker tells
-            row = feed.cache.candle(key.symbol, key.interval or 0)
-            updated_ns = int(row[9] or 0) if row is not None else 0
+            candle = feed.cache.candle(key.symbol, key.interval or 0)
+            updated_ns = candle.updated_ns if candle is not None else 0
         if updated_ns is not None and pair in pairs and now_s - updated_ns / 1e9 > SILENT_S:
             silent.append(Silent(key, pairs[pair].raw_name, updated_ns / 1e9))
     return silent

@@ -1,7 +1,7 @@
 //! Mutated frames among good ones: nothing panics, no good message is lost.
 
 use krakked_core::cache::Cache;
-use krakked_core::connection::Connection;
+use krakked_core::connection::FrameTap;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -118,7 +118,7 @@ pub(crate) fn hold(cases: u32) {
         );
         let stream = [SWITCHING, &before, &wild, &after].concat();
         let mut cache = Cache::new();
-        let mut connection = Connection::new(&mut cache, 1 << 20);
+        let mut connection = FrameTap::new(&mut cache, 1 << 20);
         let mut forward = Vec::new();
         for chunk in cut(&stream, &places) {
             connection.receive(&mut cache, chunk, 1, &mut forward);

@@ -21,7 +21,7 @@ const QUIET_NS: i64 = 5_000_000_000;
 
 /// One connection. Stamps are Kraken's (unix nanoseconds), `now_ns` is our elapsed clock.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct EvidenceSource {
     /// Newest engine stamp of an ohlc update, of whatever symbol.
     pub(crate) watermark_ns: i64,
     /// The gateway's time at which it received the newest ping that was answered.
@@ -37,7 +37,7 @@ pub(crate) struct Source {
     skew_ns: i64,
 }
 
-impl Default for Source {
+impl Default for EvidenceSource {
     fn default() -> Self {
         Self {
             watermark_ns: i64::MIN,
@@ -51,7 +51,7 @@ impl Default for Source {
     }
 }
 
-impl Source {
+impl EvidenceSource {
     /// Notes an ohlc update; `server_ns` is the gateway's time now, as far as it is known.
     #[inline]
     pub(crate) fn update(&mut self, event_ns: i64, server_ns: Option<i64>, now_ns: i64) {

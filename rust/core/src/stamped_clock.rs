@@ -14,7 +14,7 @@ const AGREEING: u32 = 32;
 
 /// What is known of Kraken's clock. Offsets are unix nanoseconds minus elapsed nanoseconds.
 #[derive(Debug, Default)]
-pub(crate) struct ServerClock {
+pub(crate) struct StampedClock {
     offsets: Vec<i64>,
     next: usize,
     offset_ns: Option<i64>,
@@ -22,7 +22,7 @@ pub(crate) struct ServerClock {
     stray_offset_ns: i64,
 }
 
-impl ServerClock {
+impl StampedClock {
     /// Takes in the time that an answer bears.
     pub(crate) fn learn(&mut self, told_ns: i64, now_ns: i64) {
         let offset = told_ns.saturating_sub(now_ns);
@@ -89,14 +89,14 @@ mod tests {
 
     #[test]
     fn before_the_first_answer_everything_is_admitted() {
-        let mut clock = ServerClock::default();
+        let mut clock = StampedClock::default();
         assert_eq!(clock.at(5), None);
         assert!(clock.admits(i64::MAX, 5));
     }
 
     #[test]
     fn neither_slow_answers_nor_one_mad_one_decide() {
-        let mut clock = ServerClock::default();
+        let mut clock = StampedClock::default();
         for answer in 0..KEPT {
             let slow = if answer % 3 == 0 { 9 * SECOND } else { 0 };
             clock.learn(UNIX, slow);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn far_ahead_is_refused_and_a_little_is_not() {
-        let mut clock = ServerClock::default();
+        let mut clock = StampedClock::default();
         clock.learn(UNIX, 0);
         assert!(clock.admits(UNIX + AHEAD_NS, 0));
         assert!(!clock.admits(UNIX + AHEAD_NS + 1, 0));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_gateway_an_hour_slow_does_not_shut_the_stream_out() {
-        let mut clock = ServerClock::default();
+        let mut clock = StampedClock::default();
         clock.learn(UNIX - 3_600 * SECOND, 0);
         let refused = (0..1_000)
             .filter(|it| !clock.admits(UNIX + it * SECOND, it * SECOND))
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn mad_stamps_among_good_ones_never_take_over() {
-        let mut clock = ServerClock::default();
+        let mut clock = StampedClock::default();
         clock.learn(UNIX, 0);
         for it in 0..1_000 {
             assert!(!clock.admits(UNIX * 3, it));
