@@ -156,6 +156,7 @@ def test_public_calls_raise_typed_errors_that_name_the_file(
     with shim.watching():
         work(first)
     plans = shim.plans(per_kind)
+    print(f"{len(plans)} failures injected")
     assert plans
     problems: list[str] = []
     ended: Counter[str] = Counter()
