@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    mutants field-clone truth soak peers-check fmt clean
+    test-pythons coverage debug-test workflows mutants field-clone truth soak peers-check fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -55,8 +55,37 @@ rust-test: ## Rust unit, property and doc tests
 test: lint types rust-test ## everything: lint, types, Rust tests, all of pytest
 	$(BIN)/python -m pytest -q -m "not live" --timeout 1200
 
-wheel: $(STAMP) ## build the release wheel into dist/
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin build --release --locked -o dist
+# Zig links against an old C library, so that the wheel runs where manylinux2014 does.
+wheel: $(STAMP) ## build the release wheel into dist/ (on Linux: manylinux2014)
+	$(BIN)/python -m pip install -q --group wheel
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --locked -o dist \
+	    $(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux2014)
+
+PYTHONS ?= 3.11 3.12 3.13 3.14
+
+test-pythons: ## the quick suite on each Python from 3.11 on that this machine has
+	@for version in $(PYTHONS); do \
+	    python$$version -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null || continue; \
+	    echo "Python $$version:"; \
+	    $(MAKE) --no-print-directory fast VENV=.venv-py$$version PYTHON=python$$version || exit 1; \
+	done
+
+# llvm-cov is not there everywhere, so the Rust core is left to its mutants.
+coverage: build ## the suite with branch coverage of the package, and its floor
+	$(BIN)/python -m pip install -q --group coverage
+	$(BIN)/python -m pytest -q -m "not live" --cov=krakked --cov-branch --cov-report=term:skip-covered \
+	    --cov-fail-under=$(FLOOR)
+FLOOR ?= 90
+
+debug-test: $(STAMP) ## the quick suite over an extension with overflow checks and debug assertions
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --locked --extras sandbox -q
+	rm -f $(CORE)
+	$(BIN)/python -m pytest -q
+
+workflows: $(STAMP) ## the workflow files against their schema and a security linter, offline
+	$(BIN)/python -m pip install -q --group workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 BENCH_VENV := .venv-bench
 
