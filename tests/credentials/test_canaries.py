@@ -3,7 +3,7 @@
 Key, secret, password, one-time password, WebSocket token and a body parameter are random per run.
 Each error path uses them the way a user would; then every sink shows what it can of the exception,
 of the log records and of the objects, and the texts are searched for every 8-character window of
-every canary in 7 encodings. A leaky stub must be found by every sink, or the search proves nothing.
+every canary in 8 encodings. A leaky stub must be found by every sink, or the search proves nothing.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ CANARIES = Canaries()
 
 
 def encodings(text: str) -> dict[str, tuple[list[str], int]]:
-    """Give a canary in 7 encodings, each with the length of what 8 of its characters become."""
+    """Give a canary in 8 encodings, each with the length of what 8 of its characters become."""
     raw = text.encode()
     shifted = [base64.b64encode(b"\0" * shift + raw).decode()[2 * shift :] for shift in range(3)]
     return {
@@ -101,7 +101,9 @@ def encodings(text: str) -> dict[str, tuple[list[str], int]]:
         "url": ([urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text)], WINDOW),
         "escaped": ([repr(raw)[2:-1], json.dumps(text)[1:-1].replace("/", "\\/")], WINDOW),
         "reversed": ([text[::-1]], WINDOW),
-        "decoded": (decoded_forms(text), 2 * WINDOW),
+        "decoded to hex": (decoded_forms(text)[:1], 2 * WINDOW),
+        # Four letters for a byte: shorter windows are met by chance in the pads of long passwords.
+        "decoded": (decoded_forms(text)[1:], 4 * WINDOW),
     }
 
 
@@ -1085,7 +1087,10 @@ def test_a_leaky_stub_is_found_in_every_sink(sink) -> None:
     assert search.hits(sink(found)), f"{sink.__name__} looks at nothing"
 
 
-@pytest.mark.parametrize("name", ["raw", "base64", "hex", "url", "escaped", "reversed", "decoded"])
+@pytest.mark.parametrize(
+    "name",
+    ["raw", "base64", "hex", "url", "escaped", "reversed", "decoded to hex", "decoded"],
+)
 def test_every_window_of_every_encoding_is_found(name) -> None:
     for canary, text in CANARIES.all().items():
         forms, size = encodings(text)[name]
@@ -1098,7 +1103,7 @@ def test_every_window_of_every_encoding_is_found(name) -> None:
 def test_the_catalogue_is_as_large_as_promised() -> None:
     assert len(SINKS) >= 15
     assert len(PATHS) >= 25
-    assert len(encodings("x" * 32)) == 7
+    assert len(encodings("x" * 32)) == 8
     assert all(len(text) >= 32 for text in CANARIES.all().values())
 
 
