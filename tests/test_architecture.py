@@ -143,3 +143,27 @@ def test_importing_krakked_loads_no_library_that_nobody_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def imported_modules(path: Path, known: set[str]) -> set[str]:
+    """Modules of ours that a module needs while it is loaded."""
+    found: set[str] = set()
+    for node in syntax(path).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return found & known
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {
+        ".".join(("krakked", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in PYTHON
+        if path.name != "__init__.py"
+    }
+    needs = {name: imported_modules(path, set(names)) for name, path in names.items()}
+    while free := [name for name, needed in needs.items() if not needed & needs.keys()]:
+        for name in free:  # what needs nothing that is left stands in no circle
+            del needs[name]
+    assert not needs
