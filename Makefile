@@ -63,11 +63,14 @@ wheel: $(STAMP) ## build the release wheel into dist/ (on Linux: manylinux2014)
 
 PYTHONS ?= 3.11 3.12 3.13 3.14
 
-test-pythons: ## the quick suite on each Python from 3.11 on that this machine has
+test-pythons: ## the quick suite on each Python from 3.11 on that this machine (or its pyenv) has
 	@for version in $(PYTHONS); do \
-	    python$$version -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null || continue; \
-	    echo "Python $$version:"; \
-	    $(MAKE) --no-print-directory fast VENV=.venv-py$$version PYTHON=python$$version || exit 1; \
+	    for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python$$version; do \
+	        "$$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2>/dev/null || continue; \
+	        echo "Python $$version:"; \
+	        $(MAKE) --no-print-directory fast VENV=.venv-py$$version PYTHON="$$python" || exit 1; \
+	        break; \
+	    done; \
 	done
 
 # llvm-cov is not there everywhere, so the Rust core is left to its mutants.
