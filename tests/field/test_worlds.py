@@ -46,8 +46,9 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(home: Path) -> dict[str, str]:
-    """What a login gives; none of the tests' own variables."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+    """What a login gives, and what a copied Python needs; none of the tests' own variables."""
+    needed = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return needed | {"HOME": str(home)}
 
 
 def krakked(
