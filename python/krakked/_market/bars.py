@@ -51,7 +51,7 @@ class Source(IntEnum):
 
     PARTIAL = 0
     """At the edge of a file, which may lack trades of it: the last candle of any, the first one of
-    a file of trades. Stored since format 2."""
+    a file of trades. Stored since format 2, out of the folder that other programs read."""
     WEBSOCKET = 1
     ARCHIVE = 2
     TRADES = 3

@@ -94,6 +94,17 @@ def replace(target: Path, data: memoryview, *, temp_dir: Path, label: str) -> No
         durable.replace(target, data, temp=temp)
 
 
+def remove(target: Path) -> None:
+    """Take a file away for good; one that is gone already is fine.
+
+    Raises:
+        StoreError: Refused.
+    """
+    with typed_errors(target):
+        target.unlink(missing_ok=True)
+        durable.sync_directory(target.parent)
+
+
 def link(path: Path, target: Path) -> None:
     """Give a finished file a second name; a copy where the file system has no hard links.
 

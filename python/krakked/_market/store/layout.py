@@ -2,6 +2,7 @@
 
     <root>/bars/timeframe=1m/pair=XBTUSD/2026-11.parquet    finished files and nothing else
     <root>/.krakked/store.json                              what the root says about itself
+    <root>/.krakked/partial/1m~XBTUSD.parquet               candles that may lack trades
     <root>/.krakked/tmp|locks|coverage|journal|quarantine   everything else
 
 1m is split by month, 5m to 30m by year, longer timeframes are one file, so that an append rewrites
@@ -27,7 +28,8 @@ FORMAT_VERSION: Final = 2
 ROOT_LABEL: Final = "root"
 """Label of temps that belong to no series but to the root."""
 
-_SINGLE: Final = "all"
+ALL: Final = "all"
+"""Name of the one partition of a series that is not split."""
 _SMALL: Final = re.compile("[a-z]")
 _NAME: Final = re.compile(r"(?:(?P<year>[0-9]{4})(?:-(?P<month>0[1-9]|1[0-2]))?|all)")
 _FIRST_YEAR: Final = "1970"
@@ -123,7 +125,7 @@ def partition_of(timeframe: str, time_s: int) -> str:
         case "year":
             return f"{moment.year:04d}"
         case "all":
-            return _SINGLE
+            return ALL
 
 
 def is_partition(timeframe: str, name: str) -> bool:
@@ -183,6 +185,7 @@ class StorePaths:
         self.tmp = self.private / "tmp"
         self.locks = self.private / "locks"
         self.coverage = self.private / "coverage"
+        self.partial = self.private / "partial"
         self.journal = self.private / "journal"
         self.quarantine = self.private / "quarantine"
 
@@ -210,6 +213,10 @@ class StorePaths:
     def coverage_of(self, series: Series) -> Path:
         """Coverage file of a series."""
         return self.coverage / f"{series.file_stem}.json"
+
+    def partial_of(self, series: Series, suffix: str) -> Path:
+        """File of a series' candles that may lack trades (`Source.PARTIAL`)."""
+        return self.partial / f"{series.file_stem}{suffix}"
 
     def journal_of(self, timeframe: str) -> Path:
         """Active journal of a timeframe; `.1`, `.2`, ... are set aside for folding."""

@@ -80,11 +80,18 @@ def partitions_of(paths: StorePaths, series: Series, suffix: str) -> list[str]:
 
 def covered_series(paths: StorePaths) -> list[Series]:
     """Find every series that has a coverage file, in order of the files' names."""
-    return [
-        series
-        for entry in listed(paths.coverage)
-        if (series := _series_of_coverage(entry)) is not None
-    ]
+    return _series_of_files(paths.coverage, ".json")
+
+
+def partial_series(paths: StorePaths, suffix: str) -> list[Series]:
+    """Find every series that has candles that may lack trades, in order of the files' names."""
+    return _series_of_files(paths.partial, suffix)
+
+
+def _series_of_files(directory: Path, suffix: str) -> list[Series]:
+    """Find every series that has a file in a flat directory."""
+    found = (_series_of_file(entry, suffix) for entry in listed(directory))
+    return [series for series in found if series is not None]
 
 
 def journals(paths: StorePaths, timeframe: str | None = None) -> list[Path]:
@@ -112,9 +119,10 @@ def strays(paths: StorePaths, suffix: str) -> Iterator[Path]:
             for entry in listed(directory / pair.name):
                 if not _is_part(entry, series, suffix):
                     yield directory / pair.name / entry.name
-    for entry in listed(paths.coverage):
-        if _series_of_coverage(entry) is None:
-            yield paths.coverage / entry.name
+    for directory, ending in ((paths.coverage, ".json"), (paths.partial, suffix)):
+        for entry in listed(directory):
+            if _series_of_file(entry, ending) is None:
+                yield directory / entry.name
     for entry in listed(paths.journal):
         if _journal_name(entry) is None:
             yield paths.journal / entry.name
@@ -133,10 +141,9 @@ def _is_part(entry: DirectoryEntry, series: Series, suffix: str) -> bool:
     return entry.is_file and name != entry.name and is_partition(series.timeframe, name)
 
 
-def _series_of_coverage(entry: DirectoryEntry) -> Series | None:
-    stem = entry.name.removesuffix(".json")
-    series = series_of_stem(stem)
-    ours = entry.is_file and series is not None and entry.name == f"{series.file_stem}.json"
+def _series_of_file(entry: DirectoryEntry, suffix: str) -> Series | None:
+    series = series_of_stem(entry.name.removesuffix(suffix))
+    ours = entry.is_file and series is not None and entry.name == f"{series.file_stem}{suffix}"
     return series if ours else None
 
 

@@ -15,10 +15,22 @@ from krakked._market.store.arrow import EMPTY
 from krakked._market.store.coverage import Coverage
 from krakked._market.store.durable import link, locked, newer_format, replace, typed_errors
 from krakked._market.store.journal import read as read_journal
-from krakked._market.store.layout import FORMAT_VERSION, Series, StorePaths, partition_bounds
-from krakked._market.store.listing import covered_series, journals, series_below, strays
+from krakked._market.store.layout import (
+    ALL,
+    FORMAT_VERSION,
+    Series,
+    StorePaths,
+    partition_bounds,
+)
+from krakked._market.store.listing import (
+    covered_series,
+    journals,
+    partial_series,
+    series_below,
+    strays,
+)
 from krakked._market.store.partition_files import PartitionFiles
-from krakked._market.store.series_files import PartitionChange, SeriesFiles
+from krakked._market.store.series_files import SeriesFiles
 from krakked._public import public
 
 
@@ -178,6 +190,9 @@ def _file_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[StoreFi
         yield from _series_findings(paths, files, series)
     for series in covered_series(paths):
         yield from _coverage_findings(paths, files, series)
+    for series in partial_series(paths, files.suffix):
+        path = SeriesFiles(paths, series, files).partial_path
+        yield from _findings_of_file(files, path, series, ALL, is_partition=False)
 
 
 def _series_findings(
@@ -185,20 +200,25 @@ def _series_findings(
 ) -> Iterator[StoreFinding]:
     own = SeriesFiles(paths, series, files)
     for name in own.partitions():
-        path = own.path(name)
-        try:
-            problems = files.problems(path, series, name)
-        except StoreError as error:  # not to be mended from here: a newer format, a failing disk
-            yield StoreFinding(path=str(path), problem=str(error))
-            continue
-        for problem in problems:
-            yield StoreFinding(
-                path=str(path),
-                problem=problem,
-                pair=series.pair,
-                timeframe=series.timeframe,
-                partition=name,
-            )
+        yield from _findings_of_file(files, own.path(name), series, name, is_partition=True)
+
+
+def _findings_of_file(
+    files: PartitionFiles, path: Path, series: Series, name: str, *, is_partition: bool
+) -> Iterator[StoreFinding]:
+    try:
+        problems = files.problems(path, series, name)
+    except StoreError as error:  # not to be mended from here: a newer format, a failing disk
+        yield StoreFinding(path=str(path), problem=str(error))
+        return
+    for problem in problems:
+        yield StoreFinding(
+            path=str(path),
+            problem=problem,
+            pair=series.pair,
+            timeframe=series.timeframe,
+            partition=name if is_partition else None,
+        )
 
 
 def _coverage_findings(
@@ -258,6 +278,7 @@ def repair(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Rep
         try:
             with locked(paths.lock(series), timeout_s=timeout_s, what=what):
                 given_up += _give_up_damaged_coverage(paths, series)
+                given_up += _give_up_damaged_partial(paths, files, series)
                 if finding.partition is not None:
                     mended += _mend(paths, files, series, finding.partition)
         except StoreError as error:  # the next file may well be mended
@@ -274,6 +295,17 @@ def _give_up_damaged_coverage(paths: StorePaths, series: Series) -> list[GivenUp
         what = f"which stretches of {series.pair} {series.timeframe} are complete"
         return [GivenUp(path=str(path), moved_to=str(moved), what=what)]
     return []
+
+
+def _give_up_damaged_partial(
+    paths: StorePaths, files: PartitionFiles, series: Series
+) -> list[GivenUp]:
+    path = paths.partial_of(series, files.suffix)
+    if series not in partial_series(paths, files.suffix) or not files.problems(path, series, ALL):
+        return []
+    moved = _set_aside(paths, path, series)
+    what = f"candles of {series.pair} {series.timeframe} that may lack trades"
+    return [GivenUp(path=str(path), moved_to=str(moved), what=what)]
 
 
 def _mend(
@@ -296,7 +328,7 @@ def _mend(
         write_coverage(paths, files, series, known.without((start, end)))
         moved = _set_aside(paths, path, series, stays=kept > 0)
         if kept:
-            own.write(PartitionChange(name, sound))
+            own.write(name, sound)
         else:
             coverage_to_write(paths, files, series)  # it names the file no longer
     return [
@@ -345,10 +377,7 @@ def compact(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Co
         with locked(paths.lock(series), timeout_s=timeout_s, what=what):
             known = coverage_to_write(paths, files, series)
             for start, end in known.all():
-                for change, _ in own.changes(EMPTY, (start, end), known):
-                    if change is not None:
-                        own.write(change)
-                        rewritten += 1
+                rewritten += own.apply(EMPTY, (start, end), known).rewritten
             rewritten += _migrate(paths, files, series)
     return CompactReport(series=len(every), rewritten=rewritten)
 
@@ -358,7 +387,7 @@ def _migrate(paths: StorePaths, files: PartitionFiles, series: Series) -> int:
     own = SeriesFiles(paths, series, files)
     old = [n for n in own.partitions() if files.version(own.path(n)) < FORMAT_VERSION]
     for name in old:
-        own.write(PartitionChange(name, files.whole(own.path(name))))
+        own.write(name, files.whole(own.path(name)))
     data = _read_coverage_file(paths, series)
     if data is not None and coverage_format.version(data) < FORMAT_VERSION:
         write_coverage(paths, files, series, read_coverage(paths, series))

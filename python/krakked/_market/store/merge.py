@@ -286,6 +286,24 @@ def confirmed(table: pa.Table) -> pa.Table:
     return table.filter(pc.greater(sources, int(Source.WEBSOCKET)))
 
 
+class Parted(NamedTuple):
+    """Rows by what they may be taken for."""
+
+    whole: pa.Table
+    """Candles with all their trades, as far as their source knows."""
+    partial: pa.Table
+    """Candles that may lack some (`Source.PARTIAL`)."""
+
+
+def parted(table: pa.Table) -> Parted:
+    """Part the candles that may lack trades from the others."""
+    sources = table.column("source")
+    if table.num_rows == 0 or pc.min(sources).as_py() > Source.PARTIAL:
+        return Parted(table, EMPTY)
+    loose = pc.equal(sources, int(Source.PARTIAL))
+    return Parted(table.filter(pc.invert(loose)), table.filter(loose))
+
+
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables that follow each other in time under one."""
     filled = [t for t in tables if t.num_rows]

@@ -216,7 +216,7 @@ class OHLCStore:
             if covered:
                 grown = known.with_ranges(source, covered, unsettled_from=unsettled_from)
             whole = (covered[0][0], covered[-1][1]) if covered else None
-            stored = files.apply(new, whole, grown)
+            stored = files.apply(new, whole, grown).stored
             if grown is not known:
                 # After the bars: a range is claimed only once everything in it is durable.
                 maintenance.write_coverage(self._paths, self._files, series, grown)

@@ -1,10 +1,14 @@
-"""The partitions of one series: finding, reading, rewriting. To write, hold its lock."""
+"""The partitions of one series: finding, reading, rewriting. To write, hold its lock.
+
+Candles that may lack trades (`Source.PARTIAL`) lie in a file beside them, out of the sight of
+programs that read the folder of bars as it is; reads that want them get both merged.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +18,11 @@ import pyarrow as pa
 
 from krakked._market.bars import Source
 from krakked._market.store import merge
-from krakked._market.store.arrow import times, view
+from krakked._market.store.arrow import EMPTY, times, view
 from krakked._market.store.coverage import Coverage, Range
-from krakked._market.store.durable import replace
+from krakked._market.store.durable import remove, replace
 from krakked._market.store.layout import (
+    ALL,
     Series,
     StorePaths,
     partition_bounds,
@@ -37,8 +42,19 @@ class PartitionChange(NamedTuple):
 
     partition: str
     """Its name."""
-    table: pa.Table
-    """All its rows."""
+    whole: pa.Table
+    """All rows of its file."""
+    partial: pa.Table
+    """The candles of it that may lack trades."""
+
+
+class Applied(NamedTuple):
+    """What `SeriesFiles.apply` did."""
+
+    stored: int
+    """How many of the new rows are stored that were not before, or replaced another."""
+    rewritten: int
+    """Partitions that are written anew."""
 
 
 class SeriesFiles:
@@ -49,6 +65,8 @@ class SeriesFiles:
         self._series = series
         self._files = files
         self._directory = paths.series_dir(series)
+        self.partial_path = paths.partial_of(series, files.suffix)
+        """File of the candles that may lack trades."""
 
     def path(self, partition: str) -> Path:
         """File of a partition."""
@@ -64,7 +82,8 @@ class SeriesFiles:
         """Read rows of a window; `newest` of the last ones are enough, more may come."""
         pieces: list[pa.Table] = []
         rows = 0
-        for name in reversed(self.partitions()):
+        partial = self._partial() if provisional else EMPTY
+        for name in reversed(self._names(partial)):
             start, end = partition_bounds(name)
             if until_s is not None and start >= until_s:
                 continue
@@ -77,6 +96,7 @@ class SeriesFiles:
                 newest=None if newest is None else newest - rows,
                 provisional=provisional,
             )
+            table = _with_partial(table, partial, _cut((start, end), since_s, until_s))
             pieces.append(table)
             rows += table.num_rows
             if newest is not None and rows >= newest:
@@ -87,12 +107,14 @@ class SeriesFiles:
         self, since_s: int | None, until_s: int | None, provisional: bool
     ) -> Iterator[pa.Table]:
         """Read the rows of a window partition by partition, oldest first."""
-        for name in self.partitions():
+        partial = self._partial() if provisional else EMPTY
+        for name in self._names(partial):
             start, end = partition_bounds(name)
             if (until_s is None or start < until_s) and (since_s is None or end > since_s):
-                yield self._files.read(
+                table = self._files.read(
                     self.path(name), since_s=since_s, until_s=until_s, provisional=provisional
                 )
+                yield _with_partial(table, partial, _cut((start, end), since_s, until_s))
 
     def last_close(self, before_s: int) -> Close | None:
         """Give the last stored bar that opens before a time."""
@@ -119,11 +141,14 @@ class SeriesFiles:
             return
         before: Close | None = None
         step_s = self._series.step_s
+        partial = self._partial()
         names = deque(partitions_between(self._series.timeframe, *window))
         while names:
             name = names.popleft()
             start, end = partition_bounds(name)
-            stored_rows = self._files.whole(self.path(name))
+            file_rows = self._files.whole(self.path(name))
+            loose = merge.between(partial, start, end)
+            stored_rows = _with_partial(file_rows, loose, (start, end))
             merged, stored = merge.merge(stored_rows, merge.between(new, start, end))
             # Rows before the window stay as they are: a fill hangs on what is before it alone.
             ranges = coverage.strongest((max(start, window[0]), end))
@@ -134,22 +159,19 @@ class SeriesFiles:
                 merged = merge.fill(merged, ranges, step_s, before, old_fills)
             if merged.num_rows:
                 before = _close_of(merged)
-            if merged.num_rows == 0 or (stored == 0 and merged.equals(stored_rows)):
-                yield None, stored
-                continue
-            yield PartitionChange(name, merged), stored
+            whole_rows, partial_rows = merge.parted(merged)
+            change = PartitionChange(name, whole_rows, partial_rows)
+            same = whole_rows.equals(file_rows) and partial_rows.equals(loose)
+            yield None if same else change, stored
             reached = before is not None and before.time_s == end - step_s
             if not names and reached and coverage.holds(end):
                 # What became known may be what the next partition's first intervals waited for.
                 names.append(partition_of(self._series.timeframe, end))
 
-    def apply(self, new: pa.Table, covered: Range | None, coverage: Coverage) -> int:
-        """Store what `changes` gives, durably; several partitions are written side by side.
-
-        Returns:
-            How many of the new rows are stored that were not before, or replaced another.
-        """
+    def apply(self, new: pa.Table, covered: Range | None, coverage: Coverage) -> Applied:
+        """Store what `changes` gives, durably; several partitions are written side by side."""
         total = 0
+        partial: dict[str, pa.Table] = {}
         few = self._is_few(new, covered)
         with ExitStack() as stack:
             pool: ThreadPoolExecutor | None = None
@@ -158,30 +180,73 @@ class SeriesFiles:
                 total += stored
                 if change is None:
                     continue
+                partial[change.partition] = change.partial
                 if few:
-                    self.write(change)
+                    self.write(change.partition, change.whole)
                     continue
                 if pool is None:
                     pool = stack.enter_context(ThreadPoolExecutor(_WRITERS))
-                waiting.append(pool.submit(self.write, change))
+                waiting.append(pool.submit(self.write, change.partition, change.whole))
                 while len(waiting) > 2 * _WRITERS:
                     waiting.popleft().result()
             for future in waiting:
                 future.result()
-        return total
+        # Last: a candle that has become whole is in both files for a moment, and never in none.
+        self._write_partial(partial)
+        return Applied(total, len(partial))
 
     def _is_few(self, new: pa.Table, covered: Range | None) -> bool:
         window = _window(new, covered, self._series.step_s)
         return window is None or len(partitions_between(self._series.timeframe, *window)) <= 2
 
-    def write(self, change: PartitionChange) -> None:
-        """Replace a partition, durably."""
-        replace(
-            self.path(change.partition),
-            self._files.encode(change.table, self._series, change.partition),
-            temp_dir=self._paths.tmp,
-            label=self._series.file_stem,
-        )
+    def write(self, partition: str, table: pa.Table) -> None:
+        """Replace a partition's file, durably; without rows it stays as it is."""
+        if table.num_rows:
+            self._replace(self.path(partition), table, partition)
+
+    def _write_partial(self, changed: Mapping[str, pa.Table]) -> None:
+        """Replace the candles that may lack trades, those of some partitions."""
+        old = self._partial()
+        pieces = [old]
+        for name in changed:
+            start, end = partition_bounds(name)
+            pieces = [
+                part
+                for table in pieces
+                for part in (merge.between(table, None, start), merge.between(table, end, None))
+            ]
+        new = merge.unique(pa.concat_tables([EMPTY, *pieces, *changed.values()]).combine_chunks())
+        if new.equals(old):
+            return
+        if new.num_rows:
+            self._replace(self.partial_path, new, ALL)
+        else:
+            remove(self.partial_path)
+
+    def _replace(self, path: Path, table: pa.Table, partition: str) -> None:
+        data = self._files.encode(table, self._series, partition)
+        replace(path, data, temp_dir=self._paths.tmp, label=self._series.file_stem)
+
+    def _partial(self) -> pa.Table:
+        return self._files.whole(self.partial_path)
+
+    def _names(self, partial: pa.Table) -> list[str]:
+        """Name the partitions that have rows, oldest first."""
+        timeframe = self._series.timeframe
+        return sorted({*self.partitions(), *(partition_of(timeframe, t) for t in times(partial))})
+
+
+def _with_partial(table: pa.Table, partial: pa.Table, bounds: Range) -> pa.Table:
+    """Merge the candles within some bounds that may lack trades into the rows of a file."""
+    return merge.merge(merge.between(partial, *bounds), table).table
+
+
+def _cut(bounds: Range, since_s: int | None, until_s: int | None) -> Range:
+    start, end = bounds
+    return (
+        start if since_s is None else max(start, since_s),
+        end if until_s is None else min(end, until_s),
+    )
 
 
 def _window(new: pa.Table, covered: Range | None, step_s: int) -> tuple[int, int] | None:

@@ -10,7 +10,13 @@ from krakked._errors import StoreError
 from krakked._files.durable import make_directories, sync_directory
 from krakked._market.store.durable import link, typed_errors
 from krakked._market.store.layout import StorePaths
-from krakked._market.store.listing import covered_series, listed, partitions_of, series_below
+from krakked._market.store.listing import (
+    covered_series,
+    listed,
+    partial_series,
+    partitions_of,
+    series_below,
+)
 
 
 def snapshot(paths: StorePaths, suffix: str, destination: Path) -> int:
@@ -19,7 +25,11 @@ def snapshot(paths: StorePaths, suffix: str, destination: Path) -> int:
     A file is only ever replaced, never changed, so that a link keeps its content for good. Coverage
     comes first: it then claims nothing that the bars linked later do not hold.
     """
-    private = [paths.record, *(paths.coverage_of(series) for series in covered_series(paths))]
+    private = [
+        paths.record,
+        *(paths.coverage_of(series) for series in covered_series(paths)),
+        *(paths.partial_of(series, suffix) for series in partial_series(paths, suffix)),
+    ]
     bars = [
         paths.series_dir(series) / f"{name}{suffix}"
         for series in series_below(paths)
