@@ -67,6 +67,21 @@ def test_only_sources_read_the_environment() -> None:
             assert path.relative_to(PACKAGE).parts[0] in allowed, path
 
 
+def test_every_decoding_expects_all_that_a_decoder_raises() -> None:
+    for path in PYTHON:
+        if path.name == "_unreadable.py" or path.relative_to(PACKAGE).parts[0] == "_sandbox":
+            continue
+        for node in nodes(path):
+            if isinstance(node, ast.Try):
+                caught = " ".join(ast.unparse(h.type) for h in node.handlers if h.type)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+                caught = ast.unparse(node)
+            else:
+                continue
+            if "msgspec." in caught:
+                assert "UNREADABLE" in caught, f"{path}:{node.lineno}"
+
+
 @pytest.mark.slow
 def test_the_library_never_prints() -> None:
     for path in PYTHON:

@@ -58,9 +58,23 @@ async def test_speed_and_end(
         assert trio.current_time() - start == pytest.approx(10)
 
 
-@pytest.mark.parametrize("line", ["{}", "[]", "nonsense", '{"t_ns":1,"frame":{}}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "[]",
+        "nonsense",
+        '{"t_ns":1,"frame":{}}',
+        '{"t_ns":Infinity,"frame":"x"}',
+        '{"t_ns":1,"frame":"\\ud800"}',
+        '{"t_ns":1,"frame":"\xff"}',
+        "\xff\xfe",
+        "[" * 100_000,
+    ],
+    ids=range(9),
+)
 def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.ndjson"
-    path.write_text('{"t_ns":1,"connection":1,"frame":"x"}\n' + line + "\n")
+    path.write_bytes(b'{"t_ns":1,"connection":1,"frame":"x"}\n' + line.encode("latin-1") + b"\n")
     with pytest.raises(ReplayFormatError, match=r"bad\.ndjson:2"):
         Recording.load(path)

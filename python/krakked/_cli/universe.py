@@ -25,6 +25,7 @@ from krakked._market.universe_source import COPY_NAME, UniverseSource
 from krakked._network.clock import Clock, SystemClock
 from krakked._network.network import Network, SystemNetwork, exchange_reached
 from krakked._rest.client import RestClient
+from krakked._unreadable import UNREADABLE
 
 FRESH_S = 86_400.0
 """How old a copy may be to explain a pair from: its volumes are those of a day, too."""
@@ -91,7 +92,7 @@ def saved_names(states: Path | None) -> dict[str, str]:
     try:
         copy = msgspec.json.decode((states / COPY_NAME).read_bytes())
         table = build_universe(copy["asset_pairs"]).table
-    except (OSError, msgspec.MsgspecError, MarketDataError, KeyError, TypeError):
+    except (OSError, *UNREADABLE, MarketDataError, KeyError, TypeError):
         return {}
     return {
         spelling: table.resolve(spelling)

@@ -17,6 +17,7 @@ from krakked._credentials.candidate import Candidate
 from krakked._credentials.vault import PAD_TO, SENTENCE
 from krakked._errors import VaultDamagedError, VaultVersionError
 from krakked._secrecy import wipe
+from krakked._unreadable import UNREADABLE
 
 SCHEMA: Final = 1
 _BASE64: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
@@ -123,7 +124,7 @@ def read_validated_at(content: bytearray) -> int | None:
 def _parse(content: bytearray) -> _Payload | None:
     try:
         return msgspec.json.decode(content, type=_Payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

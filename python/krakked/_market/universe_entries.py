@@ -10,6 +10,7 @@ import msgspec
 
 from krakked._errors import MarketDataError
 from krakked._market.pairs import V2_ASSET_NAMES, PairMetadata
+from krakked._unreadable import UNREADABLE
 
 NO_OBJECT: Final = "it is no object"
 """Why an entry is unfit that holds nothing at all."""
@@ -111,7 +112,7 @@ def read_entries(reply: bytes | str | Mapping[str, Any], what: str) -> dict[str,
     if isinstance(reply, bytes | bytearray | memoryview | str):
         try:
             decoded: Any = msgspec.json.decode(reply)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise MarketDataError(f"Not a reply of {what}: not JSON.") from error
     else:
         decoded = reply

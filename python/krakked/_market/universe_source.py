@@ -27,6 +27,7 @@ from krakked._market.pairs import PairMetadata, PairTable
 from krakked._market.universe import Universe, build_universe
 from krakked._network.clock import Clock, run_blocking
 from krakked._public import public
+from krakked._unreadable import UNREADABLE
 
 if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
     from krakked._rest.client import RestClient
@@ -246,7 +247,7 @@ class UniverseSource:
             return None
         try:
             copy = msgspec.json.decode(self._path.read_bytes(), type=_Copy)
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, *UNREADABLE) as error:
             if not isinstance(error, FileNotFoundError):
                 LOG.warning("%s cannot be used: %s.", self._path, type(error).__name__)
             return None

@@ -35,6 +35,7 @@ from krakked._rest.models import (
 from krakked._rest.otp import Otp, one_time
 from krakked._rest.reply import Envelope, decode_result, unreadable
 from krakked._rest.request import Value
+from krakked._unreadable import UNREADABLE
 
 T = TypeVar("T")
 
@@ -176,7 +177,7 @@ class TypedEndpoints(ABC):
         self._check_pair("OHLC", pair, result)
         rows = []
         for row in raw:
-            with contextlib.suppress(msgspec.ValidationError):
+            with contextlib.suppress(*UNREADABLE):
                 rows.append(_OHLC_ROW.decode(row))
         if raw and not rows:
             raise unreadable("OHLC", "no row has the documented shape")
@@ -255,7 +256,7 @@ def _fitting(envelope: Envelope, kind: type[T], endpoint: str) -> dict[str, T]:
     decoder = msgspec.json.Decoder(kind)
     fitting: dict[str, T] = {}
     for name, entry in entries.items():
-        with contextlib.suppress(msgspec.ValidationError):
+        with contextlib.suppress(*UNREADABLE):
             fitting[name] = decoder.decode(entry)
     if entries and not fitting:
         raise unreadable(endpoint, "no entry has the documented shape")

@@ -18,6 +18,7 @@ import orjson
 from krakked._errors import Action, ApiError, RateLimitError, RequestError, ServiceError
 from krakked._rest.error_table import THROTTLED, find_row
 from krakked._rest.retries import advise, refuses
+from krakked._unreadable import UNREADABLE
 
 T = TypeVar("T")
 
@@ -207,7 +208,7 @@ def read_envelope(body: bytes, endpoint: str, *, read: bool = True) -> Envelope:
     """
     wire: _Wire | None = None
     # raised below, outside the handler: these exceptions hold the body
-    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    with contextlib.suppress(*UNREADABLE):
         wire = msgspec.json.decode(body, type=_Wire)
     size, body = len(body), b""  # not in the frame of an error
     if wire is None:
@@ -318,7 +319,7 @@ def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T: 
         except msgspec.ValidationError as error:
             # the text names types and a path such as `$[...].a[0]`, never a value
             where = clean_text(str(error))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             where = "its result is not valid JSON"
         else:
             return decoded

@@ -21,6 +21,7 @@ import trio
 from krakked._errors import ConfigError, LockTimeoutError
 from krakked._files.record import MemoryRecord, RecordFile, SharedRecord
 from krakked._network.clock import Clock, run_blocking
+from krakked._unreadable import UNREADABLE
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -255,7 +256,7 @@ class SharedState(Generic[R]):
         if payload is not None:
             try:
                 record = self._decoder.decode(payload)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 record = None  # written by another version: begin anew
         change = decide(record)
         if change.record is not None:

@@ -60,7 +60,7 @@ class Recording:
         frames: dict[int, list[tuple[int, str]]] = {}
         if Path(path).is_fifo():
             raise ReplayFormatError(f"{path} is a pipe, not a recording.")
-        with Path(path).open(encoding="utf-8") as lines:
+        with Path(path).open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
@@ -70,7 +70,8 @@ class Recording:
                     connection = int(entry.get("connection", 0))
                     if not isinstance(text, str):
                         raise TypeError
-                except (ValueError, KeyError, TypeError, AttributeError):
+                    text.encode()  # half of a surrogate pair cannot be sent
+                except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
                     raise ReplayFormatError(f"{path}:{number}: not a recorded frame") from None
                 frames.setdefault(connection, []).append((at, text))
         return cls(

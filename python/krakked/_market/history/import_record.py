@@ -18,6 +18,7 @@ from krakked._market.history.plan import confirmed_ranges
 from krakked._market.store.coverage import subtract
 from krakked._market.store.durable import typed_errors
 from krakked._market.store.ohlc_store import OHLCStore
+from krakked._unreadable import UNREADABLE
 
 _NAME: Final = "imports.jsonl"
 
@@ -51,7 +52,7 @@ class ImportRecord:
         for text in raw:
             try:
                 line = decoder.decode(text)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue  # a line cut off by a kill: that file is simply read again
             self._lines[line.name, line.size_bytes, line.mark, line.pair] = line
 

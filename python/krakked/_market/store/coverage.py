@@ -13,6 +13,7 @@ import msgspec
 
 from krakked._market.bars import Source
 from krakked._public import public
+from krakked._unreadable import UNREADABLE
 
 Range = tuple[int, int]
 """Start (included) and end (excluded), unix seconds."""
@@ -258,5 +259,5 @@ def _document(data: bytes, kind: type[_D]) -> _D:
         raise ValueError("the checksum does not fit")
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ValueError("it is no coverage document") from error

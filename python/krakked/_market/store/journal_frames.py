@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from krakked._market.bars import OHLCBar
+from krakked._unreadable import UNREADABLE
 
 _MAGIC: Final = b"KJF1"
 _HEAD: Final = Struct("<4sII")
@@ -106,16 +107,16 @@ class Decoded(NamedTuple):
 
 def decode(payload: bytes) -> Decoded:
     """Read `encode` back, entry by entry where one of them is no bar."""
-    with contextlib.suppress(msgspec.MsgspecError):
+    with contextlib.suppress(*UNREADABLE):
         rows = msgspec.msgpack.decode(payload, type=list[_Row])
         return Decoded([_entry(row) for row in rows], 0)
     entries: list[Entry] = []
     try:
         each = msgspec.msgpack.decode(payload, type=list[msgspec.Raw])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return Decoded(entries, 1)
     for raw in each:
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(*UNREADABLE):
             entries.append(_entry(msgspec.msgpack.decode(raw, type=_Row)))
     return Decoded(entries, len(each) - len(entries))
 

@@ -29,6 +29,7 @@ from krakked._market.store.durable import newer_format, store_error
 from krakked._market.store.layout import FORMAT_VERSION, Series
 from krakked._market.store.merge import between, confirmed
 from krakked._market.store.partition_files import row_problems
+from krakked._unreadable import UNREADABLE
 
 ROW_GROUP_ROWS: Final = 8192
 """Small enough that the newest 500 bars cost a fraction of a month, large enough to compress."""
@@ -297,7 +298,7 @@ def _info(metadata: pq.FileMetaData, path: Path) -> _Info:
     """
     try:
         info = msgspec.json.decode(metadata.metadata[b"krakked"], type=_Info)
-    except (KeyError, TypeError, msgspec.MsgspecError) as error:
+    except (KeyError, TypeError, *UNREADABLE) as error:
         raise _corrupt(path, "its footer says nothing of ours") from error
     if info.format > FORMAT_VERSION:
         raise newer_format(path, info.format)

@@ -25,6 +25,7 @@ from krakked._files.owner import OwnerProcess
 from krakked._market.store.durable import locked, newer_format, replace, typed_errors
 from krakked._market.store.layout import FORMAT_VERSION, ROOT_LABEL, StorePaths
 from krakked._market.store.listing import listed, partitions_of, series_below
+from krakked._unreadable import UNREADABLE
 
 _log = logging.getLogger("krakked.store")
 
@@ -65,7 +66,7 @@ def decode(data: bytes, path: Path) -> RootRecord:
         record = msgspec.json.decode(data, type=RootRecord)
         if version < 1 or record.exchange == "":
             raise ValueError("it holds a value that no krakked writes")
-    except ValueError as error:  # msgspec's are kinds of it
+    except (ValueError, *UNREADABLE) as error:
         raise StoreCorruptError(
             f"{path} does not say what the store holds ({error}). Run: krakked store repair",
             path=str(path),

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from krakked._public import public
+from krakked._unreadable import UNREADABLE
 
 _LONGEST: Final = 200
 _EVERYTHING: Final = frozenset({"all", "unspecified"})
@@ -110,7 +111,7 @@ def read_notices(raw_json: str | bytes) -> "Notices":
     """
     try:
         arrays = msgspec.json.decode(raw_json, type=_Arrays)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return Notices()
     maintenance = [_maintenance(each) for each in _objects(arrays.upcoming_maintenance)]
     emergencies = [_emergency(each) for each in _objects(arrays.emergency)]

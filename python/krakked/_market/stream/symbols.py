@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from krakked._market.pairs import PairMetadata, PairTable
+from krakked._unreadable import UNREADABLE
 
 DELISTED = frozenset({"delisted"})
 """Pair states after which a subscription brings nothing more."""
@@ -36,13 +37,13 @@ def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
     """
     try:
         rows = _decoder.decode(raw_json).pairs
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}
     statuses: dict[str, str] = {}
     for row in rows:
         try:
             pair = _pair_decoder.decode(row)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         statuses[pair.symbol] = pair.status
     return statuses
