@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -71,8 +72,10 @@ def test_verify_and_offline_repair(store: OHLCStore, capsys: pytest.CaptureFixtu
     assert krakked_store("verify") == 1
     assert "2026-11.parquet" in capsys.readouterr().out
     assert krakked_store("check") == 1
-    assert krakked_store("repair", "--offline") == 0
-    assert "the damaged file is" in capsys.readouterr().out
+    assert krakked_store("repair", "--offline") == 1
+    out = capsys.readouterr().out
+    assert "the damaged file is" in out
+    assert "Bars are missing of XBTUSD 1m. To fetch what Kraken still has: krakked store" in out
     assert krakked_store("verify") == 0
     assert krakked_store("check") == 1  # what was lost stays known, for a repair with a network
     assert "1 missing: 2026-11-01 00:00 to" in capsys.readouterr().out
@@ -111,9 +114,35 @@ def test_repair_says_that_a_file_was_removed(
     next(store.root.rglob("*.parquet")).unlink()
     assert krakked_store("verify") == 1
     assert "the file was removed" in capsys.readouterr().out
-    assert krakked_store("repair", "--offline") == 0
+    assert krakked_store("repair", "--offline") == 1
     assert "XBTUSD 1m 2026-11-01 00:00 to 2026-12-01 00:00: its file was" in capsys.readouterr().out
     assert krakked_store("verify") == 0
+
+
+def test_the_one_file_of_a_longer_timeframe_is_mended_too(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hourly = msgspec.structs.replace(bar(0), time=START)
+    store.append_bars("XBTUSD", "1h", [hourly], covered=(START, START + 3600))
+    path = next(store.root.rglob("all.parquet"))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert krakked_store("repair", "--offline") == 1
+    assert "XBTUSD 1h: 0 sound bars kept, the damaged file is" in capsys.readouterr().out
+    assert krakked_store("repair", "--offline") == 1
+    assert "1h" in capsys.readouterr().out
+    assert krakked_store("check") == 1
+    assert "1 missing: 2026-11-01 00:00 to 2026-11-01 01:00" in capsys.readouterr().out
+
+
+def test_candles_of_the_live_stream_alone_are_told(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_provisional("1m", [("XBTUSD", bar(0))])
+    store.fold_journal()
+    assert krakked_store("check") == 0
+    out = capsys.readouterr().out
+    assert "2026-11-01 00:00" in out
+    assert "not confirmed" in out
 
 
 def test_compact_and_snapshot(

@@ -18,7 +18,7 @@ import krakked
 from krakked._errors import InvalidTimeError, KrakkedError
 from krakked._market.bars import OHLCBar
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._market.times import FAR_S, SOON_S, unix_seconds
+from krakked._market.times import FAR_S, SOON_S, unix_seconds, utc_minute
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 NOW = 1_790_000_000
@@ -154,3 +154,12 @@ async def test_every_call_of_a_client_takes_the_same_times(
                 for call in (kraken.get_ohlc_since, kraken.plan_backfill, kraken.backfill_ohlc):
                     with pytest.raises(InvalidTimeError):
                         await call("XBTUSD", "1m", time)
+
+
+def test_times_are_written_for_people_whatever_they_are() -> None:
+    assert utc_minute(1_793_491_200) == "2026-11-01 00:00"
+    assert utc_minute(0) == "1970-01-01 00:00"
+    assert utc_minute(FAR_S - 1) == "9999-12-31 23:59"
+    assert utc_minute(FAR_S) == "the end"
+    assert utc_minute(2**80) == "the end"
+    assert utc_minute(-1) == "before 1970"

@@ -16,7 +16,7 @@ from krakked._cli import terminal
 from krakked._errors import ApiError, BackfillTooLargeError
 from krakked._market.history.progress import BackfillProgress
 from krakked._market.history.report import BackfillReport
-from krakked._market.times import FAR_S
+from krakked._market.times import FAR_S, utc_minute
 from krakked._timeframes import MINUTES
 
 
@@ -117,10 +117,7 @@ async def backfill(arguments: argparse.Namespace, console: Console) -> int:
 
 def _print_missing(console: Console, report: BackfillReport) -> None:
     for gap in report.missing:
-        first, end = (
-            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-            for at in (gap.start_s, gap.end_s)
-        )
+        first, end = utc_minute(gap.start_s), utc_minute(gap.end_s)
         console.print(
             f"{report.pair} {report.timeframe}: missing {first} to {end}: {escape(gap.why)}",
             soft_wrap=True,

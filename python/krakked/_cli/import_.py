@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +30,7 @@ from krakked._market.history.import_report import (
     ImportReport,
 )
 from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.times import utc_minute
 from krakked._timeframes import TRADE_TIMEFRAMES
 
 SHOWN: Final = 20
@@ -182,13 +182,9 @@ def _bad_lines(file: BadLines) -> str:
     return f"Left out {file.count:,} bad lines of {file.label}: {told}{more}"
 
 
-def _utc(moment_s: int) -> str:
-    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
-
-
 def _silences(file: ImportedFile) -> str:
     told = "; ".join(
-        f"the stretch from {_utc(start_s)} to {_utc(end_s)} has no line: left open"
+        f"the stretch from {utc_minute(start_s)} to {utc_minute(end_s)} has no line: left open"
         for start_s, end_s in file.silent[:3]
     )
     more = f"; and {len(file.silent) - 3:,} more such stretches" if len(file.silent) > 3 else ""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import trio
 from rich.console import Console
@@ -22,6 +21,7 @@ from krakked._market.history.report import BackfillReport
 from krakked._market.store.coverage import Gap, GapKind
 from krakked._market.store.maintenance import StoreFinding
 from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.times import utc_minute
 from krakked._timeframes import MINUTES, Timeframe, interval_s
 
 STRETCHES_TOLD = 3
@@ -58,23 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run one action; 0 when all is well, 1 when something is missing or damaged."""
     console = terminal.console()
     with _configured_store() as store:
-        if arguments.action == "check":
-            return _check(console, store, arguments)
-        if arguments.action == "verify":
-            return _verify(console, store)
-        if arguments.action == "compact":
-            report = store.compact()
-            console.print(f"{report.series} series looked at, {report.rewritten} files rewritten.")
-            return 0
-        if arguments.action == "snapshot":
-            count = store.snapshot(arguments.directory)
-            console.print(f"{count} files linked into {escape(arguments.directory)}.")
-            return 0
+        action = _ACTIONS_OF_FILES.get(arguments.action)
+        if action is not None:
+            return action(console, store, arguments)
         status = _repair_files(console, store)
-        incomplete = [] if arguments.offline else _incomplete(console, store, arguments)
-    if incomplete:
-        return max(status, trio.run(_fetch, console, incomplete, arguments.allow_long))
-    return status
+        incomplete = _incomplete(console, store, arguments)
+    if not incomplete:
+        return status
+    if arguments.offline:
+        return _tell(console, incomplete)
+    return max(status, trio.run(_fetch, console, incomplete, arguments.allow_long))
 
 
 @contextmanager
@@ -136,11 +129,15 @@ def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, s
     gaps = store.gaps(pair, timeframe)
     first = store.first_stored(pair, timeframe)
     last = store.last_closed(pair, timeframe)
+    live = store.first_stored(pair, timeframe, provisional=True) if first is None else None
+    if live is not None:
+        last = store.last_closed(pair, timeframe, provisional=True)
+        return (_shown(live), _shown(last), "", "[yellow]not confirmed[/]"), ""
     missing = [gap for gap in gaps if gap.kind is GapKind.MISSING]
     absent = _bars_in(missing, step_s)
     empty = _bars_in([gap for gap in gaps if gap.kind is GapKind.NO_TRADE], step_s)
     count = f"[yellow]{absent:,}[/]" if missing else "none"
-    return (_time(first), _time(last), f"{empty:,}", count), _told(missing, absent)
+    return (_shown(first), _shown(last), f"{empty:,}", count), _told(missing, absent)
 
 
 def _bars_in(gaps: list[Gap], step_s: int) -> int:
@@ -151,22 +148,20 @@ def _told(missing: list[Gap], bars: int) -> str:
     if not missing:
         return ""
     where = ", ".join(
-        f"{_time(gap.start_s)} to {_time(gap.end_s)}" for gap in missing[:STRETCHES_TOLD]
+        f"{utc_minute(gap.start_s)} to {utc_minute(gap.end_s)}" for gap in missing[:STRETCHES_TOLD]
     )
     more = len(missing) - STRETCHES_TOLD
     return f"{bars:,} missing: {where}{f' and {more:,} more' if more > 0 else ''}"
 
 
-def _time(moment_s: int | None) -> str:
-    if moment_s is None:
-        return ""
-    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
+def _shown(moment_s: int | None) -> str:
+    return "" if moment_s is None else utc_minute(moment_s)
 
 
 # --- verify and repair -------------------------------------------------------------------------
 
 
-def _verify(console: Console, store: OHLCStore) -> int:
+def _verify(console: Console, store: OHLCStore, _: argparse.Namespace) -> int:
     findings = store.verify()
     for finding in findings:
         _print_finding(console, finding)
@@ -190,7 +185,9 @@ def _repair_files(console: Console, store: OHLCStore) -> int:
         found = "its file was removed by somebody"
         if part.moved_to is not None:
             found = f"{part.kept} sound bars kept, the damaged file is {part.moved_to}"
-        where = f"{part.pair} {part.timeframe} {_time(part.start_s)} to {_time(part.end_s)}"
+        where = f"{part.pair} {part.timeframe}"
+        if part.start_s:  # the one file of a longer timeframe begins with time itself
+            where += f" {utc_minute(part.start_s)} to {utc_minute(part.end_s)}"
         console.print(escape(f"{where}: {found}"), soft_wrap=True)
     for gone in report.given_up:
         text = f"{gone.path} was damaged and is now {gone.moved_to}. Given up: {gone.what}."
@@ -215,6 +212,13 @@ def _incomplete(
     return found
 
 
+def _tell(console: Console, series: list[tuple[str, Timeframe]]) -> int:
+    names = ", ".join(f"{pair} {timeframe}" for pair, timeframe in series)
+    text = f"Bars are missing of {names}. To fetch what Kraken still has: krakked store repair"
+    console.print(escape(text), highlight=False, soft_wrap=True)
+    return 1
+
+
 async def _fetch(console: Console, series: list[tuple[str, Timeframe]], allow_long: bool) -> int:
     """Fetch what is missing, series by series; 0 when nothing is missing any more."""
     left = 0
@@ -235,5 +239,27 @@ async def _fetch_one(
         return False
     console.print(f"{escape(pair)} {timeframe}: {report.bars} bars in {report.calls} calls")
     for lost in report.missing:
-        console.print(f"  {_time(lost.start_s)} to {_time(lost.end_s)} is lost: {escape(lost.why)}")
+        console.print(
+            f"  {utc_minute(lost.start_s)} to {utc_minute(lost.end_s)} is lost: {escape(lost.why)}"
+        )
     return not report.missing
+
+
+def _compact(console: Console, store: OHLCStore, _: argparse.Namespace) -> int:
+    report = store.compact()
+    console.print(f"{report.series} series looked at, {report.rewritten} files rewritten.")
+    return 0
+
+
+def _snapshot(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    count = store.snapshot(arguments.directory)
+    console.print(f"{count} files linked into {escape(arguments.directory)}.")
+    return 0
+
+
+_ACTIONS_OF_FILES: dict[str, Callable[[Console, OHLCStore, argparse.Namespace], int]] = {
+    "check": _check,
+    "verify": _verify,
+    "compact": _compact,
+    "snapshot": _snapshot,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from numbers import Real
 from typing import Final, TypeAlias
 
@@ -62,6 +62,16 @@ def unix_seconds(time: object, name: str, *, now_s: float | None = None) -> int:
     if now_s is not None and given > now_s + SOON_S:
         raise _refusal(name, time, f"it lies in the future, now is {now_s:.0f}")
     return math.ceil(given)
+
+
+def utc_minute(moment_s: int) -> str:
+    """Write a time for people, to the minute, in UTC: ``2026-11-01 00:02``.
+
+    The end of a partition that holds all years lies beyond what a calendar holds.
+    """
+    if not 0 <= moment_s < FAR_S:
+        return "before 1970" if moment_s < 0 else "the end"
+    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _unit(given: float) -> str:

@@ -168,3 +168,14 @@ def test_no_field_can_break_the_reading(maintenance: object, emergency: object) 
         assert notice.sentence().startswith("Kraken ")
         assert "\n" not in notice.sentence()
     msgspec.json.encode(notices)
+
+
+@pytest.mark.parametrize(
+    "moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z"]
+)
+def test_times_at_the_end_of_the_calendar_are_none(moment: str) -> None:
+    (notice,) = read(
+        [{**FULL, "expected_end_utc": moment, "cancel_before_utc": moment}]
+    ).maintenance
+    assert notice.ends_s is None
+    assert "cancel orders before" not in notice.sentence()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from krakked._errors import MissingBarsError, UnknownPairError
@@ -16,7 +15,7 @@ from krakked._market.pairs import PairTable
 from krakked._market.store.arrow import bars_of_table, convert, library_of, times
 from krakked._market.store.coverage import Gap, GapKind, union
 from krakked._market.store.merge import between
-from krakked._market.times import Time, unix_seconds
+from krakked._market.times import Time, unix_seconds, utc_minute
 from krakked._network.clock import Clock, run_blocking
 from krakked._timeframes import parse_timeframe
 
@@ -223,10 +222,7 @@ class OHLCReader:
         return next((gap for gap in reversed(gaps) if gap.kind is GapKind.MISSING), None)
 
     def _tell_hole(self, target: Target, hole: Gap, on_gap: OnGap, then: str) -> None:
-        first, end = (
-            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-            for at in (hole.start_s, hole.end_s)
-        )
+        first, end = utc_minute(hole.start_s), utc_minute(hole.end_s)
         what = f"{target.pair} {target.timeframe}: candles from {first} to {end} UTC are missing"
         if on_gap == "raise":
             raise MissingBarsError(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from krakked._market.times import FAR_S, utc_minute
 from krakked._public import public
 from krakked._unreadable import UNREADABLE
 
@@ -53,7 +54,7 @@ class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
         if advice and self.action not in {"continue", "unspecified"}:
             text += f"; it advises to {advice}"
         if self.cancel_before_s is not None:
-            text += f"; cancel orders before {_time(self.cancel_before_s)} UTC"
+            text += f"; cancel orders before {utc_minute(self.cancel_before_s)} UTC"
         return f"{text}{_at(self.url)}."
 
 
@@ -80,7 +81,7 @@ class Emergency(msgspec.Struct, frozen=True, kw_only=True):
         facts = ", ".join(part for part in (self.status, self.impact) if part)
         text += f" ({facts})" if facts else ""
         if self.started_s is not None:
-            text += f" since {_time(self.started_s)} UTC"
+            text += f" since {utc_minute(self.started_s)} UTC"
         if self.next_steps:
             text += f"; next: {', '.join(self.next_steps)}"
         return f"{text}{_at(self.url)}."
@@ -160,7 +161,7 @@ def _emergency(fields: Mapping[str, object]) -> Emergency:
 def _step(fields: Mapping[str, object]) -> str:
     kind, expected_s = _text(fields.get("type")), _seconds(fields.get("expected_at_utc"))
     words = [kind.replace("_", " "), _text(fields.get("applies_to"))]
-    words += [] if expected_s is None else [f"at {_time(expected_s)} UTC"]
+    words += [] if expected_s is None else [f"at {utc_minute(expected_s)} UTC"]
     return " ".join(word for word in words if word)
 
 
@@ -189,7 +190,7 @@ def _seconds(value: object) -> int | None:
     if moment is None:
         return None
     seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    return seconds if seconds >= 0 else None
+    return seconds if 0 <= seconds < FAR_S else None
 
 
 def _quoted(title: str) -> str:
@@ -203,12 +204,8 @@ def _at(url: str) -> str:
 def _span(notice: Maintenance) -> str:
     words = ""
     if notice.starts_s is not None:
-        words += f" from {_time(notice.starts_s)}"
+        words += f" from {utc_minute(notice.starts_s)}"
     if notice.ends_s is not None:
-        words += f" to {_time(notice.ends_s)}"
+        words += f" to {utc_minute(notice.ends_s)}"
     services = f" of {', '.join(notice.services)}" if notice.services else ""
     return services + (f"{words} UTC" if words else "")
-
-
-def _time(moment_s: int) -> str:
-    return datetime.fromtimestamp(moment_s, UTC).strftime("%Y-%m-%d %H:%M")
