@@ -232,7 +232,7 @@ class Kraken:
             RateLimitError: Kraken refused them for now; `ServiceError` likewise.
             StoreError: The store could not be read or written, or `as_` names a library that is
                 not installed.
-            ValueError: `lookback` is negative, or `as_` or `on_gap` is no such form.
+            ConfigError: `lookback`, `as_` or `on_gap` is none; its `key` says which.
         """
         return await self._history.get_ohlc(
             pair,
@@ -626,7 +626,7 @@ async def open_kraken(
     """
     from krakked._config.directories import files_of
     from krakked._config.loader import load_config
-    from krakked._market.pairs import one_or_many
+    from krakked._market.arguments import one_or_many
     from krakked._market.universe_source import UniverseSource
     from krakked._network.network import SystemNetwork, exchange_reached
     from krakked._rest.client import RestClient

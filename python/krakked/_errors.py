@@ -257,7 +257,7 @@ class ServiceError(ApiError):
 
 @public
 class RequestError(ApiError):
-    """Kraken understood the call and refuses its content."""
+    """Kraken understood the call and refuses its content, or it could not even be sent."""
 
 
 # --- market data -----------------------------------------------------------------------------

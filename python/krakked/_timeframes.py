@@ -57,7 +57,7 @@ def parse_timeframe(timeframe: str) -> int:
     minutes = MINUTES.get(given) if isinstance(given, str) else None
     if minutes is None:
         raise UnknownTimeframeError(
-            f"Unknown timeframe {timeframe!r}. Use one of {', '.join(MINUTES)}.",
+            f"Unknown timeframe {timeframe!r:.60}. Use one of {', '.join(MINUTES)}.",
             timeframe=str(timeframe),
         )
     return minutes

@@ -91,12 +91,12 @@ class Odd:
 
 
 REFUSED = {
-    "a nonce": ({"nonce": 5, "marker": MARKER}, RequestError),
-    "an object": ({"a": MARKER, "marker": Odd()}, TypeError),
-    "a list of objects": ({"marker": [MARKER, Odd()]}, TypeError),
-    "not a number": ({"a": MARKER, "marker": float("nan")}, ValueError),
-    "an infinite number": ({"a": MARKER, "marker": Decimal("Infinity")}, ValueError),
-    "a lone surrogate": ({"marker": MARKER + "\udc80"}, ValueError),
+    "a nonce": {"nonce": 5, "marker": MARKER},
+    "an object": {"a": MARKER, "marker": Odd()},
+    "a list of objects": {"marker": [MARKER, Odd()]},
+    "not a number": {"a": MARKER, "marker": float("nan")},
+    "an infinite number": {"a": MARKER, "marker": Decimal("Infinity")},
+    "a lone surrogate": {"marker": MARKER + "\udc80"},
 }
 
 
@@ -105,9 +105,9 @@ REFUSED = {
 async def test_parameters_that_are_refused_are_in_no_frame(
     autojump_clock, server, open_client, name, json
 ) -> None:
-    data, kind = REFUSED[name]
+    data = REFUSED[name]
     async with open_client() as client:
-        with pytest.raises((TypeError, kind) if json else kind) as caught:
+        with pytest.raises(RequestError) as caught:
             await client.private("Balance", data, otp=OTP, json=json)
         assert not isinstance(caught.value, UnicodeError)  # it would hold the text
         assert_clean(shown(caught.value))

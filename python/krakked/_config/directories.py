@@ -150,8 +150,15 @@ def expand(text: str, *, key: str) -> Path:
     """Expand ``~`` and make a path absolute.
 
     Raises:
-        ConfigError: The home directory it names cannot be found; `key` says which setting it was.
+        ConfigError: The home directory it names cannot be found, or it can be no path; `key` says
+            which setting it was.
     """
+    try:
+        possible = "\0" not in text and bool(os.fsencode(text))
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ConfigError(f"{key}: {text!r:.60} can be no path.", key=key)
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:

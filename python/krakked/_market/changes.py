@@ -16,9 +16,9 @@ import msgspec
 import trio
 
 from krakked._core import MarketCache
-from krakked._errors import ChangesInUseError, ChangesLaggedError, ConfigError
+from krakked._errors import ChangesInUseError, ChangesLaggedError
+from krakked._market.arguments import one_of, one_or_many
 from krakked._market.bars import OHLCBar, Source, live_bar
-from krakked._market.pairs import one_or_many
 from krakked._market.stream.evidence import Evidence
 from krakked._market.stream.reasons import DisconnectReason
 from krakked._network.clock import Clock
@@ -49,9 +49,8 @@ def change_kinds(kinds: Iterable[ChangeKind | str]) -> list[ChangeKind]:
     """
     known = {kind.value: kind for kind in ChangeKind}
     chosen = []
-    for kind in one_or_many(kinds):
-        if kind not in known:
-            raise ConfigError(f"kinds: {kind!r} is none of {', '.join(known)}.", key="kinds")
+    for kind in one_or_many(kinds, "kinds"):
+        one_of(kind, "kinds", list(known))
         chosen.append(known[kind])
     return chosen
 

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from krakked._errors import UnknownPairError
+from krakked._market.arguments import shown
 from krakked._public import public
 
 V2_ASSET_NAMES: Final[dict[str, str]] = {"XBT": "BTC", "XDG": "DOGE"}
@@ -21,6 +22,8 @@ V2_ASSET_NAMES: Final[dict[str, str]] = {"XBT": "BTC", "XDG": "DOGE"}
 Source: Kraken guide "Spot WebSocket introduction", FAQ (XBT/USD missing); an `instrument` snapshot
 wins where it disagrees.
 """
+
+_KNOWN: Final = " `krakked universe` lists the pairs that there are."
 
 NEAR: Final = 0.8
 """How much of two names must agree before one is suggested for the other (1 = all): about one
@@ -126,9 +129,9 @@ class PairTable:
                 suggestion=meant[0],
             )
         suggestion = self.nearest(name)
-        hint = f" Did you mean {suggestion}?" if suggestion else ""
+        hint = f" Did you mean {suggestion}?" if suggestion else _KNOWN
         raise UnknownPairError(
-            f"Unknown pair {name!r}.{hint}", pair=str(name), suggestion=suggestion
+            f"Unknown pair {shown(name)}.{hint}", pair=str(name), suggestion=suggestion
         )
 
     def metadata(self, name: str) -> PairMetadata:
@@ -161,8 +164,3 @@ def asset_names(asset: str) -> tuple[str, ...]:
         if asset in {old, new}:
             return (old, new)
     return (asset,)
-
-
-def one_or_many(names: Iterable[str]) -> list[str]:
-    """Take one name where a collection of names is due: a text is never read letter by letter."""
-    return [names] if isinstance(names, str) else list(names)

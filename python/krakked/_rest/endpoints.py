@@ -34,7 +34,7 @@ from krakked._rest.models import (
 )
 from krakked._rest.otp import Otp, one_time
 from krakked._rest.reply import Envelope, decode_result, unreadable
-from krakked._rest.request import Value
+from krakked._rest.request import Value, check_endpoint
 from krakked._unreadable import UNREADABLE
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class TypedEndpoints(ABC):
         A call about a pair of two national currencies that is refused for its arguments is made
         once more with ``asset_class=forex``; if that helps, the pair has it from then on.
         """
-        pairs = forex_pairs(endpoint, params)
+        pairs = forex_pairs(check_endpoint(endpoint), params)
         if not pairs <= self._forex:
             try:
                 return await self.fetch_public(endpoint, params)

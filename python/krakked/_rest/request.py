@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, final
+from typing import Any, Final, final
 from urllib.parse import urlencode
 
 import orjson
@@ -25,10 +25,18 @@ from krakked._secrecy import NeverCopied
 Value = str | int | float | bool | Decimal | Sequence[str] | None
 """What a parameter may be: None leaves it out, a sequence becomes a comma list."""
 
+_LONGEST: Final = 80
+_NO_MAPPING: Final = "parameters are a mapping of names to values"
+_ODD_TEXT: Final = "a parameter has characters that cannot be sent"
 _ENDPOINT = re.compile(r"[A-Za-z0-9]+(/[A-Za-z0-9]+)*")
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+
+
+def refused(endpoint: str, why: str) -> RequestError:
+    """Give the error for parameters that can't be sent."""
+    return RequestError(f"{endpoint}: {why}.", code="parameters", endpoint=endpoint)
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -37,12 +45,13 @@ def check_endpoint(endpoint: str) -> str:
     Raises:
         RequestError: It could not be part of a path (a slash in front, a query, a space).
     """
-    if not _ENDPOINT.fullmatch(endpoint):
+    given: object = endpoint  # callers without a type checker pass anything
+    if not isinstance(given, str) or not _ENDPOINT.fullmatch(given) or len(given) > _LONGEST:
         raise RequestError(
             "An endpoint is named as in Kraken's documentation, such as Time or Balance, "
             "without path or query.",
             code="endpoint name",
-            endpoint=endpoint[:40] if endpoint.isprintable() else "?",
+            endpoint=given[:40] if isinstance(given, str) and given.isprintable() else "?",
         )
     return endpoint
 
@@ -81,9 +90,21 @@ def encode_params(params: Mapping[str, Value] | None) -> list[tuple[str, str]]:
 
 
 def public_target(endpoint: str, params: Mapping[str, Value] | None) -> str:
-    """Give path and query of a public call, such as ``/0/public/OHLC?pair=XBTUSD``."""
-    query = urlencode(encode_params(params))
+    """Give path and query of a public call, such as ``/0/public/OHLC?pair=XBTUSD``.
+
+    Raises:
+        RequestError: The endpoint is none, or a parameter can't be sent.
+    """
     path = f"/0/public/{check_endpoint(endpoint)}"
+    given: object = params
+    if not isinstance(given, Mapping | None):
+        raise refused(endpoint, _NO_MAPPING)
+    try:
+        query = urlencode(encode_params(params))
+    except UnicodeEncodeError:
+        raise refused(endpoint, _ODD_TEXT) from None
+    except (TypeError, ValueError) as error:
+        raise refused(endpoint, str(error)) from None
     return f"{path}?{query}" if query else path
 
 
@@ -145,8 +166,8 @@ class PrivateCall(NeverCopied):
         try:
             self.endpoint: str = check_endpoint(endpoint)
             self.path: str = f"/0/private/{endpoint}"
-            pair = (data or {}).get("pair")
             prepared = _prepared(endpoint, data, json=json)
+            pair = data.get("pair") if isinstance(data, Mapping) else None
             if isinstance(prepared, _Prepared) and prepared.otp is not None and otp is not None:
                 prepared = RequestError(
                     "The one-time password stands in the parameters, too; give it once.",
@@ -238,11 +259,14 @@ class _Prepared:
 
 def _prepared(
     endpoint: str, data: Mapping[str, object] | None, *, json: bool
-) -> _Prepared | Exception:
+) -> _Prepared | RequestError:
     """Write the parameters of a private call, without the nonce; give an error, do not raise it.
 
     The error is a new one: the frames of the one that was met hold the parameters.
     """
+    given: object = data
+    if not isinstance(given, Mapping | None):
+        return refused(endpoint, _NO_MAPPING)
     fields = dict(data or {})
     if "nonce" in fields:
         return RequestError(
@@ -252,17 +276,15 @@ def _prepared(
     otp = one_time(fields.pop("otp", None))  # type: ignore[arg-type]
     try:
         if json:
-            return _Prepared(otp, [], orjson.dumps(_json_ready(fields), default=_plain))
+            return _Prepared(otp, [], orjson.dumps(_json_ready(fields), default=_refuse_kind))
         pairs = encode_params(fields)  # type: ignore[arg-type] # checked by encode_value
         for name, value in pairs:
             _ = (name + value).encode()
     except UnicodeEncodeError:
-        return ValueError("a parameter has characters that cannot be sent")
-    except TypeError as error:
+        return refused(endpoint, _ODD_TEXT)
+    except (TypeError, ValueError, RecursionError) as error:
         nested = not json and any(_is_nested(value) for value in fields.values())
-        return TypeError(f"{error}{'; nested data goes with json=True' if nested else ''}")
-    except ValueError as error:
-        return ValueError(str(error))
+        return refused(endpoint, f"{error}{'; nested data goes with json=True' if nested else ''}")
     return _Prepared(otp, pairs)
 
 
@@ -278,6 +300,8 @@ def _json_ready(value: object) -> Any:  # noqa: ANN401 -- any JSON value
     """
     if isinstance(value, float):
         return orjson.Fragment(encode_value(value))
+    if isinstance(value, Decimal):
+        return encode_value(value)  # a text: as exact as it was
     if isinstance(value, Mapping):
         return {name: _json_ready(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -285,8 +309,5 @@ def _json_ready(value: object) -> Any:  # noqa: ANN401 -- any JSON value
     return value
 
 
-def _plain(value: object) -> str:
-    """Give orjson a Decimal as decimal text."""
-    if isinstance(value, Decimal):
-        return encode_value(value)
+def _refuse_kind(value: object) -> str:
     raise TypeError(f"a parameter cannot be a {type(value).__name__}")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from krakked._errors import BackfillTooLargeError, ConnectFailedError, ServiceError
+from krakked._errors import (
+    BackfillTooLargeError,
+    ConnectFailedError,
+    ImportFormatError,
+    ServiceError,
+)
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.history.plan import BackfillOrigin
 from krakked._market.history.progress import BackfillProgress, Pause
@@ -298,3 +305,36 @@ async def test_an_archive_serves_what_it_holds(
         row.time for row in old.candles(HOUR, LISTED_S, LISTED_S + 1000 * HOUR)
     ]
     assert bars[0].vwap is None
+
+
+@pytest.mark.parametrize("damage", ["a cut zip", "a cut member", "no zip at all", "nothing there"])
+async def test_an_archive_that_cannot_be_read_is_told_before_any_call(
+    old: Any, history: Any, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "Kraken_OHLCVT.zip"
+    rows = "".join(f"{LISTED_S + n * HOUR},1,1,1,1,{random.random()},1\n" for n in range(300))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("XBTUSD_60.csv", rows)
+    data = bytearray(path.read_bytes())
+    if damage == "a cut zip":
+        path.write_bytes(data[:-40])
+    elif damage == "a cut member":
+        data[600:700] = bytes(100)
+        path.write_bytes(data)
+    elif damage == "no zip at all":
+        path.write_bytes(b"<html>Not found</html>")
+    else:
+        path.unlink()
+    before = [call for call in old.calls if call[0] != "Time"]
+    with pytest.raises(ImportFormatError, match=re.escape(str(path))):
+        await history(old).backfill_ohlc("XBTUSD", "1h", since=LISTED_S, archive=path)
+    assert [call for call in old.calls if call[0] != "Time"] == before
+
+
+async def test_an_archive_without_the_series_is_told(
+    old: Any, history: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ETHUSD_60.csv"
+    path.write_text(f"{LISTED_S},1,1,1,1,1,1\n")
+    await history(old).backfill_ohlc("XBTUSD", "1h", archive=path)
+    assert f"{path} holds no candles and no trades of XBTUSD 1h." in caplog.text

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from krakked._errors import MissingBarsError
+from krakked._errors import ConfigError, MissingBarsError
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.store.coverage import GapKind
 
@@ -320,7 +320,7 @@ async def test_a_hole_is_joined_when_wished_and_never_cut_elsewhere(torn: Any, s
     assert len(joined) == 60
     assert store.get_bars("XBTUSD", "1m") == joined
     assert await torn.get_ohlc_since("XBTUSD", "1m", 0, refresh=False) == joined
-    with pytest.raises(ValueError, match="cut, raise, join"):
+    with pytest.raises(ConfigError, match="cut, raise, join"):
         await torn.get_ohlc("XBTUSD", "1m", 5, on_gap="glue")
 
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from krakked._errors import (
+    ConfigError,
     ConnectFailedError,
     RateLimitError,
     UnknownPairError,
@@ -173,9 +174,9 @@ async def test_what_cannot_be_answered_is_refused_before_any_call(
     exchange: Any, history: Any
 ) -> None:
     rest = exchange(tape(START_S, START_S + 9000, 20), NOW_S)
-    with pytest.raises(ValueError, match="arrow, polars, pandas, numpy"):
+    with pytest.raises(ConfigError, match="arrow, polars, pandas, numpy"):
         await history(rest).get_ohlc("XBTUSD", "1m", 5, as_="excel")
-    with pytest.raises(ValueError, match="arrow"):
+    with pytest.raises(ConfigError, match="arrow"):
         await history(rest).get_ohlc_since("XBTUSD", "1m", 0, as_="excel")
     assert rest.calls == []
 
@@ -187,7 +188,7 @@ async def test_every_trouble_has_its_own_error(exchange: Any, history: Any) -> N
         await reader.get_ohlc("XBTUDS", "1m", 5)
     with pytest.raises(UnknownTimeframeError):
         await reader.get_ohlc("XBTUSD", "2m", 5)
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ConfigError, match="from 0 on"):
         await reader.get_ohlc("XBTUSD", "1m", -1)
     rest.failures[1] = RateLimitError(
         "slow down", code="EGeneral:Too many requests", endpoint="OHLC"

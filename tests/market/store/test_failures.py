@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from krakked._errors import (
+    ConfigError,
     InvalidTimeError,
     LockTimeoutError,
     StoreCorruptError,
@@ -266,7 +267,7 @@ def test_unfit_arguments(tmp_path: Path, make_bars: Make) -> None:
         OHLCStore(tmp_path, backend="feather")
     store = OHLCStore(tmp_path)
     for lookback in (-1, 1.5, "3", True):
-        with pytest.raises(StoreError, match="a number of bars from 0 on"):
+        with pytest.raises(ConfigError, match=r"lookback is .*; wanted: a whole number from 0 on"):
             store.get_bars("XBTUSD", "1m", lookback=lookback)
     for moment in (-1, "today", math.nan, 1_793_491_200_000, datetime(2026, 11, 1)):
         for bounds in ({"since": moment}, {"until": moment}):

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from krakked._errors import StoreError
+from krakked._errors import ConfigError, StoreError
 from krakked._market.bars import OHLCBar
 from krakked._market.store.arrow import convert
 from krakked._market.store.ohlc_store import OHLCStore
@@ -123,7 +123,7 @@ def test_columns_in_every_form(store: OHLCStore) -> None:
     arrays = convert(table, "numpy")
     assert arrays["time"].tolist() == [bar.time for bar in bars]
     assert none_of_nan(arrays["vwap"].tolist()) == [bar.vwap for bar in bars]
-    with pytest.raises(ValueError, match="arrow, polars, pandas, numpy"):
+    with pytest.raises(ConfigError, match="arrow, polars, pandas, numpy"):
         convert(table, "excel")
 
 

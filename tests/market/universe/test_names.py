@@ -11,7 +11,8 @@ from trio.testing import MockClock
 import krakked
 from krakked._config.settings import UniverseSettings
 from krakked._errors import ConfigError, UnknownPairError
-from krakked._market.pairs import PairMetadata, PairTable, asset_names, fold, one_or_many
+from krakked._market.arguments import one_or_many
+from krakked._market.pairs import PairMetadata, PairTable, asset_names, fold
 from krakked._market.universe import build_universe
 from krakked.sandbox import SandboxSettings, open_sandbox
 
@@ -156,7 +157,7 @@ async def test_one_name_does_where_names_are_due(tmp_path: Path, autojump_clock:
         ) as kraken:
             assert kraken.feed.pairs == ("XBTUSD",)
             await kraken.wait_live("XBTUSD")
-            with pytest.raises(ConfigError, match="'tick' is none of ticker, candle,") as caught:
+            with pytest.raises(ConfigError, match="kinds is 'tick'; wanted: one of") as caught:
                 kraken.changes(kinds="tick")
             assert caught.value.key == "kinds"
             with pytest.raises(ConfigError):

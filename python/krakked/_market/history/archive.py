@@ -161,7 +161,7 @@ def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], li
         folder once; pipes, sockets and devices are never opened.
 
     Raises:
-        ImportFormatError: A path does not exist.
+        ImportFormatError: A path does not exist, or cannot be looked at.
     """
     found: dict[str, ArchiveFile | Skipped] = {}
     for path in paths:
@@ -175,16 +175,22 @@ def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], li
 
 
 def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:  # a name may be too long, or be none
+        if isinstance(error, FileNotFoundError):
+            why = f"There is no such file or folder: {path}."
+        else:
+            why = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}."
+        raise ImportFormatError(why, path=str(path)) from error
+    if stat.S_ISDIR(found.st_mode):
         for inner in _walk(path):
             if isinstance(inner, Skipped):
                 yield inner
             else:
                 yield from _look_at(inner, zips)
         return
-    if not path.exists():
-        raise ImportFormatError(f"There is no such file or folder: {path}.", path=str(path))
-    if not path.is_file():
+    if not stat.S_ISREG(found.st_mode):
         yield Skipped(label=str(path), why=_NO_FILE)
         return
     if path.suffix.lower() == ".zip" or (
@@ -192,7 +198,6 @@ def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
     ):
         yield from _look_into_zip(path, zips)
         return
-    found = path.stat()
     yield _judge(path, None, path.name, found.st_size, f"{found.st_mtime_ns}")
 
 

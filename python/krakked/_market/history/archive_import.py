@@ -7,6 +7,7 @@ unpacked and parsed while the one before is written.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
 import zipfile
@@ -45,6 +46,8 @@ TELL_EVERY_S: Final = 0.05
 """Seconds between two looks at the progress."""
 
 """Timeframes that are built from trades (a week's alignment is unverified)."""
+
+_log = logging.getLogger("krakked.store")
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9]+(\.d)?")
 """A name that may be an altname; anything else is imported only when it is known to spell one."""
@@ -157,10 +160,19 @@ def import_series(
     canonical: Callable[[str], str | None] | None = None,
     now_s: float | None = None,
 ) -> int:
-    """Import what an archive holds of one series; give the bars stored. As `import_archive`."""
-    return import_archive(
+    """Import what an archive holds of one series; give the bars stored. As `import_archive`.
+
+    Raises:
+        ImportFormatError: The archive, or the file of this series in it, cannot be read to its end;
+            what came before the damage is stored.
+    """
+    report = import_archive(
         store, [path], pairs={pair}, timeframes={timeframe}, canonical=canonical, now_s=now_s
-    ).bars
+    )
+    _refuse_broken([*report.skipped, *report.failed])
+    if not (report.files or report.known):
+        _log.warning("%s holds no candles and no trades of %s %s.", path, pair, timeframe)
+    return report.bars
 
 
 def _pair_of(name: str, canonical: Callable[[str], str | None]) -> str | None:
@@ -249,7 +261,7 @@ class _ImportJob:
         except _UNREADABLE as error:
             why = f"it cannot be read to its end ({error}). Is the download complete?"
             self.errors.append(ImportFormatError(f"{file.label}: {why}", path=file.label))
-            self.failed.append(Skipped(label=file.label, why=why))
+            self.failed.append(Skipped(label=file.label, why=why, unreadable=True))
             if isinstance(error, EOFError) and not self._strict:
                 reader.parse(b"", is_last=True)  # cut off: what came before is good
                 with contextlib.suppress(NoCandlesError):

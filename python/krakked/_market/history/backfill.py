@@ -20,6 +20,7 @@ from krakked._errors import (
     StoreError,
     UnknownPairError,
 )
+from krakked._market.arguments import one_or_many, path_of
 from krakked._market.history.archive_import import import_series
 from krakked._market.history.plan import (
     MAX_CALLS,
@@ -48,7 +49,6 @@ from krakked._market.history.trades_backfill import (
     Target,
     count_trades,
 )
-from krakked._market.pairs import one_or_many
 from krakked._market.store.arrow import times
 from krakked._market.store.coverage import CoverageRange, Gap, GapKind, Range, intersect, union
 from krakked._market.store.ohlc_store import OHLCStore
@@ -204,7 +204,7 @@ class History(OHLCReader):
         began = trio.current_time()
         bars, refused = 0, self._tail.refused
         if archive is not None:
-            bars += await self._import(target, Path(archive))
+            bars += await self._import(target, path_of(archive, "archive"))
         plan, planned = await self._plan(target, since, force=force)
         if plan.calls > MAX_CALLS and not allow_long:
             raise BackfillTooLargeError(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from krakked._errors import MissingBarsError, UnknownPairError
+from krakked._market.arguments import count_of, one_of
 from krakked._market.candle_store import CandleStore
 from krakked._market.history.ohlc_topup import Tail, ToppedUp
 from krakked._market.history.renamed import successor_of
@@ -89,10 +90,8 @@ class OHLCReader:
         as_: Form | None = None,
     ) -> Any:  # noqa: ANN401 - bars, or another library's table
         """Return the newest closed candles; see `Kraken.get_ohlc`."""
-        if lookback < 0:
-            raise ValueError(f"lookback is {lookback}; it can't be negative")
-        if on_gap not in _ON_GAP:
-            raise ValueError(f"on_gap is {on_gap!r}; use one of {', '.join(_ON_GAP)}")
+        lookback = count_of(lookback, "lookback")
+        one_of(on_gap, "on_gap", _ON_GAP)
         target = await self._asked(pair, timeframe, as_, refresh)
         asked = None
         if refresh and lookback:

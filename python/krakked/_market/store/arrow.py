@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from krakked._errors import StoreError
+from krakked._market.arguments import one_of, shown
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.store.layout import Series
 from krakked._market.times import FAR_S
@@ -92,7 +93,7 @@ def table_of_buffers(columns: Mapping[str, Any], source: Source) -> pa.Table:
     """
     wanted = set(SCHEMA.names) - {"source"}
     if not wanted - {"vwap"} <= set(columns) <= wanted:
-        raise StoreError(f"Columns are {sorted(columns)}; wanted: {sorted(wanted)}.")
+        raise StoreError(f"Columns are {shown(sorted(columns))}; wanted: {sorted(wanted)}.")
     buffers = {name: pa.py_buffer(data) for name, data in columns.items()}
     count = buffers["time"].size // 8
     if any(buffer.size != count * 8 for buffer in buffers.values()):
@@ -199,7 +200,7 @@ def convert(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - one of four li
             dict of arrays by column name; a vwap that is none is NaN).
 
     Raises:
-        ValueError: Unknown form.
+        ConfigError: Unknown form.
         StoreError: The library is not installed.
     """
     library = library_of(form)
@@ -216,11 +217,10 @@ def library_of(form: str) -> Any:  # noqa: ANN401 - a module
     """Import what a form needs: None for ``arrow``.
 
     Raises:
-        ValueError: Unknown form.
+        ConfigError: Unknown form.
         StoreError: The library is not installed.
     """
-    if form not in FORMS:
-        raise ValueError(f"Unknown form {form!r}. Use one of {', '.join(FORMS)}.")
+    one_of(form, "as_", FORMS)
     if form == "arrow":
         return None
     try:

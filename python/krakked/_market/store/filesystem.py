@@ -27,6 +27,9 @@ def directory_of(named: str | Path) -> Path:
     Raises:
         StoreError: It is the address of something else, or names no directory.
     """
+    given: object = named  # callers without a type checker pass anything
+    if not isinstance(given, str | os.PathLike):
+        raise StoreError(f"{given!r:.60} is no path of a directory.")
     text = str(named)
     found = _ADDRESS.match(text)
     if found is not None and found["scheme"].lower() == "file":
@@ -38,7 +41,11 @@ def directory_of(named: str | Path) -> Path:
             "(market_data.ohlc_store.root_dir), and copy finished files from there.",
             path=text,
         )
-    if not text.strip() or "\0" in text:
+    try:
+        names = bool(os.fsencode(text).strip()) and "\0" not in text
+    except UnicodeEncodeError:
+        names = False
+    if not names:
         raise StoreError(f"{text!r:.200} names no directory.")
     try:
         return Path(named).expanduser().absolute()

@@ -46,6 +46,9 @@ class Series(NamedTuple):
     timeframe: str
     """Label such as ``1m``."""
 
+    def __str__(self) -> str:
+        return f"{self.pair} {self.timeframe}"
+
     @property
     def step_s(self) -> int:
         """Interval in seconds."""

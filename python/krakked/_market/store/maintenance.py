@@ -274,7 +274,7 @@ def repair(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Rep
             left.append(finding)
             continue
         series = Series(finding.pair, finding.timeframe)
-        what = f"{series.pair} {series.timeframe}"
+        what = str(series)
         try:
             with locked(paths.lock(series), timeout_s=timeout_s, what=what):
                 given_up += _give_up_damaged_coverage(paths, series)
@@ -292,7 +292,7 @@ def _give_up_damaged_coverage(paths: StorePaths, series: Series) -> list[GivenUp
     except StoreCorruptError:
         path = paths.coverage_of(series)
         moved = _set_aside(paths, path, series)
-        what = f"which stretches of {series.pair} {series.timeframe} are complete"
+        what = f"which stretches of {series} are complete"
         return [GivenUp(path=str(path), moved_to=str(moved), what=what)]
     return []
 
@@ -304,7 +304,7 @@ def _give_up_damaged_partial(
     if series not in partial_series(paths, files.suffix) or not files.problems(path, series, ALL):
         return []
     moved = _set_aside(paths, path, series)
-    what = f"candles of {series.pair} {series.timeframe} that may lack trades"
+    what = f"candles of {series} that may lack trades"
     return [GivenUp(path=str(path), moved_to=str(moved), what=what)]
 
 
@@ -373,7 +373,7 @@ def compact(paths: StorePaths, files: PartitionFiles, *, timeout_s: float) -> Co
     every = series_below(paths)
     for series in every:
         own = SeriesFiles(paths, series, files)
-        what = f"{series.pair} {series.timeframe}"
+        what = str(series)
         with locked(paths.lock(series), timeout_s=timeout_s, what=what):
             known = coverage_to_write(paths, files, series)
             for start, end in known.all():

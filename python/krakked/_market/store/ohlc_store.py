@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from krakked._config.settings import StoreBackend
 from krakked._errors import StoreCorruptError, StoreError
+from krakked._market.arguments import count_of
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.store import arrow, folding, gap_truth, listing, maintenance, merge, sweep
 from krakked._market.store.coverage import CoverageRange, Gap
@@ -272,8 +273,8 @@ class OHLCStore:
         """
         series = self._series(pair, timeframe)
         first_s, end_s = _bounds(since, until)
-        if lookback is not None and (type(lookback) is not int or lookback < 0):
-            raise StoreError(f"lookback is {lookback!r:.40}; wanted is a number of bars from 0 on.")
+        if lookback is not None:
+            lookback = count_of(lookback, "lookback")
         if lookback == 0:
             return arrow.EMPTY
         # The journal first: folding moves bars from it to the files, so none is missed in between.
@@ -541,7 +542,7 @@ class OHLCStore:
         return locked(
             self._paths.lock(series),
             timeout_s=self._timeout_s,
-            what=f"{series.pair} {series.timeframe}",
+            what=str(series),
         )
 
 
@@ -571,5 +572,5 @@ def _table_of_bars(bars: list[OHLCBar], source: Source, series: Series) -> pa.Ta
         if why is not None:
             raise StoreError(f"{series}: {bar!r:.200} can't be stored: {why}.") from failed
     if failed is not None:
-        raise StoreError(f"{series}: the bars can't be stored: {failed}.") from failed
+        raise StoreError(f"{series}: the bars can't be stored: {failed!s:.200}.") from failed
     return table

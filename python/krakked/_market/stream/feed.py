@@ -18,6 +18,7 @@ import trio
 
 from krakked._config.settings import WebSocketSettings
 from krakked._core import MarketCache
+from krakked._market.arguments import one_or_many
 from krakked._market.changes import (
     ChangeHub,
     ChangeKind,
@@ -32,7 +33,7 @@ from krakked._market.changes import (
     SubscriptionRefused,
     change_kinds,
 )
-from krakked._market.pairs import PairTable, one_or_many
+from krakked._market.pairs import PairTable
 from krakked._market.stream.background import Background
 from krakked._market.stream.connect_record import SharedBudget
 from krakked._market.stream.connection import Endpoint

@@ -8,11 +8,11 @@ from typing import Protocol
 import trio
 
 from krakked._errors import (
-    ConfigError,
     MarketDataError,
     NoDataYetError,
     SubscriptionRefusedError,
 )
+from krakked._market.arguments import seconds_of
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked._timeframes import parse_timeframe
 
@@ -91,10 +91,7 @@ def refusal(
 
 async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -> None:
     """Wait; see `krakked._market.stream.feed.Feed.wait_live`."""
-    if not timeout_s >= 0:  # NaN neither
-        raise ConfigError(
-            f"timeout_s: {timeout_s} is no number of seconds from 0.", key="timeout_s"
-        )
+    timeout_s = seconds_of(timeout_s, "timeout_s")
     left = list(pairs)
     errors: list[MarketDataError] = []
     refused: dict[str, MarketDataError] = {}  # for now: they are asked for again
