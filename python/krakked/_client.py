@@ -581,7 +581,13 @@ class Kraken:
             universe_age_s=self._source.age_s,
             universe_from_copy=self._source.from_copy,
             stale_after_s=self.config.market_data.ws.stale_tolerance_seconds,
+            store_error=self._store_error(),
         )
+
+    def _store_error(self) -> str | None:
+        from krakked._market.store.ohlc_store import OHLCStore
+
+        return self.store.why_unwritable() if isinstance(self.store, OHLCStore) else None
 
 
 @public

@@ -150,6 +150,8 @@ class Action(StrEnum):
 
     FIX_CREDENTIALS = "fix_credentials"
     FIX_REQUEST = "fix_request"
+    FIX_SETTINGS = "fix_settings"
+    """A setting or a variable of the environment is wrong, such as the address of a proxy."""
     WAIT = "wait"
     RETRY = "retry"
     CHECK_NETWORK = "check_network"

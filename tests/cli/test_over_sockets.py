@@ -76,6 +76,26 @@ async def test_watch_shows_prices(exchange: Exchange) -> None:
     assert " to " in text  # a candle is shown
 
 
+async def test_watch_that_showed_no_price_says_so(exchange: Exchange, own_config_dir: Path) -> None:
+    path = own_config_dir / "config.yaml"
+    path.write_text(path.read_text().replace(exchange.ws_url, "ws://127.0.0.1:1"))
+    status, text = await krakked("watch", "BTC/USD", "--seconds", "2")
+    assert status == 3, text
+    assert "No price came within 2 s. Not connected:" in text
+
+
+async def test_a_wrong_proxy_is_a_matter_of_settings(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:p@ss:word@proxy:port")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    status, text = await krakked("universe")
+    assert status == 1, text
+    assert "HTTP_PROXY" in text
+    assert "%40" in text
+    assert "word" not in text.replace("password", "")
+
+
 async def test_record_writes_what_the_sandbox_can_replay(
     exchange: Exchange, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from krakked._cli import setup as setup_command
 from krakked._cli import vault as vault_command
+from krakked._cli.exits import Exit
 from krakked._cli.main import build_parser, main
 from krakked._credentials import saving
 from krakked._credentials.outcomes import Outcome, Validation
@@ -98,7 +99,7 @@ def sealed(directory, type_in, monkeypatch, known, capfd) -> VaultFile:
 
 
 def test_vault_status_without_a_vault_says_what_to_do(directory, capfd) -> None:
-    assert main(["vault", "status"]) == 1
+    assert main(["vault", "status"]) == Exit.CREDENTIALS
     assert "Run `krakked setup`" in capfd.readouterr().out
 
 
@@ -200,7 +201,7 @@ def test_vault_remove_asks_first(sealed, type_in, capfd) -> None:
     type_in(answers=("remove",))
     assert main(["vault", "remove"]) == 0
     assert not sealed.exists()
-    assert main(["vault", "remove", "--yes"]) == 1
+    assert main(["vault", "remove", "--yes"]) == Exit.CREDENTIALS
 
 
 def test_vault_remove_takes_the_backup_along(sealed) -> None:

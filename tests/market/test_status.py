@@ -164,3 +164,18 @@ def test_a_lockout_and_an_old_universe_are_told() -> None:
     assert status.verdict is Verdict.DEGRADED
     assert "600 s" in status.reasons[0]
     assert "2.0 hours" in status.reasons[-1]
+
+
+def test_a_store_that_cannot_be_written_is_told_with_its_path() -> None:
+    status = assemble_status(
+        rest=REST,
+        feed=FEED,
+        universe_pairs=("XBTUSD",),
+        universe_age_s=1.0,
+        universe_from_copy=False,
+        stale_after_s=60.0,
+        store_error="/srv/candles cannot be written by this user, or is mounted read-only",
+    )
+    assert status.verdict is Verdict.DEGRADED
+    assert status.reasons == (f"No candle can be stored: {status.store_error}.",)
+    assert "root_dir" in status.next_action

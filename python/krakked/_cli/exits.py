@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from krakked._errors import (
+    Action,
     AuthError,
     ConfigError,
     CredentialsError,
@@ -119,6 +120,8 @@ def _status(error: BaseException) -> Exit:
         return Exit.NOT_DONE
     if isinstance(error, ConfigError) and isinstance(error.__cause__, OSError):
         return Exit.FILES  # nothing is wrong with the settings; their file cannot be read
+    if isinstance(error, NetworkError) and error.action is Action.FIX_SETTINGS:
+        return Exit.NOT_DONE
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), Exit.BUG)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from krakked._cli import terminal
 from krakked._cli.arguments import descriptor
+from krakked._cli.exits import Exit
 from krakked._cli.prompts import add_password_options, chosen_password, typed_twice
 from krakked._config.loader import load_config
 from krakked._credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
@@ -58,12 +59,12 @@ def fill(parser: argparse.ArgumentParser) -> None:
 
 
 def show_status(arguments: argparse.Namespace) -> int:
-    """Say what is there; 1 when there is no vault."""
+    """Say what is there; `Exit.CREDENTIALS` when there is no vault."""
     console = terminal.console()
     vault = _vault()
     if not vault.exists():
         console.print(escape(f"There is no {vault.path}. Run `krakked setup`."), soft_wrap=True)
-        return 1
+        return Exit.CREDENTIALS
     facts = vault.facts()
     cost = parse_header(vault.read()).cost
     table = Table(show_header=False, box=None)
@@ -126,7 +127,7 @@ def remove_vault(arguments: argparse.Namespace) -> int:
             return 1
     if not vault.remove():
         console.print("There was no vault.")
-        return 1
+        return Exit.CREDENTIALS
     console.print(
         "Deleted. The bytes may remain on the medium: revoke the API key at Kraken if that matters."
     )

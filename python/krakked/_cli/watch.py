@@ -34,7 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def watch(pairs: list[str], timeframe: Timeframe, seconds: float | None) -> None:
-    """Stream the pairs and redraw the table."""
+    """Stream the pairs and redraw the table.
+
+    Raises:
+        NetworkError: The time was over and not one price had come.
+    """
     console = terminal.console()
     async with krakked.open_kraken(pairs=pairs) as kraken:
         if timeframe not in kraken.feed.timeframes:
@@ -47,6 +51,10 @@ async def watch(pairs: list[str], timeframe: Timeframe, seconds: float | None) -
             while True:
                 live.update(price_table(kraken, names, timeframe))
                 await trio.sleep(REFRESH_S)
+        status = kraken.get_data_status()
+        if not status.pairs_with_recent_ticker:
+            why = " ".join(status.reasons) or "The markets are quiet."
+            raise krakked.NetworkError(f"No price came within {seconds:g} s. {why}")
 
 
 def price_table(kraken: krakked.Kraken, pairs: Sequence[str], timeframe: Timeframe) -> Table:

@@ -16,6 +16,10 @@ from krakked._market.stream.requests import SubscriptionState
 from krakked._public import public
 from krakked._rest.health import LimiterStatus, NonceStatus, RestStatus
 
+_STORE_ACTION = (
+    "Give this user the right to write there, or name another directory: "
+    "market_data.ohlc_store.root_dir."
+)
 NAMES_SHOWN = 5
 """How many pairs a reason spells out."""
 
@@ -108,6 +112,8 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Outages whose candles could not be fetched over REST."""
     journal_error: str | None
     """Why the last closed candles could not be written, or None."""
+    store_error: str | None
+    """Why no candle can be stored, or None: the directory is read-only, or another user's."""
     system: str | None
     """Exchange system status: ``online``, ``maintenance``, ``cancel_only``, ``post_only``, ..."""
     maintenance: tuple[Maintenance, ...]
@@ -135,6 +141,7 @@ def assemble_status(
     universe_age_s: float | None,
     universe_from_copy: bool,
     stale_after_s: float,
+    store_error: str | None = None,
 ) -> DataStatus:
     """Put the report together.
 
@@ -145,6 +152,7 @@ def assemble_status(
         universe_age_s: Age of the universe in seconds.
         universe_from_copy: Whether it comes from the last good copy.
         stale_after_s: Tolerance of the live reads, in seconds.
+        store_error: Why no candle can be stored, or None.
     """
     streams = feed.pairs if feed is not None else {}
     pairs = {name: judge_pair(stream, stale_after_s) for name, stream in streams.items()}
@@ -154,6 +162,8 @@ def assemble_status(
     )
     fresh = sum(1 for pair in pairs.values() if pair.freshness is Freshness.LIVE)
     findings = _findings(rest, feed, pairs, universe_from_copy, universe_age_s)
+    if store_error is not None:
+        findings.append((f"No candle can be stored: {store_error}.", _STORE_ACTION))
     notes = _notes(feed)
     live_is_down = feed is not None and bool(pairs) and not ws_connected and fresh == 0
     rest_is_down = rest.reachable is False
@@ -184,6 +194,7 @@ def assemble_status(
         candle_lag_s=max((c.lag_s for c in connections if c.lag_s is not None), default=None),
         unfilled_holes=feed.unfilled_holes if feed is not None else 0,
         journal_error=feed.last_journal_error if feed is not None else None,
+        store_error=store_error,
         system=feed.system if feed is not None else None,
         maintenance=feed.notices.maintenance if feed is not None else (),
         emergencies=feed.notices.emergencies if feed is not None else (),

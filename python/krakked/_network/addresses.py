@@ -19,7 +19,7 @@ DIRECT: Final = "direct"
 
 PROXY_EXPECTED: Final = (
     "expected a proxy such as http://host:3128, https://host:443 or socks5://host:1080, perhaps "
-    f"with user:password@ before the host, or {DIRECT}"
+    f"with user:password@ before the host (@ : / in them written as %40 %3A %2F), or {DIRECT}"
 )
 
 _PROXY_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080}

@@ -15,7 +15,7 @@ import httpx
 import trio
 
 from krakked._core import __version__
-from krakked._errors import ConfigError, ConnectFailedError
+from krakked._errors import Action, ConfigError, ConnectFailedError
 from krakked._network.addresses import DIRECT, Proxy, is_local_name, parse_proxy
 from krakked._network.http_transport import HttpTransport
 from krakked._network.tunnel import failed, open_tunnel
@@ -175,7 +175,9 @@ class SystemNetwork:
             else:
                 proxy = choose_proxy(self._proxy, host, port, tls=tls)
         except ConfigError as error:
-            raise ConnectFailedError(str(error), endpoint=host, retryable=False) from None
+            raise ConnectFailedError(
+                str(error), endpoint=host, retryable=False, action=Action.FIX_SETTINGS
+            ) from None
         if proxy is None:
             # Names below .localhost are this machine's, whatever a resolver thinks of them.
             return await _connect("localhost" if is_local_name(host) else host, port)

@@ -273,7 +273,8 @@ class RestClient(TypedEndpoints):
         self._exchange.check_open()
         if self._credentials is None or self._private_limiter is None:
             raise NoCredentialsError(
-                f"{call.endpoint} is a private call and this client has no credentials."
+                f"{call.endpoint} is a private call and this client has no credentials. Give it "
+                "some: open_kraken(credentials=krakked.load_credentials())."
             )
         overlap = may_overlap(self._nonce_window)
         async with self._private_limiter.passage(
@@ -336,7 +337,7 @@ class RestClient(TypedEndpoints):
         seconds = pause_s(error, attempt=attempt, chance=self._random.random())
         # What took long is said by every program; what failed at once, to who asks for it.
         slow = isinstance(error, NetworkTimeoutError)
-        (waits_log if slow else log).info("%s; attempt %d follows", error, attempt + 1)
+        (waits_log if slow else log).info("%s Attempt %d follows.", error, attempt + 1)
         return seconds
 
     async def _sleep(self, endpoint: str, seconds: float) -> None:

@@ -84,6 +84,7 @@ class HttpExchange:
         self._base_url = base_url.rstrip("/")
         self.host: str = _checked_host(base_url)
         """Host name without port."""
+        self._address = urlsplit(base_url).netloc
         self.sandbox: str | None = None
         """Which sandbox has answered, as it says itself; no real exchange says so."""
         self._timeout_s = timeout_s
@@ -214,7 +215,8 @@ class HttpExchange:
 
     def _timed_out(self, endpoint: str) -> NetworkTimeoutError:
         return NetworkTimeoutError(
-            f"{self.host} did not answer {endpoint} within {self._timeout_s:g} s (rest.timeout_s).",
+            f"{self._address} did not answer {endpoint} within {self._timeout_s:g} s "
+            "(rest.timeout_s).",
             endpoint=endpoint,
         )
 
@@ -222,7 +224,7 @@ class HttpExchange:
         untrusted = "CERTIFICATE_VERIFY_FAILED" in told
         return Failed(
             error=ConnectFailedError(
-                f"Could not connect to {self.host}: {told}. Check the network"
+                f"Could not connect to {self._address}: {told}. Check the network"
                 f"{', the system clock and any proxy in between' if untrusted else ''}.",
                 endpoint=endpoint,
                 retryable=not untrusted,
@@ -234,7 +236,9 @@ class HttpExchange:
         """Say in our words what httpx met. Texts are used only where nothing was sent yet."""
         name = type(error).__name__
         if isinstance(error, ConnectFailedError):  # a proxy's, made anew without its frames
-            told = ConnectFailedError(str(error), endpoint=endpoint, retryable=error.retryable)
+            told = ConnectFailedError(
+                str(error), endpoint=endpoint, retryable=error.retryable, action=error.action
+            )
             return Failed(error=told, sent=False)
         if isinstance(
             error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError
@@ -247,7 +251,7 @@ class HttpExchange:
         if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
             return Failed(
                 error=DisconnectedError(
-                    f"The connection to {self.host} broke during {endpoint} ({name}).",
+                    f"The connection to {self._address} broke during {endpoint} ({name}).",
                     endpoint=endpoint,
                 ),
                 sent=True,

@@ -130,6 +130,16 @@ def test_a_file_that_is_no_candles_is_passed_over_with_a_reason(store: Any, tmp_
     assert store.series() == [("ADAUSD", "1m")]
 
 
+def test_mixed_damage_is_not_taken_for_another_interval(store: Any, tmp_path: Path) -> None:
+    good = lines(10)
+    odd = good[0].replace(b"%d" % FIRST_S, b"%d" % (FIRST_S + 7))
+    (tmp_path / "XBTUSD_1.csv").write_bytes(b"\n".join([b"x"] * 20 + [odd, odd] + good))
+    report = import_archive(store, [tmp_path])
+    assert report.skipped == ()
+    assert report.bad[0].count == 22
+    assert len(store.get_bars("XBTUSD", "1m", provisional=True)) == 10
+
+
 def test_a_file_that_goes_back_in_time_is_read_and_nothing_claimed(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

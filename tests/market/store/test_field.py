@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import trio.testing
 
 import krakked
+from krakked._market.store.ohlc_store import OHLCStore
 from krakked.sandbox import SandboxSettings, open_sandbox
 
 START = 1_793_491_200
@@ -95,3 +97,17 @@ def test_repair_says_what_it_gave_up_with_damaged_coverage(tmp_path: Path) -> No
     path.write_bytes(b"torn")
     assert str(path) in str(store.repair())
     assert store.get_bars("XBTUSD", "1m") == [bar(0)]
+
+
+def test_a_store_says_why_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert OHLCStore(tmp_path / "a" / "b").why_unwritable() is None
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    assert OHLCStore(tmp_path / "ohlc").why_unwritable() is None
+    monkeypatch.setattr(os, "access", lambda path, _: str(path) != str(tmp_path))  # root may all
+    why = OHLCStore(tmp_path / "a" / "b").why_unwritable()
+    assert why == f"{tmp_path} cannot be written by this user, or is mounted read-only"
+    (tmp_path / "ohlc").symlink_to(tmp_path / "nowhere")
+    assert OHLCStore(tmp_path / "ohlc").why_unwritable() == f"{tmp_path / 'ohlc'} is no directory"

@@ -144,7 +144,8 @@ class CandleReader(SeriesReader):
         line, problem = first[0]
         if self._rows == 0:
             raise NoCandlesError(f"none of its {bad:,} lines is a candle (line {line}: {problem}).")
-        if bad > self._rows and any(_OFF_GRID in problem for _, problem in first):
+        off_grid = sum(_OFF_GRID in problem for _, problem in first) / len(first)
+        if bad * off_grid > self._rows:
             raise NoCandlesError(f"most of its candles are not of {self._minutes} minutes.")
 
     def _check_grid(self, times: memoryview[int]) -> None:

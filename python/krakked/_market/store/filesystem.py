@@ -56,6 +56,20 @@ def directory_of(named: str | Path) -> Path:
         ) from error
 
 
+def why_unwritable(root: Path) -> str | None:
+    """Say why no candle can be written below a root; None when nothing speaks against it.
+
+    A look only: nothing is made. Of a root that is still to be made, the directory that is to hold
+    it is looked at.
+    """
+    there = next((path for path in (root, *root.parents) if os.path.lexists(path)), root)
+    if not there.is_dir():
+        return f"{there} is no directory"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} cannot be written by this user, or is mounted read-only"
+    return None
+
+
 def file_system_of(path: str, mountinfo: str) -> str | None:
     """Find the type of the file system that holds a path. Pure.
 

@@ -29,7 +29,7 @@ from krakked._market.store import arrow, folding, gap_truth, listing, maintenanc
 from krakked._market.store.coverage import CoverageRange, Gap
 from krakked._market.store.csv_files import CsvFiles
 from krakked._market.store.durable import locked
-from krakked._market.store.filesystem import directory_of, warn_if_remote
+from krakked._market.store.filesystem import directory_of, warn_if_remote, why_unwritable
 from krakked._market.store.fitness import RefusedBar, why_unfit
 from krakked._market.store.folding import Folded, FoldReport
 from krakked._market.store.journal import Journal
@@ -340,6 +340,10 @@ class OHLCStore:
         stored = self._series_files(series).tables(first_s, end_s, provisional)
         tables = itertools.chain([live], stored)
         return gap_truth.gaps(tables, known, series.step_s, first_s, end_s)
+
+    def why_unwritable(self) -> str | None:
+        """Say why no candle can be stored, None when nothing speaks against it; nothing is made."""
+        return why_unwritable(self.root)
 
     def series(self) -> list[tuple[str, Timeframe]]:
         """Give (pair, timeframe) of everything stored, in order."""

@@ -231,8 +231,11 @@ class Root:
     def _other_exchange(
         self, found: str, stored: str | None, asked: str | None
     ) -> StoreExchangeError:
+        mixture = ""
+        if "+" in str(asked):
+            mixture = "(rest.base_url and market_data.ws.url lead to different exchanges.) "
         return StoreExchangeError(
-            f"{self._paths.root} {found} {stored}, and this program talks to {asked}. "
+            f"{self._paths.root} {found} {stored}, and this program talks to {asked}. {mixture}"
             "Nothing was read or changed. Give each exchange a directory of its own "
             "(market_data.ohlc_store.root_dir).",
             path=str(self._paths.root),
