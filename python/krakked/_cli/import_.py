@@ -106,6 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
             progress=show,
         )
     _print_report(console, report, root)
+    if report.files and not names:
+        console.print(
+            "No list of pairs is known yet, so pairs are stored under the names that the files "
+            "have. `krakked universe` fetches the list.",
+            soft_wrap=True,
+        )
     if not report.files and not report.known:
         console.print(
             "Nothing in there fits: neither ALTNAME_minutes.csv nor ALTNAME.csv"
