@@ -16,7 +16,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
 from krakked._errors import ConfigError
 from krakked._files.durable import sync_directory, sync_file, write_all
@@ -27,39 +27,6 @@ _FIRST_SLOT = 4096
 _HEADER = struct.Struct("<8sQII")
 _MAGIC = b"KRKSTAT1"
 MAX_PAYLOAD_BYTES = _SLOT_BYTES - _HEADER.size
-
-
-class SharedRecord(Protocol):
-    """A locked record: a file for several processes, or memory for one."""
-
-    @property
-    def path(self) -> str:
-        """Where it is, for messages."""
-        ...
-
-    def try_lock(self) -> bool:
-        """Take the lock if it is free; never waits."""
-        ...
-
-    def read(self) -> bytes | None:
-        """Give the newest record, None when there is none; only under the lock."""
-        ...
-
-    def write(self, payload: bytes, *, durable: bool) -> None:
-        """Write a record; `durable` returns only when it would survive a power cut."""
-        ...
-
-    def unlock(self) -> None:
-        """Give the lock back; harmless when it is not held."""
-        ...
-
-    def wanted(self) -> bool:
-        """Whether another process has asked for the lock in vain just now."""
-        ...
-
-    def holder_pid(self) -> int | None:
-        """Give the process that took the lock last, where known."""
-        ...
 
 
 @final

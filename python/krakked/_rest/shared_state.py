@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from krakked._errors import ConfigError, LockTimeoutError
-from krakked._files.record import MemoryRecord, RecordFile, SharedRecord
+from krakked._files.record import MemoryRecord, RecordFile
 from krakked._network.clock import Clock, run_blocking
 from krakked._unreadable import UNREADABLE
 
@@ -86,7 +86,9 @@ class SharedState(Generic[R]):
     def __init__(
         self, path: Path | None, kind: type[R], clock: Clock, *, seed: int | None = None
     ) -> None:
-        self._store: SharedRecord = MemoryRecord() if path is None else RecordFile(path)
+        self._store: MemoryRecord | RecordFile = (
+            MemoryRecord() if path is None else RecordFile(path)
+        )
         self._file = path
         self._payload: bytes | None = None
         self._yield_until = -inf

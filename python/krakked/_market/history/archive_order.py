@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from itertools import pairwise
-from typing import IO, Final, Protocol, Self
+from typing import IO, Final, Self
 
 from krakked._market.history.archive import ArchiveFile, Zips
 
@@ -26,16 +26,6 @@ _LONGEST: Final = 1 << 16
 _TIME: Final = re.compile(rb"\s*(\d+(?:\.\d+)?)\s*,")
 _FEWEST: Final = 6
 _MOSTLY: Final = 4
-
-
-class Lines(Protocol):
-    """The content of a file, oldest line first as far as that can be had."""
-
-    def read(self, size: int) -> bytes:
-        """Read about `size` bytes; nothing at the end."""
-
-    def number(self, line: int) -> int:
-        """Give the 1-based number in the file of a line that was read as number `line`."""
 
 
 class OrderedFile:
@@ -56,7 +46,7 @@ class OrderedFile:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def lines(self) -> Lines:
+    def lines(self) -> _AsItIs | _Backward | _Sorted:
         """Give the lines. Raises what opening and reading the file raises."""
         stream = self._open()
         begin = stream.read(LOOKED_AT)
