@@ -173,8 +173,20 @@ if TYPE_CHECKING:
     from krakked._rest.health import NonceStatus as NonceStatus
     from krakked._rest.health import RestStatus as RestStatus
     from krakked._rest.limits import WaitReason as WaitReason
+    from krakked._rest.models import ApiKeyInfo as ApiKeyInfo
+    from krakked._rest.models import AssetPairInfo as AssetPairInfo
+    from krakked._rest.models import ExtendedBalance as ExtendedBalance
+    from krakked._rest.models import OHLCReply as OHLCReply
+    from krakked._rest.models import OHLCRow as OHLCRow
+    from krakked._rest.models import ServerTime as ServerTime
+    from krakked._rest.models import SystemStatus as SystemStatus
+    from krakked._rest.models import TickerInfo as TickerInfo
+    from krakked._rest.models import TradeRow as TradeRow
+    from krakked._rest.models import TradesReply as TradesReply
+    from krakked._rest.models import WebSocketsToken as WebSocketsToken
     from krakked._rest.otp import OneTimePassword as OneTimePassword
     from krakked._rest.otp import Otp as Otp
+    from krakked._rest.reply import JsonValue as JsonValue
     from krakked._rest.signing import Credentials as Credentials
     from krakked._rest.waits import Waiting as Waiting
     from krakked._timeframes import Timeframe as Timeframe
@@ -243,7 +255,12 @@ _HOME = {
     "_rest.client": "RestClient",
     "_rest.health": "ApiWarning LimiterStatus NonceStatus RestStatus",
     "_rest.limits": "WaitReason",
+    "_rest.models": """
+        ApiKeyInfo AssetPairInfo ExtendedBalance OHLCReply OHLCRow ServerTime SystemStatus
+        TickerInfo TradeRow TradesReply WebSocketsToken
+    """,
     "_rest.otp": "OneTimePassword Otp",
+    "_rest.reply": "JsonValue",
     "_rest.signing": "Credentials",
     "_rest.waits": "Waiting",
     "_timeframes": "Timeframe",

@@ -200,4 +200,4 @@ def test_no_method_that_takes_data_is_left_out() -> None:
         for name, method in inspect.getmembers(kind, inspect.isfunction):
             takes = set(parameters(method))
             if not name.startswith("_") and takes and name not in calls:
-                assert name in {"ask_public", "fetch_public", "fetch_private"}, name
+                assert name in {"_ask_public", "_fetch_public", "_fetch_private"}, name

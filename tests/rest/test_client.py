@@ -8,10 +8,11 @@ import hmac
 import json
 
 import httpx
+import msgspec
 import pytest
 import trio
 
-from krakked._errors import NoCredentialsError, RequestError, ServiceError
+from krakked._errors import Action, NoCredentialsError, RequestError, ServiceError
 from krakked._rest import http as exchange
 
 SECRET = bytes(range(64))
@@ -261,3 +262,34 @@ async def test_a_file_may_be_larger_than_other_answers(
 def test_the_limits_of_sizes() -> None:
     assert exchange.MAX_BODY_BYTES == 16 << 20
     assert exchange.MAX_FILE_BYTES == 256 << 20
+
+
+class Spread(msgspec.Struct):
+    """What a user wants of an endpoint that has no method of its own."""
+
+    last: int
+
+
+async def test_an_answer_is_decoded_into_what_is_wanted(
+    autojump_clock, server, open_client
+) -> None:
+    server.script = [
+        {"error": [], "result": {"last": 7, "more": [1]}},
+        {"error": [], "result": {"ZUSD": "1.5"}},
+        {"error": [], "result": {"last": "x"}},
+        {"error": [], "result": {"descr": {}, "txid": [1]}},
+        {"error": [], "result": None},
+    ]
+    async with open_client() as client:
+        assert await client.public("Spread", {"pair": "XBTUSD"}, reply=Spread) == Spread(last=7)
+        assert await client.private("Balance", reply=dict[str, str]) == {"ZUSD": "1.5"}
+        with pytest.raises(ServiceError) as read:
+            await client.public("Spread", reply=Spread)
+        assert read.value.code == "unreadable answer"
+        # An order was perhaps placed, whatever its answer looks like, or were it none.
+        for _ in range(2):
+            with pytest.raises(ServiceError) as written:
+                await client.private("AddOrder", {"pair": "XBTUSD"}, reply=dict[str, str])
+            assert written.value.action is Action.LOOK_UP_OUTCOME
+            assert not written.value.retryable
+    assert len(server.requests) == 5

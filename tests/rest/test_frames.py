@@ -118,7 +118,7 @@ async def test_a_refused_endpoint_leaves_parameters_in_no_frame(
     autojump_clock, open_client
 ) -> None:
     async with open_client() as client:
-        for call in (client.private, client.fetch_private):
+        for call in (client.private, client._fetch_private):
             with pytest.raises(RequestError) as caught:
                 await call("../Balance", {"marker": MARKER})
             assert_clean(shown(caught.value))

@@ -25,14 +25,14 @@ class Canned(TypedEndpoints):
     def __init__(self, result: object) -> None:
         self.body = json.dumps({"error": [], "result": result}).encode()
 
-    async def fetch_public(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Answer:
+    async def _fetch_public(self, endpoint: str, params: Mapping[str, Any] | None = None) -> Answer:
         envelope = read_envelope(self.body, endpoint)
         return Answer(envelope=envelope, body=self.body, sent_ns=0, received_ns=0)
 
-    async def fetch_private(
+    async def _fetch_private(
         self, endpoint: str, data: Mapping[str, Any] | None = None, *, otp: object = None
     ) -> Answer:
-        return await self.fetch_public(endpoint)
+        return await self._fetch_public(endpoint)
 
 
 async def test_one_odd_entry_does_not_cost_the_others() -> None:

@@ -67,3 +67,10 @@ def timeframes(kraken: krakked.Kraken, name: str) -> None:
     kraken.feed.add_timeframe("15m")
     kraken.feed.add_timeframe("7m")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     kraken.get_live_ohlc("XBTUSD", name)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+async def calls(kraken: krakked.Kraken) -> None:
+    assert_type(await kraken.rest.public("Depth", {"pair": "XBTUSD"}), krakked.JsonValue)
+    assert_type(await kraken.rest.private("Balance", reply=dict[str, str]), dict[str, str])
+    assert_type(await kraken.rest.balance(), dict[str, str])
+    assert_type((await kraken.rest.time()).unixtime, int)

@@ -118,7 +118,7 @@ async def sandbox_demo(console: Console, seconds: float, seed: int) -> int:
         )
         credentials = await credentials_steps(steps, config, exchange)
         async with krakked.open_kraken(config, credentials) as kraken:
-            balance = await kraken.rest.private("Balance")
+            balance = await kraken.rest.balance()
             steps.tick(f"signed call Balance answered: {len(balance)} assets held")
             chosen = universe_step(steps, kraken)
             await candles_step(steps, kraken, chosen, store)

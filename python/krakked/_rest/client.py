@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Self, TypeVar, final, overload
 from urllib.parse import urlsplit
 
 import trio
@@ -41,7 +41,14 @@ from krakked._rest.nonces import may_overlap
 from krakked._rest.otp import Otp, one_time, spent
 from krakked._rest.private_limiter import PrivateLimiter
 from krakked._rest.public_limiter import PublicLimiter
-from krakked._rest.reply import Envelope, Received, decode_result, decode_untyped, judge
+from krakked._rest.reply import (
+    Envelope,
+    JsonValue,
+    Received,
+    decode_result,
+    decode_wanted,
+    judge,
+)
 from krakked._rest.request import PrivateCall, Value, encode_value, public_target
 from krakked._rest.retries import RetryBudget, advise, pause_s, worth_retrying
 from krakked._rest.server_clock import ServerClock
@@ -50,6 +57,8 @@ from krakked._rest.waits import WaitBoard, Waiting
 from krakked._rest.waits import log as waits_log
 
 log = logging.getLogger("krakked.rest")
+
+T = TypeVar("T")
 
 
 @public
@@ -123,18 +132,35 @@ class RestClient(TypedEndpoints):
 
     # --- calls -----------------------------------------------------------------------------------
 
-    async def public(self, endpoint: str, params: Mapping[str, Value] | None = None) -> Any:  # noqa: ANN401 -- any JSON value
-        """Call a public endpoint and give its decoded ``result``.
+    @overload
+    async def public(
+        self, endpoint: str, params: Mapping[str, Value] | None = None
+    ) -> JsonValue: ...
+    @overload
+    async def public(
+        self, endpoint: str, params: Mapping[str, Value] | None = None, *, reply: type[T]
+    ) -> T: ...
+    async def public(
+        self,
+        endpoint: str,
+        params: Mapping[str, Value] | None = None,
+        *,
+        reply: type[T] | None = None,
+    ) -> T | JsonValue:
+        """Call a public endpoint and return its decoded ``result``.
 
         Args:
             endpoint: Kraken's name, such as ``Time`` or ``Depth``.
             params: Query parameters; None values are left out, sequences become comma lists.
+            reply: What to decode into: a type that msgspec knows, such as ``dict[str, str]`` or a
+                Struct of yours. None = plain values of JSON, of which a type checker knows nothing.
 
         Raises:
             NetworkError: No usable answer came, after at most three attempts.
-            ApiError: Kraken refused the call; see its subclasses.
+            ApiError: Kraken refused the call; see its subclasses. `ServiceError` too where the
+                answer is none of `reply`.
         """
-        return decode_untyped((await self.ask_public(endpoint, params)).envelope, endpoint)
+        return decode_wanted((await self._ask_public(endpoint, params)).envelope, endpoint, reply)
 
     async def public_bytes(self, endpoint: str, params: Mapping[str, Value] | None = None) -> bytes:
         """Call a public endpoint and give the whole body of the successful reply.
@@ -143,8 +169,9 @@ class RestClient(TypedEndpoints):
             NetworkError: No usable answer came, after at most three attempts.
             ApiError: Kraken refused the call; see its subclasses.
         """
-        return (await self.ask_public(endpoint, params)).body
+        return (await self._ask_public(endpoint, params)).body
 
+    @overload
     async def private(
         self,
         endpoint: str,
@@ -152,8 +179,27 @@ class RestClient(TypedEndpoints):
         *,
         otp: Otp | None = None,
         json: bool = False,
-    ) -> Any:  # noqa: ANN401 -- any JSON value
-        """Call a private endpoint, signed, and give its decoded ``result``.
+    ) -> JsonValue: ...
+    @overload
+    async def private(
+        self,
+        endpoint: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        otp: Otp | None = None,
+        json: bool = False,
+        reply: type[T],
+    ) -> T: ...
+    async def private(
+        self,
+        endpoint: str,
+        data: Mapping[str, object] | None = None,
+        *,
+        otp: Otp | None = None,
+        json: bool = False,
+        reply: type[T] | None = None,
+    ) -> T | JsonValue:
+        """Call a private endpoint, signed, and return its decoded ``result``.
 
         Calls that only read are tried at most three times, each with a fresh nonce and signature.
         Everything else is sent once. Where it may have taken effect although no proper answer came,
@@ -166,6 +212,7 @@ class RestClient(TypedEndpoints):
                 gives the code of the moment, asked when the call goes out. No code is sent twice
                 by a call; a read is only repeated with another one.
             json: Send the parameters as JSON, for the endpoints that want it.
+            reply: What to decode into, as for `public`.
 
         Raises:
             NoCredentialsError: The client was made without credentials.
@@ -177,7 +224,7 @@ class RestClient(TypedEndpoints):
             call = PrivateCall(endpoint, data, otp=otp, json=json)
         finally:
             data = otp = None  # not in the frames of an error
-        return decode_untyped((await self._fetch(call)).envelope, endpoint)
+        return decode_wanted((await self._fetch(call)).envelope, endpoint, reply)
 
     async def private_bytes(
         self,
@@ -198,7 +245,7 @@ class RestClient(TypedEndpoints):
             data = otp = None  # not in the frames of an error
         return (await self._fetch(call, file=True)).body
 
-    async def fetch_public(
+    async def _fetch_public(
         self, endpoint: str, params: Mapping[str, Value] | None = None
     ) -> Answer:
         """Call a public endpoint; see `public`."""
@@ -218,7 +265,7 @@ class RestClient(TypedEndpoints):
             await self._sleep(endpoint, seconds)
             attempt += 1
 
-    async def fetch_private(
+    async def _fetch_private(
         self,
         endpoint: str,
         data: Mapping[str, Value] | None = None,
@@ -349,7 +396,7 @@ class RestClient(TypedEndpoints):
 
     async def time(self) -> ServerTime:
         """Ask for Kraken's clock, and compare ours with it."""
-        answer = await self.fetch_public("Time")
+        answer = await self._fetch_public("Time")
         told: ServerTime = decode_result(answer.envelope, ServerTime, "Time")
         self._server_clock.learn(told.unixtime, answer.sent_ns, answer.received_ns)
         return told

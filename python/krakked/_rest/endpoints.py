@@ -91,13 +91,13 @@ class TypedEndpoints(ABC):
                 raise unreadable(endpoint, f"asked for {mine}, it is about {theirs}")
 
     @abstractmethod
-    async def fetch_public(
+    async def _fetch_public(
         self, endpoint: str, params: Mapping[str, Value] | None = None
     ) -> Answer:
         """Call a public endpoint; the answer is a success."""
 
     @abstractmethod
-    async def fetch_private(
+    async def _fetch_private(
         self,
         endpoint: str,
         data: Mapping[str, Value] | None = None,
@@ -106,7 +106,7 @@ class TypedEndpoints(ABC):
     ) -> Answer:
         """Call a private endpoint; the answer is a success."""
 
-    async def ask_public(self, endpoint: str, params: Mapping[str, Value] | None = None) -> Answer:
+    async def _ask_public(self, endpoint: str, params: Mapping[str, Value] | None = None) -> Answer:
         """Call a public endpoint; the answer is a success.
 
         A call about a pair of two national currencies that is refused for its arguments is made
@@ -115,24 +115,24 @@ class TypedEndpoints(ABC):
         pairs = forex_pairs(check_endpoint(endpoint), params)
         if not pairs <= self._forex:
             try:
-                return await self.fetch_public(endpoint, params)
+                return await self._fetch_public(endpoint, params)
             except RequestError as error:
                 if not error.code.startswith(REFUSAL):
                     raise
         elif not pairs:
-            return await self.fetch_public(endpoint, params)
-        answer = await self.fetch_public(endpoint, {**(params or {}), "asset_class": "forex"})
+            return await self._fetch_public(endpoint, params)
+        answer = await self._fetch_public(endpoint, {**(params or {}), "asset_class": "forex"})
         self._forex |= pairs
         return answer
 
     async def time(self) -> ServerTime:
         """Ask for Kraken's clock."""
-        answer = await self.fetch_public("Time")
+        answer = await self._fetch_public("Time")
         return decode_result(answer.envelope, ServerTime, "Time")
 
     async def system_status(self) -> SystemStatus:
         """Ask whether the exchange is online."""
-        answer = await self.fetch_public("SystemStatus")
+        answer = await self._fetch_public("SystemStatus")
         return decode_result(answer.envelope, SystemStatus, "SystemStatus")
 
     async def asset_pairs(self, *, country_code: str | None = None) -> dict[str, AssetPairInfo]:
@@ -142,12 +142,12 @@ class TypedEndpoints(ABC):
             country_code: Only what is offered there, such as ``GB``; None = everywhere. Whether a
                 region (``US:CA``) is understood is unverified.
         """
-        answer = await self.fetch_public("AssetPairs", {"country_code": country_code})
+        answer = await self._fetch_public("AssetPairs", {"country_code": country_code})
         return _fitting(answer.envelope, AssetPairInfo, "AssetPairs")
 
     async def asset_pairs_bytes(self) -> bytes:
         """Ask for all pairs; the whole reply body."""
-        return (await self.fetch_public("AssetPairs")).body
+        return (await self._fetch_public("AssetPairs")).body
 
     async def ticker(self, pairs: Sequence[str] | None = None) -> dict[str, TickerInfo]:
         """Ask for tickers, by REST key; odd entries are left out.
@@ -155,7 +155,7 @@ class TypedEndpoints(ABC):
         Args:
             pairs: Any names REST accepts; None = all pairs in one call.
         """
-        answer = await self.ask_public("Ticker", {"pair": pairs})
+        answer = await self._ask_public("Ticker", {"pair": pairs})
         return _fitting(answer.envelope, TickerInfo, "Ticker")
 
     async def ohlc(self, pair: str, interval_minutes: int, since_s: int | None = None) -> OHLCReply:
@@ -167,7 +167,7 @@ class TypedEndpoints(ABC):
             since_s: Open time from which to answer, unix seconds; older than the last 720 candles
                 cannot be had.
         """
-        answer = await self.ask_public(
+        answer = await self._ask_public(
             "OHLC", {"pair": pair, "interval": interval_minutes, "since": since_s}
         )
         result: dict[str, list[msgspec.Raw] | int | str] = decode_result(
@@ -191,7 +191,7 @@ class TypedEndpoints(ABC):
             since_ns: Unix nanoseconds after which to begin; 0 = the first trade ever.
             count: 1 to 1000.
         """
-        answer = await self.ask_public("Trades", _trades_params(pair, since_ns, count))
+        answer = await self._ask_public("Trades", _trades_params(pair, since_ns, count))
         result: dict[str, list[TradeRow] | int | str] = decode_result(
             answer.envelope, dict[str, list[TradeRow] | int | str], "Trades"
         )
@@ -201,7 +201,7 @@ class TypedEndpoints(ABC):
 
     async def trades_bytes(self, pair: str, since_ns: int, count: int = 1000) -> bytes:
         """Ask for a page of trades; the whole reply body. Arguments as for `trades`."""
-        answer = await self.ask_public("Trades", _trades_params(pair, since_ns, count))
+        answer = await self._ask_public("Trades", _trades_params(pair, since_ns, count))
         if self._pair_of is not None:
             names: dict[str, Any] = decode_result(answer.envelope, dict[str, msgspec.Raw], "Trades")
             self._check_pair("Trades", pair, (name for name in names if name != "last"))
@@ -213,7 +213,7 @@ class TypedEndpoints(ABC):
         # no local name for answers to private calls: they would show in tracebacks with locals
         return _or_empty(
             decode_result(
-                (await self.fetch_private("Balance", otp=otp)).envelope,
+                (await self._fetch_private("Balance", otp=otp)).envelope,
                 dict[str, str] | _Nothing,
                 "Balance",
             )
@@ -224,7 +224,7 @@ class TypedEndpoints(ABC):
         otp = one_time(otp)  # no frame shows it
         return _or_empty(
             decode_result(
-                (await self.fetch_private("BalanceEx", otp=otp)).envelope,
+                (await self._fetch_private("BalanceEx", otp=otp)).envelope,
                 dict[str, ExtendedBalance] | _Nothing,
                 "BalanceEx",
             )
@@ -234,7 +234,7 @@ class TypedEndpoints(ABC):
         """Ask what the key may do; needs no permission."""
         otp = one_time(otp)  # no frame shows it
         fields: dict[str, Any] = decode_result(
-            (await self.fetch_private("GetApiKeyInfo", otp=otp)).envelope,
+            (await self._fetch_private("GetApiKeyInfo", otp=otp)).envelope,
             dict[str, Any],
             "GetApiKeyInfo",
         )
@@ -244,7 +244,7 @@ class TypedEndpoints(ABC):
         """Ask for a token for the private WebSocket channels."""
         otp = one_time(otp)  # no frame shows it
         return decode_result(
-            (await self.fetch_private("GetWebSocketsToken", otp=otp)).envelope,
+            (await self._fetch_private("GetWebSocketsToken", otp=otp)).envelope,
             WebSocketsToken,
             "GetWebSocketsToken",
         )

@@ -5,12 +5,12 @@ Unknown fields of a reply are ignored: Kraken adds some.
 Prices and volumes stay the decimal text that Kraken sent, so that no digit is lost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
+
+from krakked._public import public
 
 EARLIEST_S: Final = 1_293_840_000
 """2011-01-01: Kraken is no older, so no clock of its tells an earlier time."""
@@ -86,6 +86,7 @@ def endpoint_row(endpoint: str) -> Endpoint:
     return ENDPOINTS.get(endpoint, _UNHEARD_OF)
 
 
+@public
 class ServerTime(msgspec.Struct, frozen=True, kw_only=True):
     """Reply of ``Time``; decoded, times that can be none are refused."""
 
@@ -95,6 +96,7 @@ class ServerTime(msgspec.Struct, frozen=True, kw_only=True):
     """The same as text, with a two-digit year: use `unixtime`."""
 
 
+@public
 class SystemStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Reply of ``SystemStatus``."""
 
@@ -104,6 +106,7 @@ class SystemStatus(msgspec.Struct, frozen=True, kw_only=True):
     """RFC 3339 time of the status."""
 
 
+@public
 class AssetPairInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One pair of ``AssetPairs``; every field but the name may be missing in old or odd replies."""
 
@@ -155,6 +158,7 @@ class AssetPairInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Largest short margin position."""
 
 
+@public
 class TickerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One pair of ``Ticker``; Kraken's letters. Pairs in ``(today, last 24 h)`` where two."""
 
@@ -178,6 +182,7 @@ class TickerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Opening price of today (00:00 UTC)."""
 
 
+@public
 class OHLCRow(msgspec.Struct, frozen=True, array_like=True):
     """One candle of ``OHLC``; the newest row may still be running."""
 
@@ -199,6 +204,7 @@ class OHLCRow(msgspec.Struct, frozen=True, array_like=True):
     """Number of trades."""
 
 
+@public
 class OHLCReply(msgspec.Struct, frozen=True, kw_only=True):
     """Reply of ``OHLC``."""
 
@@ -210,6 +216,7 @@ class OHLCReply(msgspec.Struct, frozen=True, kw_only=True):
     """Rows left out because they have another shape."""
 
 
+@public
 class TradeRow(msgspec.Struct, frozen=True, array_like=True):
     """One trade of ``Trades``."""
 
@@ -229,6 +236,7 @@ class TradeRow(msgspec.Struct, frozen=True, array_like=True):
     """Number of the trade in this pair, without holes; absent in old captures."""
 
 
+@public
 class TradesReply(msgspec.Struct, frozen=True, kw_only=True):
     """Reply of ``Trades``."""
 
@@ -238,6 +246,7 @@ class TradesReply(msgspec.Struct, frozen=True, kw_only=True):
     """Where the next page begins: pass it as ``since_ns``."""
 
 
+@public
 class ExtendedBalance(msgspec.Struct, frozen=True, kw_only=True):
     """One asset of ``BalanceEx``; decimal text."""
 
@@ -251,6 +260,7 @@ class ExtendedBalance(msgspec.Struct, frozen=True, kw_only=True):
     """Held by open orders."""
 
 
+@public
 class ApiKeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Reply of ``GetApiKeyInfo``, without the key and the IIBAN."""
 
@@ -276,6 +286,7 @@ class ApiKeyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Last use, as Kraken wrote it."""
 
 
+@public
 class WebSocketsToken(msgspec.Struct, frozen=True, kw_only=True):
     """Reply of ``GetWebSocketsToken``. The token is a secret: it is never shown."""
 

@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import orjson
@@ -21,6 +21,8 @@ from krakked._rest.retries import advise, refuses
 from krakked._unreadable import UNREADABLE
 
 T = TypeVar("T")
+JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
+"""What a text of JSON stands for."""
 
 MAX_CODE_CHARS = 200
 """Kraken's texts are short; a longer one is cut."""
@@ -328,17 +330,28 @@ def decode_result(envelope: Envelope, kind: type[T] | Any, endpoint: str) -> T: 
     raise advise(unreadable(endpoint, where), read=read)
 
 
-def decode_untyped(envelope: Envelope, endpoint: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """Decode the result of a successful answer into plain Python values.
+def decode_wanted(envelope: Envelope, endpoint: str, kind: type[T] | None) -> T | JsonValue:
+    """Decode the result of a successful answer of any endpoint.
+
+    Args:
+        envelope: The answer.
+        endpoint: For the error.
+        kind: The type wanted; None = plain values of JSON.
 
     Raises:
-        ServiceError: The result is absent or not valid JSON.
+        ServiceError: The result is absent, not valid JSON, or none of `kind`.
     """
     result, read = envelope.result, envelope.read
-    del envelope  # it is not to be in the frame of an error, nor is its content
     if not result or not (read or _is_an_outcome(result)):
+        del envelope, result  # neither is to be in the frame of an error
         raise advise(unreadable(endpoint, "neither an error nor a result"), read=read)
-    with contextlib.suppress(orjson.JSONDecodeError):  # it holds the document
-        return orjson.loads(result)
-    del result
+    try:
+        if kind is not None:
+            typed: T = decode_result(envelope, kind, endpoint)
+            return typed
+        with contextlib.suppress(orjson.JSONDecodeError):  # it holds the document
+            plain: JsonValue = orjson.loads(result)
+            return plain
+    finally:
+        del envelope, result
     raise advise(unreadable(endpoint, "its result is not valid JSON"), read=read)

@@ -11,7 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
@@ -20,11 +20,21 @@ from krakked._sandbox.listing import Pair
 from krakked._sandbox.live_pair import LivePair
 from krakked._sandbox.venue import Venue
 
-if TYPE_CHECKING:
-    from krakked._sandbox.ws_connection import ClientConnection
-
 _EVENTS_PER_TURN = 64
 _FAR = 2**62
+
+
+class Subscriber(Protocol):
+    """What the pump needs to know of a connection."""
+
+    variant: int
+    last_data: float
+
+    def push_data(self, channel: str, symbol: str, text: str) -> None:
+        """Queue a data frame."""
+
+    def push(self, text: str) -> None:
+        """Queue any other frame."""
 
 
 class PairFeed:
@@ -32,9 +42,9 @@ class PairFeed:
 
     def __init__(self, live: LivePair) -> None:
         self.live = live
-        self.tickers: dict[ClientConnection, str] = {}
-        self.candles: dict[int, set[ClientConnection]] = {}
-        self.trades: set[ClientConnection] = set()
+        self.tickers: dict[Subscriber, str] = {}
+        self.candles: dict[int, set[Subscriber]] = {}
+        self.trades: set[Subscriber] = set()
         self.due_ns = -1
         self.due_at: float = -1.0
         self.under_way: deque[int] = deque()
@@ -61,10 +71,10 @@ class Pump:
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
         self._feeds: dict[str, PairFeed] = {}
-        self._heap: list[tuple[float, int, PairFeed | ClientConnection | Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, PairFeed | Subscriber | Callable[[], None]]] = []
         self._order = itertools.count()
         self._wake = trio.Event()
-        self._beating: set[ClientConnection] = set()
+        self._beating: set[Subscriber] = set()
         self.paused = False
         """While true no market data is sent (maintenance)."""
         self.lag_of: Callable[[str], tuple[float, bool]] = lambda _symbol: (0.0, True)
@@ -89,7 +99,7 @@ class Pump:
             self._catch_up(feed, now_ns)
         return feed
 
-    def add_ticker(self, to: ClientConnection, pair: Pair, trigger: str, now_ns: int) -> str:
+    def add_ticker(self, to: Subscriber, pair: Pair, trigger: str, now_ns: int) -> str:
         """Subscribe to a ticker; gives the snapshot's data object."""
         feed = self.feed(pair, now_ns)
         feed.live.skip_quotes(now_ns)
@@ -97,7 +107,7 @@ class Pump:
         self._arm(feed)
         return feed.live.ticker(now_ns)
 
-    def add_candles(self, to: ClientConnection, pair: Pair, step_s: int, now_ns: int) -> str:
+    def add_candles(self, to: Subscriber, pair: Pair, step_s: int, now_ns: int) -> str:
         """Subscribe to candles; gives the snapshot's data objects."""
         feed = self.feed(pair, now_ns)
         feed.candles.setdefault(step_s, set()).add(to)
@@ -106,14 +116,14 @@ class Pump:
         # What the maker has not made yet, its snapshot does not know; the rows still come.
         return feed.live.candle_snapshot(step_s, feed.maker_ns(now_ns))
 
-    def add_trades(self, to: ClientConnection, pair: Pair, now_ns: int) -> str:
+    def add_trades(self, to: Subscriber, pair: Pair, now_ns: int) -> str:
         """Subscribe to trades; gives the data objects of the last 50."""
         feed = self.feed(pair, now_ns)
         feed.trades.add(to)
         self._arm(feed)
         return feed.live.last_trades(50, now_ns)
 
-    def remove(self, to: ClientConnection, channel: str, symbol: str) -> None:
+    def remove(self, to: Subscriber, channel: str, symbol: str) -> None:
         """End a subscription."""
         feed = self._feeds.get(symbol)
         if feed is None:
@@ -130,13 +140,13 @@ class Pump:
                     if step != 60:  # the ticker keeps the running minute
                         feed.live.unwatch(step)
 
-    def start_heartbeats(self, to: ClientConnection) -> None:
+    def start_heartbeats(self, to: Subscriber) -> None:
         """Send heartbeats whenever a connection has been quiet."""
         if to not in self._beating:
             self._beating.add(to)
             self._schedule(trio.current_time() + self._venue.settings.heartbeat_s, to)
 
-    def stop_heartbeats(self, to: ClientConnection) -> None:
+    def stop_heartbeats(self, to: Subscriber) -> None:
         """Send no more heartbeats."""
         self._beating.discard(to)
 
@@ -167,7 +177,7 @@ class Pump:
         """Do something at a time of trio's clock, in its place among the market's events."""
         self._schedule(at, action)
 
-    def _schedule(self, at: float, what: PairFeed | ClientConnection | Callable[[], None]) -> None:
+    def _schedule(self, at: float, what: PairFeed | Subscriber | Callable[[], None]) -> None:
         heapq.heappush(self._heap, (at, next(self._order), what))
         self._wake.set()
 
@@ -250,7 +260,7 @@ class Pump:
             self._send(to, "ticker", feed.live.pair.symbol, text)
 
     def _send(
-        self, to: Iterable[ClientConnection], channel: str, symbol: str, text: frames.FrameByVariant
+        self, to: Iterable[Subscriber], channel: str, symbol: str, text: frames.FrameByVariant
     ) -> None:
         if self.paused:
             return
@@ -261,7 +271,7 @@ class Pump:
                 built[variant] = text(variant)
             subscriber.push_data(channel, symbol, built[variant])
 
-    def _heartbeat(self, at: float, to: ClientConnection) -> None:
+    def _heartbeat(self, at: float, to: Subscriber) -> None:
         due = to.last_data + self._venue.settings.heartbeat_s
         if due <= at + 1e-9:
             to.push(frames.heartbeat())

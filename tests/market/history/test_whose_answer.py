@@ -18,7 +18,7 @@ from krakked.sandbox import SandboxSettings, open_sandbox
 async def test_an_answer_about_another_listed_pair_is_refused(
     autojump_clock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = RestClient.fetch_public
+    real = RestClient._fetch_public
 
     async def mistaken(
         self: RestClient, endpoint: str, params: Mapping[str, Any] | None = None
@@ -40,7 +40,7 @@ async def test_an_answer_about_another_listed_pair_is_refused(
             config, live=False, network=exchange.network, clock=exchange.clock
         ) as kraken,
     ):
-        monkeypatch.setattr(RestClient, "fetch_public", mistaken)
+        monkeypatch.setattr(RestClient, "_fetch_public", mistaken)
         with pytest.raises(ServiceError, match="asked for XBTUSD, it is about ETHUSD"):
             await kraken.get_ohlc("XBTUSD", "1h", 5)
         with pytest.raises(ServiceError, match="asked for XBTUSD, it is about ETHUSD"):
