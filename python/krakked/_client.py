@@ -665,7 +665,7 @@ async def open_kraken(
                     clock=clock,
                     table=lambda: source.table,
                     rest=rest,
-                    on_closed=_Journal(candles, clock),
+                    on_closed=_LiveJournal(candles, clock),
                     pairs=source.current.pairs if pairs is None else one_or_many(pairs),
                     on_frame=on_frame,
                     on_symbols=source.apply_instrument,
@@ -750,7 +750,7 @@ async def _running(feed: Feed | None, store: CandleStore, clock: Clock) -> Async
         raise users_error
 
 
-class _Journal:
+class _LiveJournal:
     """Takes closed live candles from the stream into the store's journal, as provisional bars.
 
     A correction is written like a candle: of two entries for one time the later one counts.

@@ -107,7 +107,7 @@ def parse_yaml(text: str, *, path: str) -> Table:
     else:
         if node is None:
             return Table(entries=(), line=1)
-        tree = _Reader(path).convert(node, (), 0)
+        tree = _YamlReader(path).convert(node, (), 0)
         if isinstance(tree, Table):
             return tree
         if isinstance(tree, Scalar) and _is_null(tree):
@@ -147,7 +147,7 @@ def _plain_problem(error: yaml.MarkedYAMLError) -> str:
     return "check quotes, brackets and indentation around this line"
 
 
-class _Reader:
+class _YamlReader:
     """Turns PyYAML's nodes into ours and refuses what lies outside the subset."""
 
     def __init__(self, path: str) -> None:

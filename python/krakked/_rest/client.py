@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar, final, overload
 from urllib.parse import urlsplit
 
+import msgspec
 import trio
 
 from krakked._config.settings import RestSettings
@@ -49,7 +50,14 @@ from krakked._rest.reply import (
     decode_wanted,
     judge,
 )
-from krakked._rest.request import PrivateCall, Value, encode_value, public_target
+from krakked._rest.request import (
+    PrivateCall,
+    Value,
+    check_endpoint,
+    encode_value,
+    public_target,
+    refused,
+)
 from krakked._rest.retries import RetryBudget, advise, pause_s, worth_retrying
 from krakked._rest.server_clock import ServerClock
 from krakked._rest.signing import Credentials
@@ -160,6 +168,7 @@ class RestClient(TypedEndpoints):
             ApiError: Kraken refused the call; see its subclasses. `ServiceError` too where the
                 answer is none of `reply`.
         """
+        _check_reply(endpoint, reply)
         return decode_wanted((await self._ask_public(endpoint, params)).envelope, endpoint, reply)
 
     async def public_bytes(self, endpoint: str, params: Mapping[str, Value] | None = None) -> bytes:
@@ -221,6 +230,7 @@ class RestClient(TypedEndpoints):
                 without anything being sent.
         """
         try:
+            _check_reply(endpoint, reply)
             call = PrivateCall(endpoint, data, otp=otp, json=json)
         finally:
             data = otp = None  # not in the frames of an error
@@ -452,3 +462,13 @@ def _host_name(base_url: str) -> str:
     parts = urlsplit(base_url)
     host = "".join(char if char.isalnum() or char in "-." else "_" for char in parts.hostname or "")
     return f"{host}_{parts.port}" if parts.port else host
+
+
+def _check_reply(endpoint: str, kind: object) -> None:
+    """Refuse what no answer can be decoded into, before anything is sent."""
+    if kind is None:
+        return
+    try:
+        msgspec.json.Decoder(kind)
+    except (TypeError, NameError, ValueError, AttributeError) as error:
+        raise refused(check_endpoint(endpoint), f"reply: {error!s:.200}") from None

@@ -97,7 +97,7 @@ class PublicLimiter:
                     self._pair_turns.pop(pair, None)
 
     async def _pass(self, pair: str | None, wait: Wait) -> None:
-        call = _Call(secrets.randbits(53), pair, self._clock.elapsed_ns())
+        call = _PublicCall(secrets.randbits(53), pair, self._clock.elapsed_ns())
         pair_left_ns = await self._pair_left(call)
         while True:
             if pair_left_ns > 0:
@@ -108,7 +108,7 @@ class PublicLimiter:
                 return
             pair_left_ns = plan.wait_ns  # it is waited for outside the common queue
 
-    async def _take_in_turn(self, call: _Call, wait: Wait) -> Plan:
+    async def _take_in_turn(self, call: _PublicCall, wait: Wait) -> Plan:
         """Wait until the call may go, or until only its pair's own spacing holds it back."""
         try:
             plan = await self._try_take(call, wait)
@@ -120,7 +120,7 @@ class PublicLimiter:
             raise
         return plan
 
-    async def _pair_left(self, call: _Call) -> int:
+    async def _pair_left(self, call: _PublicCall) -> int:
         if call.pair is None or self._rule.pair_spacing_ns <= self._rule.spacing_ns:
             return 0  # the common spacing is as wide
 
@@ -131,7 +131,7 @@ class PublicLimiter:
 
         return await self._state.update(look, timeout_s=self._lock_timeout_s)
 
-    async def _try_take(self, call: _Call, wait: Wait) -> Plan:
+    async def _try_take(self, call: _PublicCall, wait: Wait) -> Plan:
         # What a look changes is written in any case: a record of another clock that was only
         # carried over in thought would be carried over anew at every look, and never let a call go.
         def take(record: HostRecord | None) -> StateChange[HostRecord, tuple[Plan, int]]:
@@ -156,7 +156,7 @@ class PublicLimiter:
         self.spacing_s = max(spacing_ns, self._rule.spacing_ns) / SECOND_NS
         return plan
 
-    async def _leave(self, call: _Call) -> None:
+    async def _leave(self, call: _PublicCall) -> None:
         """Give up the turn of a call that is not made; it would run out by itself, too."""
 
         def leave(record: HostRecord | None) -> StateChange[HostRecord, None]:
@@ -206,7 +206,7 @@ class PublicLimiter:
         return _with(now, limits.rebase_public(record.public, self._rule, now.at_ns, passed))
 
 
-class _Call(NamedTuple):
+class _PublicCall(NamedTuple):
     """One call that wants to go."""
 
     token: int

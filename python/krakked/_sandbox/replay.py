@@ -88,7 +88,7 @@ class Recording:
         if not self.connections:
             await trio.sleep_forever()
         async with trio.open_nursery() as nursery:
-            asked = _Asked()
+            asked = _Requests()
             nursery.start_soon(asked.read, websocket)
             start = trio.current_time()
             frames = self.connections[number % len(self.connections)]
@@ -101,7 +101,7 @@ class Recording:
             if not self.keep_open:
                 nursery.cancel_scope.cancel()
 
-    async def _chosen(self, by_order: Frames, asked: _Asked) -> Frames:
+    async def _chosen(self, by_order: Frames, asked: _Requests) -> Frames:
         """Give the frames after the greeting of the connection that asked for the same."""
         subjects = await asked.first()
         chosen = max(
@@ -111,7 +111,7 @@ class Recording:
         return chosen[1:] if _is_greeting(chosen[0][1]) else chosen
 
 
-class _Asked:
+class _Requests:
     """What a client has asked for so far."""
 
     def __init__(self) -> None:

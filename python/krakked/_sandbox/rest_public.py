@@ -329,7 +329,7 @@ def trades(venue: Venue, params: Params, now_ns: int) -> object:
     newest = tape.count_at(now_ns)
     if "since" in params:
         since_ns = _since_ns(params, now_ns)
-        first = tape.count_at(since_ns) + 1
+        first = tape.count_at(min(since_ns, now_ns)) + 1
     else:
         since_ns = 0
         first = max(1, newest - count + 1)

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from krakked._market.bars import OHLCBar, Source, bar_of_row
-from krakked._market.history.ohlc_rows import NEWEST_WAITS_S, REACH, SETTLED_S, read_closed
+from krakked._market.history.ohlc_rows import SETTLED_S, read_closed
 from krakked._market.store.ohlc_store import OHLCStore
-from krakked._rest.models import OHLCRow
+from krakked._rest.models import KEPT_S, OHLC_ROWS, OHLCRow
 
 
 def row(time: int, close: str = "2", count: int = 1, vwap: str = "2.0") -> OHLCRow:
@@ -31,7 +31,7 @@ def test_contract_8_3_the_running_candle_is_excluded_by_the_clock() -> None:
 def test_contract_8_3_the_place_in_the_reply_does_not_decide() -> None:
     # Right after a boundary Kraken may not show the new running candle yet: the last row is closed.
     rows = [row(0), row(60)]
-    assert [bar.time for bar in read_closed(rows, 60, 120.0 + NEWEST_WAITS_S).bars] == [0, 60]
+    assert [bar.time for bar in read_closed(rows, 60, 120.0 + KEPT_S).bars] == [0, 60]
     # Before that it may be a reply that the servers in front kept for two seconds.
     assert [bar.time for bar in read_closed(rows, 60, 122.5).bars] == [0]
     # A clock that is behind leaves out more than the last row.
@@ -39,7 +39,7 @@ def test_contract_8_3_the_place_in_the_reply_does_not_decide() -> None:
 
 
 def test_how_far_a_reply_reaches_and_how_long_its_newest_row_waits() -> None:
-    assert (REACH, NEWEST_WAITS_S) == (720, 3.0)
+    assert (OHLC_ROWS, KEPT_S) == (720, 3.0)
     assert [bar.time for bar in read_closed([row(0), row(60)], 60, 122.9).bars] == [0]
     assert [bar.time for bar in read_closed([row(0), row(60)], 60, 123.0).bars] == [0, 60]
 
@@ -188,7 +188,7 @@ def test_a_candle_that_came_twice_and_not_alike_is_counted() -> None:
 def test_what_kraken_may_still_revise_is_unsettled() -> None:
     rows = [row(at) for at in range(0, 1800, 60)]
     end_s = 1800.0
-    assert read_closed(rows, 60, end_s + NEWEST_WAITS_S).unsettled_from == 960 - 60
+    assert read_closed(rows, 60, end_s + KEPT_S).unsettled_from == 960 - 60
     # The candle that opened at 840 ended 15 minutes ago, to the second.
     assert read_closed(rows, 60, 900 + SETTLED_S).unsettled_from == 900
     assert read_closed(rows, 60, 899.9 + SETTLED_S).unsettled_from == 840

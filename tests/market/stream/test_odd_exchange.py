@@ -11,13 +11,13 @@ import trio
 from tests.market.stream.hostile import VirtualClock
 
 from krakked._market.bars import OHLCBar
-from krakked._market.stream.filler import KEPT_S, GapFiller
+from krakked._market.stream.filler import GapFiller
 from krakked._market.stream.ledger import Hole
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.reasons import DisconnectReason
 from krakked._market.stream.requests import RequestAnswer, SubscriptionKey, SubscriptionState
 from krakked._market.stream.subscriptions import SubscriptionTable
-from krakked._rest.models import OHLCReply, OHLCRow
+from krakked._rest.models import KEPT_S, OHLCReply, OHLCRow
 from krakked.sandbox import SandboxSettings
 
 pytestmark = pytest.mark.slow

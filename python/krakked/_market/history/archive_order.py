@@ -95,7 +95,6 @@ class _Backward:
         self._at = whole.seek(0, io.SEEK_END)
         self._cut = b""
         self._count = 0
-        self._is_end = True
 
     def read(self, size: int) -> bytes:
         while self._at:

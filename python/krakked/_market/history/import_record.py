@@ -29,7 +29,7 @@ class _Part(msgspec.Struct, frozen=True):
     end_s: int
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _FinishedFile(msgspec.Struct, frozen=True):
     name: str
     size_bytes: int
     mark: str
@@ -43,8 +43,8 @@ class ImportRecord:
     def __init__(self, store: OHLCStore) -> None:
         self._store = store
         self._path = store.root / ".krakked" / _NAME
-        self._lines: dict[tuple[str, int, str, str], _Line] = {}
-        decoder = msgspec.json.Decoder(_Line)
+        self._lines: dict[tuple[str, int, str, str], _FinishedFile] = {}
+        decoder = msgspec.json.Decoder(_FinishedFile)
         try:
             raw = self._path.read_bytes().splitlines()
         except OSError:
@@ -75,7 +75,7 @@ class ImportRecord:
         Raises:
             StoreError: The disk refused.
         """
-        line = _Line(
+        line = _FinishedFile(
             name=_name(file),
             size_bytes=file.size_bytes,
             mark=file.mark,

@@ -13,23 +13,7 @@ import msgspec
 
 from krakked._market.bars import OHLCBar, bar_of_row
 from krakked._market.store.coverage import Range, union
-from krakked._rest.models import OHLCRow
-
-REACH: Final = 720
-"""Closed candles that OHLC gives at most, whatever `since` says.
-
-Source: Kraken REST "Get OHLC Data": up to 720 of the most recent entries.
-"""
-
-NEWEST_WAITS_S: Final = 3.0
-"""So long after its end the newest row of a reply is not yet taken for closed.
-
-A row with a newer row behind it is over by Kraken's own account. The newest one may be a candle
-that was still running when the reply was written: our knowledge of Kraken's clock is good to half a
-second (its Time endpoint speaks in whole ones), and the servers in front hand out replies that are
-up to 2 s old (measured: ``cache-control: public, max-age=2``). Such a candle would be kept without
-its last trades for ever.
-"""
+from krakked._rest.models import KEPT_S, OHLC_ROWS, OHLCRow
 
 ABSENT_S: Final = 60.0
 """So long after its end a candle may not be there yet without being missing, unless there is a
@@ -84,7 +68,7 @@ def read_closed(
     by_time: dict[int, OHLCBar] = {}
     refused, odd_vwaps, contradicted = unfit, set[int](), set[int]()
     # One candle more than OHLC has, while it does not show the new running one yet.
-    reach_s = server_now_s - (REACH + 2) * step_s
+    reach_s = server_now_s - (OHLC_ROWS + 2) * step_s
     for row in rows:
         bar = bar_of_row(row, step_s)
         if bar is None or not reach_s < bar.time <= server_now_s + step_s:
@@ -96,11 +80,13 @@ def read_closed(
         if bar.count and bar.vwap is None and float(row.vwap):
             odd_vwaps.add(bar.time)
     times = sorted(by_time)
+    # A row with a newer row behind it is over by Kraken's own account. The newest one may have been
+    # running when the reply was written: it would be kept without its last trades for ever.
     newest = max((time for time in times if time <= server_now_s), default=None)
     bars = tuple(
         by_time[time]
         for time in times
-        if time + step_s + (NEWEST_WAITS_S if time == newest else 0.0) <= server_now_s
+        if time + step_s + (KEPT_S if time == newest else 0.0) <= server_now_s
     )
     young = (bar.time for bar in bars if bar.time + step_s + SETTLED_S > server_now_s)
     return ClosedRows(

@@ -12,7 +12,7 @@ import trio
 from krakked._errors import ApiError, NetworkError
 from krakked._market.bars import Source
 from krakked._market.candle_store import CandleStore
-from krakked._market.history.ohlc_rows import ABSENT_S, REACH, ClosedRows, read_closed
+from krakked._market.history.ohlc_rows import ABSENT_S, ClosedRows, read_closed
 from krakked._market.history.plan import (
     confirmed_ranges,
     due_ranges,
@@ -24,7 +24,7 @@ from krakked._market.history.plan import (
 from krakked._market.history.trades_backfill import Target
 from krakked._market.store.coverage import Range, intersect, subtract, union
 from krakked._network.clock import Clock, run_blocking
-from krakked._rest.models import OHLCRow
+from krakked._rest.models import OHLC_ROWS, OHLCRow
 
 if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
     from krakked._rest.client import RestClient
@@ -108,8 +108,8 @@ class Tail:
             now_s = await self.server_now_s()
             step_s = target.step_s
             running_s = int(now_s) // step_s * step_s
-            reach_s = running_s - REACH * step_s
-            start_s = running_s - min(REACH, lookback or 0) * step_s
+            reach_s = running_s - OHLC_ROWS * step_s
+            start_s = running_s - min(OHLC_ROWS, lookback or 0) * step_s
             if since_s is not None:
                 start_s = max(since_s, reach_s)
             start_s = max(start_s, self._begins.get(key, 0))
@@ -170,7 +170,7 @@ class Tail:
         if not closed.bars:
             return closed, 0
         first_s = closed.bars[0].time
-        room = len(closed.bars) < REACH and not closed.refused
+        room = len(closed.bars) < OHLC_ROWS and not closed.refused
         if room and (since_s is None or first_s > since_s + target.step_s):
             # Kraken had room for more: the pair is younger than its 720 candles.
             self._begins[key] = first_s

@@ -7,9 +7,10 @@ from typing import Final
 import msgspec
 
 from krakked._market.bars import Source
-from krakked._market.history.ohlc_rows import REACH, SETTLED_S
+from krakked._market.history.ohlc_rows import SETTLED_S
 from krakked._market.store.coverage import CoverageRange, Range, intersect, subtract, union
 from krakked._public import public
+from krakked._rest.models import OHLC_ROWS
 
 MAX_CALLS: Final = 2000
 """More calls than this need `allow_long=True`: at one a second it is more than half an hour."""
@@ -155,7 +156,7 @@ def reach_start(now_s: float, step_s: int) -> int:
 
     One interval later than Kraken's own limit would be, were the boundary to pass while asking.
     """
-    return int(now_s) // step_s * step_s - (REACH - 1) * step_s
+    return int(now_s) // step_s * step_s - (OHLC_ROWS - 1) * step_s
 
 
 def ohlc_since(missing_from_s: int, step_s: int) -> int | None:

@@ -167,7 +167,7 @@ def _unreadable(what: str) -> ServiceError:
     )
 
 
-class _Page(msgspec.Struct, frozen=True, kw_only=True):
+class _TradesPage(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     fresh: bool
     last_id: int | None
@@ -255,7 +255,7 @@ class TapeWalk:
             missing=tuple(self._missing),
         )
 
-    async def _page(self, since_ns: int) -> _Page:
+    async def _page(self, since_ns: int) -> _TradesPage:
         reply = await self._rest.trades_bytes(self._target.rest_symbol, since_ns, PAGE_ROWS)
         self._calls += 1
         try:
@@ -268,9 +268,9 @@ class TapeWalk:
         if self._flushed_s is None and first_ns is not None:
             step_ns = self._target.step_s * NS
             self._flushed_s = first_ns // step_ns * self._target.step_s
-        return _Page(rows=rows, fresh=fresh, last_id=last_id, last_ns=last_ns, last=last)
+        return _TradesPage(rows=rows, fresh=fresh, last_id=last_id, last_ns=last_ns, last=last)
 
-    def _follow(self, page: _Page) -> bool:
+    def _follow(self, page: _TradesPage) -> bool:
         """Move on to the page's last trade; give whether everything wanted has been seen."""
         if page.fresh and page.last_ns is not None:
             self._last_id, self._last_ns = page.last_id, max(self._last_ns, page.last_ns)
@@ -280,7 +280,7 @@ class TapeWalk:
         # one instant, see _next_since.
         return not page.fresh and page.rows < PAGE_ROWS
 
-    def _next_since(self, page: _Page, since_ns: int) -> int:
+    def _next_since(self, page: _TradesPage, since_ns: int) -> int:
         last = believed_last(page.last, page.last_ns)
         border_ns = last - 1 if last is not None else self._last_ns - SLACK_NS
         if page.fresh and border_ns > since_ns:
@@ -308,7 +308,7 @@ class TapeWalk:
             target.pair, target.timeframe, columns, Source.TRADES, [covered]
         )
 
-    async def _give_up_hole(self, page: _Page) -> None:
+    async def _give_up_hole(self, page: _TradesPage) -> None:
         """Leave out the candles that a hole in the ids may have touched."""
         first, last = self._builder.holes()[self._holes :][0]
         self._holes = len(self._builder.holes())

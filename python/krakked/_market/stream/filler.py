@@ -13,7 +13,7 @@ from krakked._market.bars import OHLCBar, bar_of_row
 from krakked._market.stream.ledger import Hole, SeriesCandle
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._network.clock import Clock
-from krakked._rest.models import OHLCRow
+from krakked._rest.models import KEPT_S, OHLC_ROWS, OHLCRow
 
 RETRY_S: Final = (2.0, 5.0, 10.0, 20.0, 30.0)
 """Waits between tries while REST is away; the last one again and again."""
@@ -22,11 +22,6 @@ PATIENCE_S: Final = 500.0
 corrections."""
 KEPT_HOLES: Final = 10_000
 """Holes that are asked for in vain; beyond, the oldest ones are given up."""
-
-REST_ROWS: Final = 720
-"""OHLC gives no more candles than these, the newest. Source: Kraken REST "Get OHLC Data"."""
-KEPT_S: Final = 3.0
-"""The servers in front hand out replies that are up to 2 s old; after this a fresh one comes."""
 
 log = logging.getLogger("krakked.stream")
 
@@ -147,7 +142,7 @@ class GapFiller:
         except KrakkedError:
             self._settle_empty(hole)
             return True
-        if len(bars) >= REST_ROWS and bars[0].time >= hole.since_s + hole.interval * 60:
+        if len(bars) >= OHLC_ROWS and bars[0].time >= hole.since_s + hole.interval * 60:
             self.unfilled += 1
             log.warning(
                 "candles of %s %dm from %d to %d are older than REST reaches and stay missing",

@@ -152,7 +152,7 @@ def encode_ping(req_id: int) -> str:
     return msgspec.json.encode({"method": "ping", "req_id": req_id}).decode()
 
 
-class _Waiting:
+class _Unanswered:
     """One request and the subscriptions it still waits for."""
 
     __slots__ = ("left", "method", "sent_s")
@@ -167,7 +167,7 @@ class InFlight:
     """Requests that wait for answers, and the finding of what an answer speaks of."""
 
     def __init__(self) -> None:
-        self._requests: dict[int, _Waiting] = {}  # oldest first
+        self._requests: dict[int, _Unanswered] = {}  # oldest first
 
     def __bool__(self) -> bool:
         return bool(self._requests)
@@ -178,7 +178,7 @@ class InFlight:
 
     def sent(self, req_id: int, method: str, keys: set[SubscriptionKey], now_s: float) -> None:
         """Note a request that went out."""
-        self._requests[req_id] = _Waiting(method, keys, now_s)
+        self._requests[req_id] = _Unanswered(method, keys, now_s)
 
     def find(self, answer: RequestAnswer) -> list[SubscriptionKey]:
         """Give the subscriptions an answer speaks of, by whatever it names.

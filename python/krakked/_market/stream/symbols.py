@@ -17,7 +17,7 @@ DELISTED = frozenset({"delisted"})
 """Pair states after which a subscription brings nothing more."""
 
 
-class _Pair(msgspec.Struct):
+class _InstrumentPair(msgspec.Struct):
     symbol: str
     status: str = "online"
 
@@ -27,7 +27,7 @@ class _Data(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Data)
-_pair_decoder = msgspec.json.Decoder(_Pair)
+_pair_decoder = msgspec.json.Decoder(_InstrumentPair)
 
 
 def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
