@@ -76,7 +76,7 @@ test-pythons: ## the quick suite on each Python from 3.11 on that this machine (
 # llvm-cov is not there everywhere, so the Rust core is left to its mutants.
 coverage: build ## the suite with branch coverage of the package, and its floor
 	$(BIN)/python -m pip install -q --group coverage
-	$(BIN)/python -m pytest -q -m "not live" --cov=krakked --cov-branch --cov-report=term:skip-covered \
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not live" --cov=krakked --cov-branch --cov-report=term:skip-covered \
 	    --cov-fail-under=$(FLOOR)
 FLOOR ?= 90
 
