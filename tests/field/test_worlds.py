@@ -414,8 +414,9 @@ async def test_a_port_that_is_taken(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["universe"], ["watch", "XBTUSD"], ["record", "FILE", "XBTUSD"]])
-async def test_ctrl_c_is_one_word(
-    words: list[str], environment: dict[str, str], home: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_and_sigterm_are_one_word(
+    words: list[str], number: signal.Signals, environment: dict[str, str], home: Path
 ) -> None:
     """Twice, as impatient people press it, in the middle of a call that is never answered."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -441,17 +442,19 @@ async def test_ctrl_c_is_one_word(
         assert process.stderr is not None
         with process:
             assert asked.wait(30)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             time.sleep(0.05)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             return process.wait(30), process.stderr.read()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, swallow, listeners)
         status, told = await trio.to_thread.run_sync(interrupt)
         nursery.cancel_scope.cancel()
-    assert status == Exit.INTERRUPTED, told
-    assert told == b"Interrupted.\n"
+    if number is signal.SIGTERM:
+        assert (status, told) == (Exit.TERMINATED, b"Terminated.\n")
+    else:
+        assert (status, told) == (Exit.INTERRUPTED, b"Interrupted.\n")
 
 
 @pytest.mark.slow

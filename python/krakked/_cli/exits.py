@@ -43,6 +43,7 @@ class Exit(IntEnum):
     BUG = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130  # 128 + SIGINT, as shells say it
     PIPE = 141  # 128 + SIGPIPE
+    TERMINATED = 143  # 128 + SIGTERM
 
 
 MEANINGS: Final = {
@@ -55,6 +56,7 @@ MEANINGS: Final = {
     Exit.BUG: "an error of krakked itself: --debug shows it",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
     Exit.PIPE: "whoever read the output went away",
+    Exit.TERMINATED: "ended by SIGTERM, tidily",
 }
 """What each status means; part of `krakked --help`."""
 

@@ -14,12 +14,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Final
 
 import krakked
 from krakked._cli import terminal
-from krakked._cli.exits import Exit, judge, status_table
+from krakked._cli.exits import Ending, Exit, judge, status_table
 
 COMMANDS: Final = {
     "demo": "walk the main job against a local exchange (or --live, without a key)",
@@ -88,9 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     is_program = argv is None
     words = sys.argv[1:] if argv is None else list(argv)
+    terminated: list[int] = []
     debug = os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"} or "--debug" in words
     try:
         terminal.prepare(is_program=is_program)
+        if is_program:
+            signal.signal(signal.SIGTERM, partial(_interrupt, terminated))
         if is_program and not debug:
             _keep_quiet()
         try:
@@ -104,14 +108,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:  # an exception group from a nursery holds the real one
         ending = judge(error)
         if is_program and ending.status is Exit.INTERRUPTED:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # once is enough
         if debug:
             traceback.print_exception(error)
+        if terminated and ending.status is Exit.INTERRUPTED:
+            ending = Ending(status=Exit.TERMINATED, sentences=("Terminated.",))
         terminal.say(ending.sentences)
         status = ending.status
     finally:
         terminal.abandon()
     return int(status)
+
+
+def _interrupt(terminated: list[int], number: int, _: object) -> None:
+    """End as Ctrl-C does, when a service manager or a container asks: everything is closed."""
+    terminated.append(number)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _set_up_logging(*, verbose: bool, debug: bool) -> None:
