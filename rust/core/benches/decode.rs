@@ -45,6 +45,35 @@ fn frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// The same message in layouts that Kraken may change to any day.
+fn odd_layouts(usual: &str) -> Vec<(&'static str, String)> {
+    let (head, rest) = usual.split_once(r#"[{"symbol":"#).expect("one row");
+    let (row, tail) = rest.split_once("}]").expect("one row");
+    let fields = format!(r#""symbol":{row}"#);
+    let mut reversed: Vec<&str> = fields.split(",\"").collect();
+    reversed.reverse();
+    let reversed: Vec<String> = reversed
+        .iter()
+        .map(|it| format!("\"{}", it.trim_start_matches('"')))
+        .collect();
+    let spaced = |text: &str| text.replace("\":", "\": ").replace(",\"", ", \"");
+    vec![
+        (
+            "reversed",
+            format!("{head}[{{{}}}]{tail}", reversed.join(",")),
+        ),
+        ("spaced", spaced(usual)),
+        (
+            "unknown_first",
+            format!(r#"{head}[{{"new":{{"a":[1,2]}},{fields}}}]{tail}"#),
+        ),
+        (
+            "unknown_last",
+            format!(r#"{head}[{{{fields},"new":"text"}}]{tail}"#),
+        ),
+    ]
+}
+
 /// At least `messages` frames over `symbols`, cut into chunks wherever 64 KiB end.
 fn stream(symbols: usize, messages: usize) -> Vec<u8> {
     let mut order: u64 = 88_172_645_463_325_252;
@@ -104,6 +133,15 @@ fn messages(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| decode(black_box(text), &mut rows).is_ok());
         });
+    }
+    for (channel, usual) in [("ticker", ticker(1, 1)), ("ohlc", ohlc.to_owned())] {
+        decode(&usual, &mut rows).expect("usual");
+        for (layout, text) in odd_layouts(&usual) {
+            decode(&text, &mut rows).expect(layout);
+            group.bench_function(format!("{channel}_{layout}"), |bencher| {
+                bencher.iter(|| decode(black_box(&text), &mut rows).is_ok());
+            });
+        }
     }
     group.finish();
 }

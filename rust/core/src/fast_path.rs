@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::decimal::{Decimal, leading_digits};
+use crate::json::Scanner;
 use crate::message::Message;
 use crate::rows::{CandleRow, MAX_INTERVAL_MINUTES, Rows, TickerRow};
 use crate::timestamp::minute_s;
@@ -19,7 +20,7 @@ pub(crate) struct Minute {
 }
 
 /// A cursor that only knows fixed text, plain numbers, plain strings and times.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
@@ -27,7 +28,7 @@ struct Reader<'a> {
 /// Reads an update of ticker or ohlc in the usual layout. On None, `rows` may hold half a message.
 #[inline]
 pub(crate) fn read(text: &str, rows: &mut Rows) -> Option<Message<'static>> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader::new(text);
     if reader.take(br#"{"channel":"ticker","type":"update","data":[{"symbol":"#) {
         let row = read_ticker(&mut reader, rows)?;
         reader.take(b"}]}").then_some(())?;
@@ -129,7 +130,11 @@ fn read_candle(reader: &mut Reader<'_>, rows: &mut Rows) -> Option<CandleRow> {
     })
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
     /// Takes `literal` when it comes next.
     #[expect(
         clippy::inline_always,
@@ -144,26 +149,42 @@ impl Reader<'_> {
         found
     }
 
+    /// Passes text of any length.
+    #[inline]
+    pub(crate) fn pass_text(&mut self, literal: &[u8]) -> Option<()> {
+        self.rest().starts_with(literal).then_some(())?;
+        self.at += literal.len();
+        Some(())
+    }
+
+    /// Passes one value of any type.
+    pub(crate) fn pass(&mut self) -> Option<()> {
+        let mut scanner = Scanner::at(self.text, self.at);
+        scanner.skip_value().ok()?;
+        self.at = scanner.position();
+        Some(())
+    }
+
     #[expect(clippy::inline_always, reason = "measured, as above")]
     #[inline(always)]
     fn rest(&self) -> &[u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
-    fn end(&self) -> Option<()> {
+    pub(crate) fn end(&self) -> Option<()> {
         (self.at == self.text.len()).then_some(())
     }
 
     #[expect(clippy::inline_always, reason = "measured, as above")]
     #[inline(always)]
-    fn number(&mut self) -> Option<Decimal> {
+    pub(crate) fn number(&mut self) -> Option<Decimal> {
         let (number, end) = Decimal::scan_plain(self.text.as_bytes(), self.at)?;
         self.at = end;
         Some(number)
     }
 
     #[inline]
-    fn whole(&mut self) -> Option<u64> {
+    pub(crate) fn whole(&mut self) -> Option<u64> {
         self.number()?.to_u64()
     }
 
@@ -182,7 +203,7 @@ impl Reader<'_> {
     }
 
     #[inline]
-    fn symbol(&mut self, rows: &mut Rows) -> Option<Range<usize>> {
+    pub(crate) fn symbol(&mut self, rows: &mut Rows) -> Option<Range<usize>> {
         let symbol = self.string()?;
         (!symbol.is_empty()).then_some(())?;
         Some(rows.keep_symbol(symbol))
@@ -191,7 +212,7 @@ impl Reader<'_> {
     /// `"YYYY-MM-DDThh:mm:ss.` and 6 or 9 digits, `Z"`. Nearly all times of a stream lie in the
     /// minute of the one before, so only the rest is worked out.
     #[inline]
-    fn time(&mut self, minute: &mut Minute) -> Option<i64> {
+    pub(crate) fn time(&mut self, minute: &mut Minute) -> Option<i64> {
         self.take(b"\"").then_some(())?;
         let rest = self.rest();
         let (head, rest) = rest.split_first_chunk::<16>()?;

@@ -30,6 +30,19 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// A cursor in the middle of a text.
+    pub(crate) fn at(text: &'a str, at: usize) -> Self {
+        Self {
+            at,
+            ..Self::new(text)
+        }
+    }
+
+    /// Where the cursor is.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Takes `literal` when it comes next, byte for byte.
     #[inline]
     pub(crate) fn take(&mut self, literal: &[u8]) -> bool {
@@ -383,14 +396,27 @@ impl<'a> Scanner<'a> {
             Err(NumberError::Malformed) => return Err(Malformed::NotJson),
             // Its grammar was checked; find its end.
             Err(NumberError::TooWide) => {
-                while let Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') =
-                    self.bytes.get(self.at)
-                {
+                self.at += usize::from(self.bytes.get(self.at) == Some(&b'-'));
+                self.pass_digits();
+                if self.bytes.get(self.at) == Some(&b'.') {
                     self.at += 1;
+                    self.pass_digits();
+                }
+                if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+                    self.at += 1;
+                    let signed = matches!(self.bytes.get(self.at), Some(b'+' | b'-'));
+                    self.at += usize::from(signed);
+                    self.pass_digits();
                 }
             }
         }
         Ok(())
+    }
+
+    fn pass_digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod fast_path;
 pub mod frame;
 mod id_ranges;
 pub mod json;
+mod learned_layout;
 pub mod malformed;
 pub mod message;
 pub mod nonce;

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use crate::decimal::Decimal;
 use crate::fast_path;
 use crate::json::{Scan, Scanner};
+use crate::learned_layout;
 use crate::malformed::Malformed;
 use crate::rows::{RowChannel, Rows, read_rows};
 
@@ -117,11 +118,28 @@ impl Message<'_> {
 /// Decodes one message. On an error `rows` holds nothing of use.
 pub fn decode<'a>(text: &'a str, rows: &mut Rows) -> Result<Message<'a>, Malformed> {
     rows.clear();
-    if let Some(message) = fast_path::read(text, rows) {
+    let lead = rows.layouts.lead;
+    if !lead {
+        if let Some(message) = fast_path::read(text, rows) {
+            return checked(message, rows);
+        }
+        rows.clear();
+    }
+    if let Some(message) = learned_layout::read(text, rows) {
+        rows.layouts.lead = true;
         return checked(message, rows);
     }
     rows.clear();
-    decode_any(text, rows)
+    if lead {
+        rows.layouts.lead = false;
+        if let Some(message) = fast_path::read(text, rows) {
+            return checked(message, rows);
+        }
+        rows.clear();
+    }
+    let message = decode_any(text, rows)?;
+    learned_layout::learn(text, &message, rows);
+    Ok(message)
 }
 
 /// Decodes a message of whatever layout.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::decimal::Decimal;
 use crate::fast_path::Minute;
 use crate::json::{Scan, Scanner};
+use crate::learned_layout::Layouts;
 use crate::malformed::Malformed;
 
 /// How many elements `data` may have. Kraken sends one ticker, about ten candles.
@@ -85,6 +86,7 @@ pub struct Rows {
     /// Why a row of the message was left out, or a value of one: the first reason.
     pub refused: Option<Malformed>,
     pub(crate) minute: Minute,
+    pub(crate) layouts: Layouts,
 }
 
 impl Rows {

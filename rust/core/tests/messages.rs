@@ -506,6 +506,42 @@ proptest! {
         }
     }
 
+    /// What was learned from one message changes nothing about the next: a decoder that has seen a
+    /// layout says the same of every text, spoilt ones too, as one that has seen nothing.
+    #[test]
+    fn a_learned_layout_says_what_the_general_decoder_says(
+        order: u64, space in "[ \t\r\n]{0,2}", unknown in prop_oneof![
+            Just(""), Just(r#","new":{"a":[1,"x",null]}"#), Just(r#","new":"}]""#), Just(r#","trades":7"#),
+        ],
+        candle: bool, place: prop::sample::Index, edit in 0_usize..4, byte in "[ -~]", number in any_number(),
+    ) {
+        let usual = if candle { ohlc("BTC/USD", 5, 7) } else { ticker("BTC/USD", 83_744) };
+        let known: Value = serde_json::from_str(&usual).unwrap();
+        let odd = rewritten(&known, order, &space);
+        let place_of_row = odd.find('[').unwrap() + odd[odd.find('[').unwrap()..].find('}').unwrap();
+        let odd = format!("{}{unknown}{}", &odd[..place_of_row], &odd[place_of_row..]);
+        let mut learned = Rows::default();
+        let _ = decode(&odd, &mut learned);
+        let mut text = odd.replace("83744", &number).replace("33", "34");
+        let at = place.index(text.len());
+        match edit {
+            0 => text.replace_range(at..=at, &byte),
+            1 => text.insert_str(at, &byte),
+            2 => text.replace_range(at..=at, ""),
+            _ => {}
+        }
+        for text in [&text, &usual, &odd, &text] {
+            let mut fresh = Rows::default();
+            let expected = decode(text, &mut fresh);
+            prop_assert_eq!(&decode(text, &mut learned), &expected, "{}", text);
+            if expected.is_ok() {
+                prop_assert!(learned.tickers().eq(fresh.tickers()), "{}", text);
+                prop_assert!(learned.candles().eq(fresh.candles()), "{}", text);
+                prop_assert_eq!(learned.refused, fresh.refused);
+            }
+        }
+    }
+
     #[test]
     fn never_panics(text in ".{0,200}") {
         let _ = decode(&text, &mut Rows::default());
