@@ -103,7 +103,7 @@ def test_settings_are_shown_in_any_locale_and_width(
 def test_a_name_that_the_terminal_cannot_write(environment: dict[str, str], home: Path) -> None:
     odd = os.fsencode(home) + b"/\xc3\x9cber \xff"
     done = krakked("vault", "status", env=environment | ASCII | {"KRAKKED_CONFIG_DIR": odd})
-    assert done.returncode == Exit.NOT_DONE
+    assert done.returncode == Exit.CREDENTIALS
     assert b"/??ber ?/secrets.enc" in done.stdout
     assert done.stderr == b""
 
