@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    test-pythons coverage debug-test workflows mutants field-clone truth soak peers-check fmt clean
+    test-pythons coverage debug-test workflows mutants field-clone truth soak peers-check faces fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -157,6 +157,9 @@ soak: build ## 10 million messages, over 10,000 reconnects: nothing may grow (ab
 
 peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
 	$(BIN)/python benches/peers_check.py
+
+faces: $(STAMP) ## write krakked.blocking and krakked.aio out of the trio face
+	$(BIN)/python tests/generate_faces.py
 
 fmt: $(STAMP) ## format everything
 	$(BIN)/ruff format python tests benches

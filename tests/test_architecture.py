@@ -138,7 +138,7 @@ def imported_from_package(path: Path) -> set[str]:
 def test_no_room_below_the_client_imports_the_package_itself() -> None:
     for path in PYTHON:
         room = path.relative_to(PACKAGE).parts[0]
-        if room != "_cli":
+        if room not in {"_cli", "_faces", "aio.py", "blocking.py"}:
             assert "krakked" not in imported_from_package(path), path
 
 

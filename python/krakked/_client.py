@@ -18,7 +18,7 @@ import trio
 
 from krakked._errors import ClosedError, KrakkedError, MarketDataError
 from krakked._files.owner import OwnerProcess
-from krakked._network.clock import Clock, SystemClock, run_blocking
+from krakked._network.clock import Clock, SystemClock, require_trio, run_blocking
 from krakked._public import public
 
 if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing must cost little
@@ -637,6 +637,7 @@ async def open_kraken(
     from krakked._network.network import SystemNetwork, exchange_reached
     from krakked._rest.client import RestClient
 
+    require_trio("open_kraken")
     config = config if config is not None else load_config()
     network = network if network is not None else SystemNetwork(config.network.proxy)
     clock = clock if clock is not None else SystemClock()

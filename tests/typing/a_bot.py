@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import assert_type
 
 import krakked
-from krakked import sandbox
+from krakked import aio, blocking, sandbox
 
 
 async def live_reads(kraken: krakked.Kraken, exact: bool) -> None:
@@ -74,3 +74,27 @@ async def calls(kraken: krakked.Kraken) -> None:
     assert_type(await kraken.rest.private("Balance", reply=dict[str, str]), dict[str, str])
     assert_type(await kraken.rest.balance(), dict[str, str])
     assert_type((await kraken.rest.time()).unixtime, int)
+
+
+def plainly() -> None:
+    with blocking.open_kraken(pairs=["XBTUSD"]) as kraken:
+        assert_type(kraken, blocking.Kraken)
+        quote = kraken.get_best_bid_ask("XBTUSD")
+        assert_type((quote.bid + quote.ask) / 2, float)
+        assert_type(kraken.get_ohlc("XBTUSD", "1h", 24), list[krakked.OHLCBar])
+        assert_type(kraken.rest.private("Balance", reply=dict[str, str]), dict[str, str])
+        assert_type(kraken.rest.time().unixtime, int)
+        for change in kraken.changes():
+            if isinstance(change, krakked.CandleClosed):
+                assert_type(change.bar.close, float)
+
+
+async def under_asyncio() -> None:
+    async with aio.open_kraken(pairs=["XBTUSD"]) as kraken:
+        assert_type(kraken, aio.Kraken)
+        assert_type(kraken.get_latest_price("XBTUSD", exact=True).price, Decimal)
+        assert_type(await kraken.get_ohlc("XBTUSD", "1h", 24), list[krakked.OHLCBar])
+        assert_type(await kraken.rest.balance(), dict[str, str])
+        async for change in kraken.changes(kinds=["ticker"]):
+            if isinstance(change, krakked.TickerChange):
+                assert_type(change.bid, float | None)

@@ -17,7 +17,7 @@ from krakked._credentials.candidate import Candidate
 from krakked._credentials.outcomes import Outcome, Validation, classify_failure
 from krakked._credentials.sources import candidate_credentials
 from krakked._errors import KrakkedError, RequestError
-from krakked._network.clock import Clock, SystemClock
+from krakked._network.clock import Clock, SystemClock, require_trio
 from krakked._network.network import Network, SystemNetwork, exchange_reached
 from krakked._public import public
 from krakked._rest.client import RestClient
@@ -61,6 +61,7 @@ async def validate_credentials(
         ConfigError: config.yaml is wrong.
     """
     otp = one_time(otp)  # no frame shows it
+    require_trio("validate_credentials")
     if config is None:
         config = load_config()
     return await ask_kraken(

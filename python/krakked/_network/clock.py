@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 import trio
 
+from krakked._errors import KrakkedError
 from krakked._public import public
 
 T = TypeVar("T")
@@ -78,3 +79,16 @@ async def run_blocking(clock: Clock, function: Callable[[Unpack[Ts]], T], *args:
         await trio.lowlevel.checkpoint()
         return function(*args)
     return await trio.to_thread.run_sync(function, *args)
+
+
+def require_trio(what: str) -> None:
+    """Refuse a program that runs no trio, in one sentence instead of trio's riddle.
+
+    Raises:
+        KrakkedError: No trio is running in this thread.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise KrakkedError(
+            f"{what} runs under trio, and this is not a trio program: start it with trio.run, or "
+            "use krakked.aio (asyncio) or krakked.blocking (plain calls)."
+        )

@@ -142,7 +142,7 @@ class RestClient(TypedEndpoints):
 
     @overload
     async def public(
-        self, endpoint: str, params: Mapping[str, Value] | None = None
+        self, endpoint: str, params: Mapping[str, Value] | None = None, *, reply: None = None
     ) -> JsonValue: ...
     @overload
     async def public(
@@ -188,6 +188,7 @@ class RestClient(TypedEndpoints):
         *,
         otp: Otp | None = None,
         json: bool = False,
+        reply: None = None,
     ) -> JsonValue: ...
     @overload
     async def private(

@@ -1,0 +1,34 @@
+"""Waiting under asyncio for what another thread does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from krakked._faces.trio_thread import TrioThread
+
+T = TypeVar("T")
+Opened = TypeVar("Opened")
+
+
+async def awaited(thread: TrioThread[Opened], function: Callable[[], Awaitable[T]]) -> T:
+    """Make a call in a trio thread; when this task is cancelled, so is the call.
+
+    The cancellation goes on once the call has ended; a second one does not wait for that.
+    """
+    job = thread.begin(function)
+    try:
+        return await outcome(job.future)
+    except asyncio.CancelledError:
+        job.cancel()
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            await outcome(job.future)
+        raise
+
+
+async def outcome(future: Future[T]) -> T:
+    """Wait for a future of another thread, without cancelling it."""
+    return await asyncio.shield(asyncio.wrap_future(future))
