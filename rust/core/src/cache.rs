@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::bell::{Bell, Ring};
+use crate::board::{Board, Place};
 use crate::decimal::Decimal;
 use crate::evidence_source::EvidenceSource;
 use crate::rows::{CandleRow, TICKER_VALUES, TickerRow};
@@ -83,6 +85,9 @@ pub struct Cache {
     /// Slots of symbols that are wanted no more.
     parked: HashMap<Arc<str>, u32, RandomState>,
     tickers: Vec<Option<Ticker>>,
+    /// The same and the newest candles, where readers find them without waiting for us.
+    board: Arc<Board>,
+    places: Vec<Arc<Place>>,
     witnesses: Vec<Witness>,
     /// Number of the newest ticker change of each symbol; apart from the tickers, to be searched fast.
     ticker_changed: Vec<u64>,
@@ -90,6 +95,7 @@ pub struct Cache {
     closed: Vec<ClosedCandle>,
     /// Number of the newest change of all.
     changes: u64,
+    bell: Bell,
     watchers: BTreeMap<u32, u64>,
     next_watcher: u32,
     clock: StampedClock,
@@ -103,6 +109,12 @@ impl Cache {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Where readers look; shared, and never slow.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        self.board.clone()
     }
 
     // --- feeding -----------------------------------------------------------------------------
@@ -194,6 +206,7 @@ impl Cache {
         let slot = u32::try_from(self.names.len()).ok()?;
         let name: Arc<str> = Arc::from(symbol);
         self.index.insert(name.clone(), slot);
+        self.places.push(self.board.add(name.clone()));
         self.names.push(name);
         self.tickers.push(None);
         self.witnesses.push(Witness::default());
@@ -240,12 +253,14 @@ impl Cache {
         let witness = &mut self.witnesses[at];
         witness.owed_ns = None;
         witness.gap = false;
-        self.tickers[at] = Some(Ticker {
+        let ticker = Some(Ticker {
             values: row.values,
             trades: row.trades,
             exchange_ns: row.exchange_ns,
             updated_ns: now_ns,
         });
+        self.tickers[at] = ticker;
+        self.places[at].set_ticker(ticker);
         self.changes += 1;
         self.ticker_changed[at] = self.changes;
         RowOutcome::Applied
@@ -282,6 +297,7 @@ impl Cache {
                 evidence,
             });
         });
+        self.places[slot as usize].set_candle(row.interval_minutes, series.current);
         if outcome == RowOutcome::Applied {
             self.changes += 1;
             series.changed = self.changes;
@@ -353,6 +369,7 @@ impl Cache {
                     });
                 });
                 if queue.len() > before {
+                    self.places[slot].set_candle(minutes, series.current);
                     self.changes += 1;
                     series.changed = self.changes;
                 }
@@ -437,6 +454,12 @@ impl Cache {
         all.find(|it| it.interval_minutes == interval_minutes)
     }
 
+    /// Whether closed candles wait to be taken.
+    #[must_use]
+    pub fn closed_pending(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     /// Takes the closed candles; of one series in order, each exactly once.
     pub fn take_closed(&mut self) -> Vec<ClosedCandle> {
         std::mem::take(&mut self.closed)
@@ -447,16 +470,13 @@ impl Cache {
     /// Newest ticker.
     #[must_use]
     pub fn ticker(&self, symbol: &str) -> Option<Ticker> {
-        self.tickers[*self.index.get(symbol)? as usize]
+        self.board.ticker(symbol)
     }
 
     /// Newest candle.
     #[must_use]
     pub fn candle(&self, symbol: &str, interval_minutes: u32) -> Option<LiveCandle> {
-        let all = &self.series[*self.index.get(symbol)? as usize];
-        all.iter()
-            .find(|it| it.interval_minutes == interval_minutes)?
-            .current
+        self.board.candle(symbol, interval_minutes)
     }
 
     /// How many trades the rows of a series have told of so far; only differences mean anything.
@@ -486,11 +506,16 @@ impl Cache {
     /// What changed since the watcher's last call, each once, the longest unchanged first. None: no
     /// such watcher.
     ///
+    /// `arm`: whoever finds nothing is about to sleep, and the bell is to wake it.
+    ///
     /// Changes are numbered, so an update costs the same with a thousand watchers as with none.
-    pub fn take_changed(&mut self, watcher: u32) -> Option<ChangedSet> {
+    pub fn take_changed(&mut self, watcher: u32, arm: bool) -> Option<ChangedSet> {
         let seen = self.watchers.get_mut(&watcher)?;
         let since = std::mem::replace(seen, self.changes);
         if since == self.changes {
+            if arm {
+                self.bell.arm(self.changes);
+            }
             return Some(ChangedSet::default());
         }
         let mut tickers: Vec<(u64, usize)> = Vec::new();
@@ -507,6 +532,9 @@ impl Cache {
                 }
             }
         }
+        if arm && tickers.is_empty() && candles.is_empty() {
+            self.bell.arm(self.changes);
+        }
         tickers.sort_unstable();
         candles.sort_unstable();
         let name = |slot: usize| self.names[slot].clone();
@@ -517,6 +545,17 @@ impl Cache {
                 .map(|(_, slot, minutes)| (name(slot), minutes))
                 .collect(),
         ))
+    }
+
+    /// Two wakings of listeners are at least so far apart.
+    pub fn conflate(&mut self, nanoseconds: i64) {
+        self.bell.conflate(nanoseconds);
+    }
+
+    /// Whether listeners are to be woken for what changed.
+    #[inline]
+    pub fn ring(&mut self, now_ns: i64) -> Ring {
+        self.bell.look(self.changes, now_ns)
     }
 
     // --- forgetting --------------------------------------------------------------------------
@@ -531,10 +570,12 @@ impl Cache {
                 self.parked.insert(name, slot);
             }
             self.tickers[slot as usize] = None;
+            self.places[slot as usize].set_ticker(None);
             self.witnesses[slot as usize] = Witness::default();
-            self.series[slot as usize]
-                .iter_mut()
-                .for_each(LiveSeries::clear);
+            for series in &mut self.series[slot as usize] {
+                series.clear();
+                self.places[slot as usize].set_candle(series.interval_minutes, None);
+            }
         }
     }
 
@@ -542,8 +583,10 @@ impl Cache {
     pub fn clear_candles(&mut self, symbol: &str, interval_minutes: u32) {
         if let Some(&slot) = self.index.get(symbol) {
             let all = self.series[slot as usize].iter_mut();
-            all.filter(|it| it.interval_minutes == interval_minutes)
-                .for_each(LiveSeries::clear);
+            for series in all.filter(|it| it.interval_minutes == interval_minutes) {
+                series.clear();
+                self.places[slot as usize].set_candle(interval_minutes, None);
+            }
         }
     }
 }
