@@ -508,7 +508,7 @@ class SocketReader:
     def room_or_arm(self) -> bool:
         """Whether `send` would take anything."""
     def close(self) -> None:
-        """Send what the socket takes at once, and farewell; then no thread or descriptor is left."""
+        """Send what the socket takes at once; no thread or descriptor is left after this."""
     @property
     def end(self) -> tuple[str, str] | None:
         """Why nothing more comes: a kind and words; None while it may.

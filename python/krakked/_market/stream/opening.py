@@ -147,7 +147,7 @@ async def _refusal(stream: ReaderStream, host: str, port: int) -> str:
         return ""
     kind, words = stream.end or ("", "")
     await trio.aclose_forcefully(stream)
-    if kind == "tls":
+    if kind in {"tls", "cut"}:  # some servers hang up on what they do not know
         return words.removeprefix("tls: ")
     raise ConnectFailedError(
         f"TLS handshake with {host}:{port} failed ({words}). "

@@ -43,6 +43,7 @@ class ReaderStream(trio.abc.Stream):
         host: str | None = None,
     ) -> None:
         self._reader = SocketReader(tap, descriptor, trust=trust, host=host)
+        self._tap = tap  # which ends when nobody holds it any more
         self._descriptor = self._reader.descriptor
         self._on_notice = on_notice
         self._on_end = on_end
