@@ -51,9 +51,10 @@ impl Board {
 }
 
 impl Place {
+    /// For the writer, who keeps it no longer than it takes to compare and replace a row.
     #[inline]
-    pub(crate) fn set_ticker(&self, ticker: Option<Ticker>) {
-        *held(&self.ticker) = ticker;
+    pub(crate) fn ticker(&self) -> MutexGuard<'_, Option<Ticker>> {
+        held(&self.ticker)
     }
 
     pub(crate) fn set_candle(&self, interval_minutes: u32, candle: Option<LiveCandle>) {

@@ -84,8 +84,7 @@ pub struct Cache {
     choosy: bool,
     /// Slots of symbols that are wanted no more.
     parked: HashMap<Arc<str>, u32, RandomState>,
-    tickers: Vec<Option<Ticker>>,
-    /// The same and the newest candles, where readers find them without waiting for us.
+    /// The newest tickers and candles, where readers find them without waiting for us.
     board: Arc<Board>,
     places: Vec<Arc<Place>>,
     witnesses: Vec<Witness>,
@@ -208,7 +207,6 @@ impl Cache {
         self.index.insert(name.clone(), slot);
         self.places.push(self.board.add(name.clone()));
         self.names.push(name);
-        self.tickers.push(None);
         self.witnesses.push(Witness::default());
         self.ticker_changed.push(0);
         self.series.push(Vec::new());
@@ -234,8 +232,9 @@ impl Cache {
         {
             return RowOutcome::Refused;
         }
+        let mut shown = self.places[at].ticker();
         if !snapshot
-            && let Some(known) = &self.tickers[at]
+            && let Some(known) = &*shown
             && let (Some(known_ns), Some(new_ns)) = (known.exchange_ns, row.exchange_ns)
         {
             // What was taken in before Kraken's clock was known may be no time at all.
@@ -253,14 +252,13 @@ impl Cache {
         let witness = &mut self.witnesses[at];
         witness.owed_ns = None;
         witness.gap = false;
-        let ticker = Some(Ticker {
+        *shown = Some(Ticker {
             values: row.values,
             trades: row.trades,
             exchange_ns: row.exchange_ns,
             updated_ns: now_ns,
         });
-        self.tickers[at] = ticker;
-        self.places[at].set_ticker(ticker);
+        drop(shown);
         self.changes += 1;
         self.ticker_changed[at] = self.changes;
         RowOutcome::Applied
@@ -302,7 +300,8 @@ impl Cache {
             self.changes += 1;
             series.changed = self.changes;
             if !origin.snapshot && witness.owed_ns.is_none() {
-                let shown = self.tickers[slot as usize].as_ref().is_some_and(|ticker| {
+                let ticker = self.places[slot as usize].ticker();
+                let shown = ticker.as_ref().is_some_and(|ticker| {
                     match (ticker.exchange_ns, origin.event_ns) {
                         (Some(shown_ns), Some(event_ns)) => shown_ns / 1_000 >= event_ns / 1_000,
                         _ => origin.now_ns - ticker.updated_ns < TICKER_AHEAD_NS,
@@ -569,8 +568,7 @@ impl Cache {
             {
                 self.parked.insert(name, slot);
             }
-            self.tickers[slot as usize] = None;
-            self.places[slot as usize].set_ticker(None);
+            *self.places[slot as usize].ticker() = None;
             self.witnesses[slot as usize] = Witness::default();
             for series in &mut self.series[slot as usize] {
                 series.clear();

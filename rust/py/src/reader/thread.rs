@@ -305,8 +305,11 @@ impl Sink {
     }
 
     fn look_at_bell(&mut self) {
+        let Some(due_ns) = self.bell_due_ns else {
+            return;
+        };
         let now_ns = elapsed_ns();
-        if self.bell_due_ns.is_some_and(|due_ns| now_ns >= due_ns) {
+        if now_ns >= due_ns {
             let ring = self.shared.cache.lock.lock().ring(now_ns);
             self.heed(ring, now_ns);
         }
