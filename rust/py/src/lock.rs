@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread;
+use std::{hint, thread};
 
 use pyo3::prelude::*;
 
@@ -39,6 +39,9 @@ impl<T> OwnedLock<T> {
 /// So often a writer steps back for who waits: each time the waiter has a turn of the processor.
 const TURNS: usize = 64;
 
+/// So often who waits looks again before it sleeps: about as long as a writer's slice takes.
+const SPINS: usize = 2_000;
+
 /// A lock between a reader's thread, which would take it again at once, and everybody else.
 #[derive(Default)]
 pub(crate) struct FairLock<T> {
@@ -67,7 +70,12 @@ impl<T> FairLock<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.try_lock().unwrap_or_else(|| {
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            let guard = lock(&self.mutex);
+            // The writer is about to step back: being put to sleep and woken would take longer.
+            let soon = (0..SPINS).find_map(|_| {
+                hint::spin_loop();
+                self.try_lock()
+            });
+            let guard = soon.unwrap_or_else(|| lock(&self.mutex));
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             guard
         })
