@@ -1,9 +1,9 @@
 //! Taking a lock. A panic elsewhere (there should be none) poisons nothing, a forked child is refused
 //! before it touches one, and a writer that never rests hands over to who waits.
 
+use std::hint;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::{hint, thread};
 
 use pyo3::prelude::*;
 
@@ -37,6 +37,7 @@ impl<T> OwnedLock<T> {
 }
 
 /// So often a writer steps back for who waits: each time the waiter has a turn of the processor.
+#[cfg(unix)]
 const TURNS: usize = 64;
 
 /// So often who waits looks again before it sleeps: about as long as a writer's slice takes.
@@ -88,7 +89,7 @@ impl<T> FairLock<T> {
             if self.waiting.load(Ordering::Relaxed) == 0 {
                 return;
             }
-            thread::yield_now();
+            std::thread::yield_now();
         }
     }
 

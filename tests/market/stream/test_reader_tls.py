@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.local_proxy import open_proxy
 from tests.market.stream.hostile import frame, unmask
 from tests.market.stream.sockets import (
     HEAD,
@@ -241,6 +242,30 @@ def test_the_same_certificates_as_openssl_counts_them(monkeypatch: pytest.Monkey
     assert len(found) == len(set(found))
     assert TlsTrust(found).roots >= len(listed) * 0.95
     assert TlsTrust([b"no certificate"]).roots == 0
+
+
+# --- proxies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind"), [("http", ReaderStream), ("socks5", ReaderStream), ("https", TapStream)]
+)
+async def test_behind_a_proxy_the_tunnel_s_socket_is_read_unless_it_is_tls_itself(
+    trusted: Authority, scheme: str, kind: type[object]
+) -> None:
+    context = server_context(trusted.leaf("localhost"))
+    async with (
+        serving(answer, context) as port,
+        open_proxy(scheme, context if scheme == "https" else None) as proxy,
+    ):
+        proxy.names = {("localhost", 443): port}
+        with trio.fail_after(PATIENCE_S):
+            chosen = StreamOpener(SystemNetwork(proxy.url), SystemClock())
+            stream, _ = await open_by(chosen, "localhost", 443)
+            assert type(stream) is kind
+            assert await stream.receive_some() == HEAD
+            await stream.aclose()
+        assert proxy.asked == [("localhost", 443)]
 
 
 # --- what a session does --------------------------------------------------------------------------
