@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -147,7 +148,21 @@ async def watch_reads(job: Job, read: Callable[[str], Any]) -> Watch:
     return watch
 
 
-def run_krakked(job: Job) -> dict[str, Any]:
+async def watch_changes(job: Job, kraken: Any) -> Watch:
+    """Begin, and take every change until the last quote of the last symbol comes."""
+    watch, last_bid, last = Watch(job), float(job.last_bid), job.altnames[-1]
+    changes = kraken.changes(kinds=["ticker"])
+    watch.go()
+    async for change in changes:
+        if change.pair == last and change.bid == last_bid:
+            break
+    watch.stop()
+    return watch
+
+
+def run_krakked(
+    job: Job, *, consumer: bool = False, conflate_ms: float | None = None
+) -> dict[str, Any]:
     """`open_kraken` as a user opens it, candles subscribed too."""
     import trio
 
@@ -160,18 +175,24 @@ def run_krakked(job: Job) -> dict[str, Any]:
         WebSocketSettings,
     )
 
+    more = {} if conflate_ms is None else {"conflate_ms": conflate_ms}
+
     async def main(root: str) -> dict[str, Any]:
         config = KrakkedConfig(
             rest=RestSettings(base_url=job.rest_url),
             market_data=MarketDataSettings(
-                ws=WebSocketSettings(url=job.ws_url, timeframes=("1m",)),
+                ws=WebSocketSettings(url=job.ws_url, timeframes=("1m",), **more),
                 ohlc_store=OHLCStoreSettings(root_dir=root),
             ),
         )
         async with open_kraken(config, pairs=job.altnames) as kraken:
             await kraken.wait_live(timeout_s=START_S)
             before = kraken.feed.statistics()
-            watch = await watch_reads(job, kraken.get_best_bid_ask)
+            watch = (
+                await watch_changes(job, kraken)
+                if consumer
+                else await watch_reads(job, kraken.get_best_bid_ask)
+            )
             names = dict(zip(job.symbols, job.altnames, strict=True))
 
             def quote(symbol: str) -> tuple[Any, Any]:
@@ -477,6 +498,8 @@ def run_cryptofeed(job: Job) -> dict[str, Any]:
 CONTENDERS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "drain": run_drain,
     "krakked": run_krakked,
+    "krakked-consumer": partial(run_krakked, consumer=True),
+    "krakked-consumer-0": partial(run_krakked, consumer=True, conflate_ms=0.0),
     "krakked-symbols": run_krakked_symbols,
     "trio-websocket": run_trio_websocket,
     "picows": run_picows,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from krakked._config.settings import MarketDataSettings as MarketDataSettings
     from krakked._config.settings import NetworkSettings as NetworkSettings
     from krakked._config.settings import OHLCStoreSettings as OHLCStoreSettings
+    from krakked._config.settings import ReaderChoice as ReaderChoice
     from krakked._config.settings import RegionProfile as RegionProfile
     from krakked._config.settings import RestSettings as RestSettings
     from krakked._config.settings import StoreBackend as StoreBackend
@@ -196,7 +197,7 @@ _HOME = {
     "_config.loader": "load_config",
     "_config.settings": """
         KrakkedConfig MarginEligible MarketDataSettings NetworkSettings OHLCStoreSettings
-        RegionProfile RestSettings StoreBackend UniverseSettings WebSocketSettings
+        ReaderChoice RegionProfile RestSettings StoreBackend UniverseSettings WebSocketSettings
     """,
     "_core": "Signer",
     "_credentials.candidate": "Candidate",

@@ -1,6 +1,7 @@
 """krakked._core: the Rust core. Signing, nonces and the way from socket bytes to cache.
 
-Nothing here reads a clock, opens a file or touches a socket: time comes in as an argument.
+Nothing here reads a clock, opens a file or touches a socket, `SocketReader` apart: time comes in as
+an argument. What holds a lock refuses a forked child with `ForkedProcessError`.
 Times named ``*_ns`` are integer nanoseconds, ``*_s`` are unix seconds; ``now_ns`` is the *elapsed*
 clock (`Clock.elapsed_ns`). Every class is safe to share between threads.
 """
@@ -21,7 +22,9 @@ __all__ = [
     "NonceSequence",
     "OhlcvtParser",
     "Signer",
+    "SocketReader",
     "Ticker",
+    "TlsTrust",
     "__version__",
 ]
 
@@ -331,8 +334,14 @@ class MarketCache:
         """Take the open time of the oldest candle that fell into doubt since the last call."""
     def server_ns(self, now_ns: int) -> int | None:
         """Give Kraken's time at an elapsed time, unix nanoseconds; None before its first answer."""
-    def take_changed(self, watcher: int) -> tuple[list[str], list[tuple[str, int]]]:
+    def take_changed(
+        self, watcher: int, *, arm: bool = False
+    ) -> tuple[list[str], list[tuple[str, int]]]:
         """Take what changed since this watcher's last call.
+
+        Args:
+            watcher: From `add_watcher`.
+            arm: If nothing did, the next change wakes who waits for the descriptor of `listen`.
 
         Symbols with a new ticker, and (symbol, interval) with a new candle state. Conflated: each
         once, whatever the number of updates; the longest unchanged first.
@@ -349,6 +358,16 @@ class MarketCache:
 
         Which of its candles were given out as closed stays remembered.
         """
+    def listen(self, conflate_ns: int) -> int:
+        """Give the descriptor that becomes readable when a change wakes a listener who armed.
+
+        Readers' threads wake at once for the first change, then at most once in `conflate_ns`; 0:
+        for each. Not on Windows.
+        """
+    def wake(self) -> None:
+        """Make that descriptor readable, whatever happened."""
+    def heard(self) -> None:
+        """Say that the listener is awake; to be called before it looks for changes."""
     def clear_candles(self, symbol: str, interval_minutes: int) -> None:
         """Drop the live candle of one series."""
 
@@ -426,6 +445,86 @@ class FrameTap:
         frames, messages, bytes, tapped, forwarded, tickers, candles, heartbeats, malformed,
         refused, ignored, late, events_dropped.
         """
+
+@final
+class TlsTrust:
+    """Certificates whose holders may vouch for servers, parsed once for any number of readers.
+
+    Not on Windows.
+    """
+
+    def __new__(cls, roots: list[bytes]) -> TlsTrust:
+        """Parse certificates in DER; what cannot be an authority is left out."""
+    @property
+    def roots(self) -> int:
+        """How many are trusted."""
+
+@final
+class SocketReader:
+    """A connected socket that a thread of its own reads into a `FrameTap`, without Python.
+
+    The thread stamps what arrives with the elapsed time of `SystemClock`, decodes and applies it,
+    answers protocol pings between whole frames, and speaks TLS where asked (rustls). It handles no
+    signal, and never takes the interpreter's lock. Everything else it keeps for the event loop: at
+    most 1 MiB to be forwarded, beyond which the socket is not read, and 256 KiB to be sent. Not on
+    Windows.
+    """
+
+    def __new__(
+        cls,
+        tap: FrameTap,
+        descriptor: int,
+        *,
+        trust: TlsTrust | None = None,
+        host: str | None = None,
+    ) -> SocketReader:
+        """Take a descriptor over; it is closed here, also when this raises.
+
+        Args:
+            tap: Where received bytes go; from now on it is this reader's alone to feed.
+            descriptor: A connected TCP socket's, given away by `socket.detach`.
+            trust: Whom to trust; None speaks no TLS.
+            host: The server's name or address, which its certificate must bear.
+
+        Raises:
+            OSError: No thread or descriptor is left.
+            ValueError: TLS cannot be spoken with such a host name.
+        """
+    @property
+    def descriptor(self) -> int:
+        """Becomes readable when an armed call is to be made again; OSError once closed."""
+    def clear(self) -> None:
+        """Say that the event loop is awake; to be called before the calls that arm."""
+    def open_or_arm(self) -> bool | None:
+        """Whether the TLS handshake is done; False when it never will be, None when not yet."""
+    def take_or_arm(self, max_bytes: int | None = None) -> bytes | bool | None:
+        """Take what the WebSocket library has to see; b"" at the end.
+
+        Returns:
+            True: events or closed candles wait, look again afterwards. None: nothing yet.
+        """
+    def send(self, data: bytes | bytearray | memoryview, start: int = 0) -> int:
+        """Hand over a whole frame, or the rest of one from `start`; give how much was taken."""
+    def room_or_arm(self) -> bool:
+        """Whether `send` would take anything."""
+    def close(self) -> None:
+        """Send what the socket takes at once; no thread or descriptor is left after this."""
+    @property
+    def end(self) -> tuple[str, str] | None:
+        """Why nothing more comes: a kind and words; None while it may.
+
+        Kinds: ``eof``; ``cut``, eof without TLS's farewell; ``os``, an error of the system;
+        ``tls``, by either side; ``panic``, a fault of ours; ``closed``, by this side.
+        """
+    @property
+    def finished(self) -> bool:
+        """Whether the thread does nothing more; after ``eof`` and ``cut`` it still sends."""
+    @property
+    def received_bytes(self) -> int:
+        """Bytes received so far, TLS's own not counted."""
+    @property
+    def last_bytes_ns(self) -> int:
+        """Elapsed time of the newest bytes of any kind; of the opening before the first."""
 
 @final
 class FrameSplitter:

@@ -133,6 +133,14 @@ class RestSettings(Settings, frozen=True):
 
 
 @public
+class ReaderChoice(StrEnum):
+    """Who reads the live stream's sockets."""
+
+    AUTO = "auto"
+    PYTHON = "python"
+
+
+@public
 class WebSocketSettings(Settings, frozen=True):
     """`market_data.ws:`; the live stream."""
 
@@ -144,6 +152,10 @@ class WebSocketSettings(Settings, frozen=True):
     """Data older than this is never handed out as fresh."""
     timeframes: Annotated[tuple[str, ...], rules.timeframes] = ("1m", "5m", "1h")
     """Timeframes of the live candles; each takes a connection of its own."""
+    conflate_ms: Annotated[float, rules.at_least(0, 1_000, "milliseconds")] = 2.0
+    """`changes()` wakes at once for the first change, then at most once in this; 0 = for each."""
+    reader: ReaderChoice = ReaderChoice.AUTO
+    """`auto`: real sockets are read in Rust; `python`: none is."""
 
 
 @public

@@ -225,6 +225,18 @@ class ChangeHub:
         self._consumers: weakref.WeakSet[Changes] = weakref.WeakSet()
         self._waiting = 0
         self._wake = trio.Event()
+        self._bell: int | None = None
+        self._conflate_s = 0.0
+        self._at_the_bell = False
+
+    def listen(self, conflate_ms: float) -> None:
+        """Hear of changes from the cache itself, which readers' threads feed.
+
+        Args:
+            conflate_ms: Two wakings are at least so far apart.
+        """
+        self._bell = self.cache.listen(int(conflate_ms * 1e6))
+        self._conflate_s = conflate_ms / 1e3
 
     def publish(self, event: CandleEvent | FeedEvent) -> None:
         """Put a closed candle or an event into the log; nobody listening, it is gone."""
@@ -241,8 +253,9 @@ class ChangeHub:
     def touch(self) -> None:
         """Say that the cache may have changed."""
         if self._waiting:
-            self._wake.set()
-            self._wake = trio.Event()
+            self._wake_all()
+            if self._at_the_bell:
+                self.cache.wake()
 
     def close(self) -> None:
         """End every iterator once it has given what is left."""
@@ -276,9 +289,34 @@ class ChangeHub:
         wake = self._wake
         self._waiting += 1
         try:
-            await wake.wait()
+            if self._bell is None or self._at_the_bell:
+                await wake.wait()
+            else:
+                await self._wait_for_bell(self._bell)
         finally:
             self._waiting -= 1
+
+    async def pause(self) -> None:
+        """Wait before the next look, after one that brought nothing of interest."""
+        if self._bell is None:
+            await self.wait()
+        else:
+            await trio.sleep(self._conflate_s)
+
+    async def _wait_for_bell(self, bell: int) -> None:
+        """Wait for the cache's bell. Trio lets one task do so: that one wakes the others."""
+        self._at_the_bell = True
+        try:
+            await trio.lowlevel.wait_readable(bell)
+            self.cache.heard()
+        finally:
+            self._at_the_bell = False
+            if self._waiting > 1:
+                self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._wake.set()
+        self._wake = trio.Event()
 
     def forget(self, changes: "Changes") -> None:
         """Forget a consumer."""
@@ -318,9 +356,10 @@ class Changes:
         self._hub = hub
         self._pairs = frozenset(pairs) if pairs is not None else None
         self._kinds = frozenset(kinds)
+        self._conflated = not self._kinds.isdisjoint((ChangeKind.TICKER, ChangeKind.CANDLE))
         self._tickers: dict[str, None] = {}
         self._candles: dict[tuple[str, int], None] = {}
-        self._reading = False
+        self._reading = self._looked_in_vain = False
         cache = hub.cache
         self._watcher = cache.add_watcher()
         self._finalizer = weakref.finalize(self, cache.remove_watcher, self._watcher)
@@ -343,7 +382,12 @@ class Changes:
                     return change
                 if self._hub.closed or not self._finalizer.alive:
                     raise StopAsyncIteration
-                await self._hub.wait()
+                if self._looked_in_vain:
+                    # Only others changed, so nothing wakes us; nor is each of them worth a look.
+                    self._looked_in_vain = False
+                    await self._hub.pause()
+                else:
+                    await self._hub.wait()
         finally:
             self._reading = False
 
@@ -369,14 +413,10 @@ class Changes:
         return None
 
     def _next_conflated(self) -> TickerChange | CandleChange | None:
-        if not self._finalizer.alive:
+        if not self._finalizer.alive or not self._conflated:
             return None
         if not self._tickers and not self._candles:
-            symbols, series = self._hub.cache.take_changed(self._watcher)
-            if ChangeKind.TICKER in self._kinds:
-                self._tickers = dict.fromkeys(symbols)
-            if ChangeKind.CANDLE in self._kinds:
-                self._candles = dict.fromkeys(series)
+            self._look()
         while self._tickers or self._candles:
             change: TickerChange | CandleChange | None
             if self._tickers:
@@ -388,8 +428,18 @@ class Changes:
                 del self._candles[one]
                 change = self._candle(*one)
             if change is not None:
+                self._looked_in_vain = False
                 return change
         return None
+
+    def _look(self) -> None:
+        """Take what changed; if nothing did, the cache wakes us for the next change."""
+        symbols, series = self._hub.cache.take_changed(self._watcher, arm=True)
+        self._looked_in_vain = bool(symbols or series)
+        if ChangeKind.TICKER in self._kinds:
+            self._tickers = dict.fromkeys(symbols)
+        if ChangeKind.CANDLE in self._kinds:
+            self._candles = dict.fromkeys(series)
 
     def _wants(self, pair: str | None) -> bool:
         return pair is not None and (self._pairs is None or pair in self._pairs)

@@ -154,15 +154,28 @@ class SystemNetwork:
 
     async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
         """Open TCP (happy eyeballs), through a proxy where one is due, and shake TLS when asked."""
+        tcp = await self.open_transport(host, port, tls=tls)
+        return await self.shake_hands(tcp, host, port) if tls else tcp
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether the secrets of TLS sessions are written down, which OpenSSL alone does."""
+        return self._tls_key_log is not None
+
+    async def open_transport(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        """Open what TLS would be spoken over: TCP, or TLS where an https proxy is on the way.
+
+        Raises:
+            ConnectFailedError: Resolution or connect failed.
+        """
         try:
-            tcp = await self._open_tcp(host, port, tls)
+            return await self._open_tcp(host, port, tls)
         except OSError as error:
             raise ConnectFailedError(
                 f"Could not connect to {host}:{port}: {error.strerror or type(error).__name__}. "
                 "Check the network and the address.",
                 endpoint=host,
             ) from error
-        return await self._shake_hands(tcp, host, port) if tls else tcp
 
     async def _open_tcp(
         self, host: str, port: int, tls: bool, timeout_s: float | None = None
@@ -195,7 +208,7 @@ class SystemNetwork:
         try:
             if proxy.scheme == "https":
                 try:
-                    stream = await self._shake_hands(stream, proxy.host, proxy.port)
+                    stream = await self.shake_hands(stream, proxy.host, proxy.port)
                 except ConnectFailedError as error:
                     raise failed(proxy, host, str(error).partition(". ")[0]) from error
             await open_tunnel(stream, proxy, host, port)
@@ -204,9 +217,14 @@ class SystemNetwork:
             raise
         return stream
 
-    async def _shake_hands(self, tcp: trio.abc.Stream, host: str, port: int) -> trio.abc.Stream:
+    async def shake_hands(self, tcp: trio.abc.Stream, host: str, port: int) -> trio.abc.Stream:
+        """Speak TLS over an open stream, the host's name checked; a stream that fails is closed.
+
+        Raises:
+            ConnectFailedError: The handshake failed.
+        """
         stream: trio.SSLStream[trio.abc.Stream] = trio.SSLStream(
-            tcp, self._trusted(), server_hostname=host, https_compatible=True
+            tcp, await self._trusted_soon(), server_hostname=host, https_compatible=True
         )
         try:
             await stream.do_handshake()
@@ -221,6 +239,12 @@ class SystemNetwork:
             await trio.aclose_forcefully(stream)
             raise
         return stream
+
+    async def _trusted_soon(self) -> ssl.SSLContext:
+        """The same off the loop."""
+        if self._context is None:
+            self._context = await trio.to_thread.run_sync(tls_context, self._tls_key_log)
+        return self._context
 
     def _trusted(self) -> ssl.SSLContext:
         if self._context is None:

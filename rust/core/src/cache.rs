@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::bell::{Bell, Ring};
+use crate::board::{Board, Place};
 use crate::decimal::Decimal;
 use crate::evidence_source::EvidenceSource;
 use crate::rows::{CandleRow, TICKER_VALUES, TickerRow};
@@ -82,7 +84,9 @@ pub struct Cache {
     choosy: bool,
     /// Slots of symbols that are wanted no more.
     parked: HashMap<Arc<str>, u32, RandomState>,
-    tickers: Vec<Option<Ticker>>,
+    /// The newest tickers and candles, where readers find them without waiting for us.
+    board: Arc<Board>,
+    places: Vec<Arc<Place>>,
     witnesses: Vec<Witness>,
     /// Number of the newest ticker change of each symbol; apart from the tickers, to be searched fast.
     ticker_changed: Vec<u64>,
@@ -90,6 +94,7 @@ pub struct Cache {
     closed: Vec<ClosedCandle>,
     /// Number of the newest change of all.
     changes: u64,
+    bell: Bell,
     watchers: BTreeMap<u32, u64>,
     next_watcher: u32,
     clock: StampedClock,
@@ -103,6 +108,12 @@ impl Cache {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Where readers look; shared, and never slow.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        self.board.clone()
     }
 
     // --- feeding -----------------------------------------------------------------------------
@@ -194,8 +205,8 @@ impl Cache {
         let slot = u32::try_from(self.names.len()).ok()?;
         let name: Arc<str> = Arc::from(symbol);
         self.index.insert(name.clone(), slot);
+        self.places.push(self.board.add(name.clone()));
         self.names.push(name);
-        self.tickers.push(None);
         self.witnesses.push(Witness::default());
         self.ticker_changed.push(0);
         self.series.push(Vec::new());
@@ -221,8 +232,9 @@ impl Cache {
         {
             return RowOutcome::Refused;
         }
+        let mut shown = self.places[at].ticker();
         if !snapshot
-            && let Some(known) = &self.tickers[at]
+            && let Some(known) = &*shown
             && let (Some(known_ns), Some(new_ns)) = (known.exchange_ns, row.exchange_ns)
         {
             // What was taken in before Kraken's clock was known may be no time at all.
@@ -240,12 +252,13 @@ impl Cache {
         let witness = &mut self.witnesses[at];
         witness.owed_ns = None;
         witness.gap = false;
-        self.tickers[at] = Some(Ticker {
+        *shown = Some(Ticker {
             values: row.values,
             trades: row.trades,
             exchange_ns: row.exchange_ns,
             updated_ns: now_ns,
         });
+        drop(shown);
         self.changes += 1;
         self.ticker_changed[at] = self.changes;
         RowOutcome::Applied
@@ -282,11 +295,13 @@ impl Cache {
                 evidence,
             });
         });
+        self.places[slot as usize].set_candle(row.interval_minutes, series.current);
         if outcome == RowOutcome::Applied {
             self.changes += 1;
             series.changed = self.changes;
             if !origin.snapshot && witness.owed_ns.is_none() {
-                let shown = self.tickers[slot as usize].as_ref().is_some_and(|ticker| {
+                let ticker = self.places[slot as usize].ticker();
+                let shown = ticker.as_ref().is_some_and(|ticker| {
                     match (ticker.exchange_ns, origin.event_ns) {
                         (Some(shown_ns), Some(event_ns)) => shown_ns / 1_000 >= event_ns / 1_000,
                         _ => origin.now_ns - ticker.updated_ns < TICKER_AHEAD_NS,
@@ -353,6 +368,7 @@ impl Cache {
                     });
                 });
                 if queue.len() > before {
+                    self.places[slot].set_candle(minutes, series.current);
                     self.changes += 1;
                     series.changed = self.changes;
                 }
@@ -437,6 +453,12 @@ impl Cache {
         all.find(|it| it.interval_minutes == interval_minutes)
     }
 
+    /// Whether closed candles wait to be taken.
+    #[must_use]
+    pub fn closed_pending(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     /// Takes the closed candles; of one series in order, each exactly once.
     pub fn take_closed(&mut self) -> Vec<ClosedCandle> {
         std::mem::take(&mut self.closed)
@@ -447,16 +469,13 @@ impl Cache {
     /// Newest ticker.
     #[must_use]
     pub fn ticker(&self, symbol: &str) -> Option<Ticker> {
-        self.tickers[*self.index.get(symbol)? as usize]
+        self.board.ticker(symbol)
     }
 
     /// Newest candle.
     #[must_use]
     pub fn candle(&self, symbol: &str, interval_minutes: u32) -> Option<LiveCandle> {
-        let all = &self.series[*self.index.get(symbol)? as usize];
-        all.iter()
-            .find(|it| it.interval_minutes == interval_minutes)?
-            .current
+        self.board.candle(symbol, interval_minutes)
     }
 
     /// How many trades the rows of a series have told of so far; only differences mean anything.
@@ -486,11 +505,16 @@ impl Cache {
     /// What changed since the watcher's last call, each once, the longest unchanged first. None: no
     /// such watcher.
     ///
+    /// `arm`: whoever finds nothing is about to sleep, and the bell is to wake it.
+    ///
     /// Changes are numbered, so an update costs the same with a thousand watchers as with none.
-    pub fn take_changed(&mut self, watcher: u32) -> Option<ChangedSet> {
+    pub fn take_changed(&mut self, watcher: u32, arm: bool) -> Option<ChangedSet> {
         let seen = self.watchers.get_mut(&watcher)?;
         let since = std::mem::replace(seen, self.changes);
         if since == self.changes {
+            if arm {
+                self.bell.arm(self.changes);
+            }
             return Some(ChangedSet::default());
         }
         let mut tickers: Vec<(u64, usize)> = Vec::new();
@@ -507,6 +531,9 @@ impl Cache {
                 }
             }
         }
+        if arm && tickers.is_empty() && candles.is_empty() {
+            self.bell.arm(self.changes);
+        }
         tickers.sort_unstable();
         candles.sort_unstable();
         let name = |slot: usize| self.names[slot].clone();
@@ -517,6 +544,17 @@ impl Cache {
                 .map(|(_, slot, minutes)| (name(slot), minutes))
                 .collect(),
         ))
+    }
+
+    /// Two wakings of listeners are at least so far apart.
+    pub fn conflate(&mut self, nanoseconds: i64) {
+        self.bell.conflate(nanoseconds);
+    }
+
+    /// Whether listeners are to be woken for what changed.
+    #[inline]
+    pub fn ring(&mut self, now_ns: i64) -> Ring {
+        self.bell.look(self.changes, now_ns)
     }
 
     // --- forgetting --------------------------------------------------------------------------
@@ -530,11 +568,12 @@ impl Cache {
             {
                 self.parked.insert(name, slot);
             }
-            self.tickers[slot as usize] = None;
+            *self.places[slot as usize].ticker() = None;
             self.witnesses[slot as usize] = Witness::default();
-            self.series[slot as usize]
-                .iter_mut()
-                .for_each(LiveSeries::clear);
+            for series in &mut self.series[slot as usize] {
+                series.clear();
+                self.places[slot as usize].set_candle(series.interval_minutes, None);
+            }
         }
     }
 
@@ -542,8 +581,10 @@ impl Cache {
     pub fn clear_candles(&mut self, symbol: &str, interval_minutes: u32) {
         if let Some(&slot) = self.index.get(symbol) {
             let all = self.series[slot as usize].iter_mut();
-            all.filter(|it| it.interval_minutes == interval_minutes)
-                .for_each(LiveSeries::clear);
+            for series in all.filter(|it| it.interval_minutes == interval_minutes) {
+                series.clear();
+                self.places[slot as usize].set_candle(interval_minutes, None);
+            }
         }
     }
 }

@@ -104,6 +104,7 @@ pub struct FrameTap {
     tap: FrameSplitter,
     rows: Rows,
     ledger: Ledger,
+    ended: bool,
 }
 
 /// What is remembered of the messages; apart from tap and rows, so that all can be borrowed at once.
@@ -138,12 +139,18 @@ impl FrameTap {
                 last_data_ns: 0,
                 malformed_in_a_row: 0,
             },
+            ended: false,
         }
     }
 
     /// Feeds one received chunk; what the WebSocket library must see is appended to `forward`.
     pub fn receive(&mut self, cache: &mut Cache, data: &[u8], now_ns: i64, forward: &mut Vec<u8>) {
-        let Self { tap, rows, ledger } = self;
+        if self.ended {
+            return;
+        }
+        let Self {
+            tap, rows, ledger, ..
+        } = self;
         tap.receive(data, forward, &mut |text| {
             ledger.apply(cache, rows, text, now_ns);
         });
@@ -151,6 +158,9 @@ impl FrameTap {
 
     /// Applies one message that the WebSocket library delivered.
     pub fn apply_message(&mut self, cache: &mut Cache, message: &[u8], now_ns: i64) {
+        if self.ended {
+            return;
+        }
         if let Ok(text) = std::str::from_utf8(message) {
             self.ledger.apply(cache, &mut self.rows, text, now_ns);
         } else {
@@ -161,8 +171,20 @@ impl FrameTap {
         }
     }
 
-    /// The connection is over: candles that rest on its word are unconfirmed from here on.
+    /// From here on pings are taken out for [`FrameTap::take_pings`], and are the caller's to answer.
+    pub fn answer_pings(&mut self) {
+        self.tap.answer_pings();
+    }
+
+    /// Payloads of the pings to be answered, oldest first.
+    pub fn take_pings(&mut self) -> Vec<Vec<u8>> {
+        self.tap.take_pings()
+    }
+
+    /// The connection is over: candles that rest on its word are unconfirmed from here on, and what
+    /// a reader still brings is worth nothing.
     pub fn end(&mut self, cache: &mut Cache) {
+        self.ended = true;
         cache.disconnect(self.ledger.id);
     }
 

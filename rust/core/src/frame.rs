@@ -14,12 +14,15 @@ use crate::upgrade_head::{HeadEnd, ReplyHead};
 /// Memory kept for the next partial frame. One large message must not hold its memory for ever.
 const KEPT_PARTIAL_BYTES: usize = 65_536;
 
+/// Pings that wait to be answered; of more only the newest counts.
+const MAX_PINGS: usize = 64;
+
 /// What the tap has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameCounts {
     /// Bytes received, handshake included.
     pub bytes: u64,
-    /// Text frames taken out.
+    /// Frames taken out.
     pub tapped: u64,
     /// Frames handed on, as far as frames are still told apart.
     pub forwarded: u64,
@@ -32,7 +35,10 @@ pub struct FrameSplitter {
     /// Bytes of a frame that is not yet judged or not yet complete; nothing of it was handed on.
     partial: Vec<u8>,
     /// What is known of the frame in `partial`, once its header is complete.
-    pending: Option<PendingText>,
+    pending: Option<PendingFrame>,
+    /// Whether complete pings are taken out, too.
+    takes_pings: bool,
+    pings: Vec<Vec<u8>>,
     in_fragmented_message: bool,
     max_message_bytes: usize,
     counts: FrameCounts,
@@ -51,7 +57,8 @@ enum State {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct PendingText {
+struct PendingFrame {
+    is_ping: bool,
     header_bytes: usize,
     frame_bytes: usize,
     /// End of what is known to be valid UTF-8.
@@ -61,8 +68,9 @@ struct PendingText {
 enum Judgement {
     /// The header is not complete.
     Incomplete,
-    /// A text frame to be taken out when complete.
-    Text {
+    /// A text frame, or a ping, to be taken out when complete.
+    Take {
+        is_ping: bool,
         header_bytes: usize,
         frame_bytes: usize,
     },
@@ -83,10 +91,28 @@ impl FrameSplitter {
             state: State::Head(ReplyHead::default()),
             partial: Vec::new(),
             pending: None,
+            takes_pings: false,
+            pings: Vec::new(),
             in_fragmented_message: false,
             max_message_bytes,
             counts: FrameCounts::default(),
         }
+    }
+
+    /// From here on complete pings are taken out for [`FrameSplitter::take_pings`]: whoever calls
+    /// this answers them.
+    pub fn answer_pings(&mut self) {
+        self.takes_pings = true;
+    }
+
+    /// Payloads of the pings to be answered, oldest first.
+    pub fn take_pings(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.pings)
+    }
+
+    fn keep_ping(&mut self, payload: &[u8]) {
+        self.pings.truncate(MAX_PINGS - 1);
+        self.pings.push(payload.to_vec());
     }
 
     /// What was seen so far.
@@ -159,12 +185,14 @@ impl FrameSplitter {
     ) -> &'a [u8] {
         loop {
             match self.judge(rest) {
-                Judgement::Text {
+                Judgement::Take {
+                    is_ping,
                     header_bytes,
                     frame_bytes,
                 } => {
                     let Some(payload) = rest.get(header_bytes..frame_bytes) else {
-                        self.pending = Some(PendingText {
+                        self.pending = Some(PendingFrame {
+                            is_ping,
                             header_bytes,
                             frame_bytes,
                             valid_until: header_bytes,
@@ -173,12 +201,16 @@ impl FrameSplitter {
                         self.check_partial_text(forward);
                         return &[];
                     };
-                    let Ok(text) = std::str::from_utf8(payload) else {
-                        self.state = State::Surrendered;
-                        return rest;
-                    };
+                    if is_ping {
+                        self.keep_ping(payload);
+                    } else {
+                        let Ok(text) = std::str::from_utf8(payload) else {
+                            self.state = State::Surrendered;
+                            return rest;
+                        };
+                        on_text(text);
+                    }
                     self.counts.tapped += 1;
-                    on_text(text);
                     rest = &rest[frame_bytes..];
                     if rest.is_empty() {
                         return rest;
@@ -230,11 +262,13 @@ impl FrameSplitter {
     fn judge_partial(&mut self, forward: &mut Vec<u8>) {
         match self.judge(&self.partial) {
             Judgement::Incomplete => {}
-            Judgement::Text {
+            Judgement::Take {
+                is_ping,
                 header_bytes,
                 frame_bytes,
             } => {
-                self.pending = Some(PendingText {
+                self.pending = Some(PendingFrame {
+                    is_ping,
                     header_bytes,
                     frame_bytes,
                     valid_until: header_bytes,
@@ -267,6 +301,9 @@ impl FrameSplitter {
         let Some(pending) = &mut self.pending else {
             return;
         };
+        if pending.is_ping {
+            return;
+        }
         if let Err(error) = std::str::from_utf8(&self.partial[pending.valid_until..]) {
             pending.valid_until += error.valid_up_to();
             if error.error_len().is_some() || self.partial.len() == pending.frame_bytes {
@@ -282,8 +319,13 @@ impl FrameSplitter {
         if self.partial.len() < pending.frame_bytes {
             return;
         }
+        if pending.is_ping {
+            let payload = self.partial[pending.header_bytes..].to_vec();
+            self.counts.tapped += 1;
+            self.keep_ping(&payload);
+        }
         // Valid: looked at piece by piece as it came.
-        if let Ok(text) = std::str::from_utf8(&self.partial[pending.header_bytes..]) {
+        else if let Ok(text) = std::str::from_utf8(&self.partial[pending.header_bytes..]) {
             self.counts.tapped += 1;
             on_text(text);
         }
@@ -338,9 +380,13 @@ impl FrameSplitter {
             return Judgement::Surrender;
         }
         match usize::try_from(payload_bytes) {
-            Ok(length) if opcode == 0x1 && last_fragment && length <= self.max_message_bytes => {
+            Ok(length)
+                if (opcode == 0x1 && last_fragment && length <= self.max_message_bytes)
+                    || (opcode == 0x9 && self.takes_pings) =>
+            {
                 let header_bytes = usize::from(header_bytes);
-                Judgement::Text {
+                Judgement::Take {
+                    is_ping: opcode == 0x9,
                     header_bytes,
                     frame_bytes: header_bytes + length,
                 }

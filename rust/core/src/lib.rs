@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bell;
+pub mod board;
 pub mod cache;
 mod candle;
 pub mod candles;
@@ -16,12 +18,14 @@ mod exact_sum;
 mod fast_path;
 pub mod frame;
 mod id_ranges;
+pub mod inbox;
 pub mod json;
 mod learned_layout;
 pub mod malformed;
 pub mod message;
 pub mod nonce;
 pub mod ohlcvt;
+pub mod outbox;
 pub mod rows;
 pub mod series;
 pub mod sign;

@@ -51,6 +51,69 @@ fn takes_texts_out_and_leaves_control_frames() {
     assert!(!surrendered);
 }
 
+/// With pings taken out, whole and byte by byte; both must agree.
+fn answering(frames: &[Vec<u8>]) -> (Vec<String>, Vec<u8>, Vec<Vec<u8>>) {
+    let stream = [SWITCHING, &frames.concat()].concat();
+    let mut seen = Vec::new();
+    for length in [stream.len(), 1] {
+        let (mut tap, mut out) = (FrameSplitter::new(MAX), Split::default());
+        tap.answer_pings();
+        for chunk in stream.chunks(length) {
+            let Split { texts, forward } = &mut out;
+            tap.receive(chunk, forward, &mut |text| texts.push(text.to_owned()));
+        }
+        let forward = out.forward.strip_prefix(SWITCHING).unwrap().to_vec();
+        seen.push((out.texts, forward, tap.take_pings()));
+    }
+    assert_eq!(seen[0], seen[1]);
+    seen.remove(0)
+}
+
+#[test]
+fn whole_pings_are_taken_out_when_somebody_answers_them() {
+    let (half, rest) = (frame(0x02, b"ha"), frame(0x80, b"lf"));
+    let frames = [
+        frame(0x89, b"one"),
+        text_frame("text"),
+        half.clone(),
+        frame(0x89, &[0xFF; 125]),
+        rest.clone(),
+        frame(0x8A, b"pong"),
+        frame(0x89, b""),
+    ];
+    let (texts, forward, pings) = answering(&frames);
+    assert_eq!(texts, ["text"]);
+    assert_eq!(forward, [half, rest, frame(0x8A, b"pong")].concat());
+    assert_eq!(pings, [b"one".to_vec(), vec![0xFF; 125], Vec::new()]);
+}
+
+#[test]
+fn pings_that_break_the_protocol_are_the_library_s_affair() {
+    for odd in [
+        frame(0x09, b"a part"),
+        frame(0xC9, b"reserved"),
+        [&[0x89, 0x7E, 0, 126][..], &[b'x'; 126]].concat(),
+        [&[0x89, 0x81, 1, 2, 3, 4][..], b"x"].concat(),
+    ] {
+        let after = frame(0x89, b"later");
+        let (_, forward, pings) = answering(&[odd.clone(), after.clone()]);
+        assert_eq!(forward, [odd, after].concat());
+        assert_eq!(pings, Vec::<Vec<u8>>::new());
+    }
+    let close = frame(0x88, b"");
+    let (_, forward, pings) = answering(&[close.clone(), frame(0x89, b"after Close")]);
+    assert_eq!(forward, [close, frame(0x89, b"after Close")].concat());
+    assert_eq!(pings, Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn of_a_flood_of_pings_the_first_ones_and_the_newest_are_kept() {
+    let frames: Vec<_> = (0..200_u8).map(|number| frame(0x89, &[number])).collect();
+    let (_, _, pings) = answering(&frames);
+    assert_eq!(pings.len(), 64);
+    assert_eq!(pings[62..], [vec![62], vec![199]]);
+}
+
 #[test]
 fn never_begins_without_a_101() {
     for reply in [

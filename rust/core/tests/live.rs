@@ -638,18 +638,21 @@ fn watchers_see_each_change_once() {
     }
     feed.update((1, 1, 1));
     let late = feed.cache.add_watcher();
-    let (tickers, candles) = feed.cache.take_changed(early).unwrap();
+    let (tickers, candles) = feed.cache.take_changed(early, false).unwrap();
     assert_eq!(names(&tickers), ["B", "C", "A"]);
     assert_eq!(
         (candles.len(), &*candles[0].0, candles[0].1),
         (1, "BTC/USD", 1)
     );
-    assert_eq!(feed.cache.take_changed(early), Some((vec![], vec![])));
-    assert_eq!(feed.cache.take_changed(late), Some((vec![], vec![])));
+    assert_eq!(
+        feed.cache.take_changed(early, false),
+        Some((vec![], vec![]))
+    );
+    assert_eq!(feed.cache.take_changed(late, false), Some((vec![], vec![])));
     feed.watermark(30, 0);
-    assert_eq!(feed.cache.take_changed(late).unwrap().1.len(), 2);
+    assert_eq!(feed.cache.take_changed(late, false).unwrap().1.len(), 2);
     feed.cache.remove_watcher(late);
-    assert_eq!(feed.cache.take_changed(late), None);
+    assert_eq!(feed.cache.take_changed(late, false), None);
 }
 
 #[test]

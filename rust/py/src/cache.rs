@@ -1,31 +1,59 @@
 //! `MarketCache`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use krakked_core::board::Board;
 use krakked_core::cache;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
-use crate::lock::lock;
+use crate::lock::FairLock;
+use crate::owner::Owner;
+#[cfg(unix)]
+use crate::reader::wake::Wake;
 use crate::rows::{ClosedCandle, ExactCandle, ExactTicker, LiveCandle, Ticker};
+
+/// What readers' threads share with a `MarketCache`.
+#[derive(Default)]
+pub(crate) struct SharedCache {
+    pub(crate) lock: FairLock<cache::Cache>,
+    /// What wakes a listener; there from `listen` on.
+    #[cfg(unix)]
+    pub(crate) bell: std::sync::OnceLock<Wake>,
+}
 
 /// Latest ticker and live candles of every symbol.
 ///
-/// No Python object is made or dropped while the lock is held: that could run other Python code,
-/// which could come back for the lock.
+/// Ticker and candle are read from the board, which nobody holds for long. No Python object is made
+/// or dropped while a lock is held: that could run other Python code, which could come back for it.
 #[pyclass(frozen, module = "krakked._core")]
-#[derive(Default)]
-pub(crate) struct MarketCache(Arc<Mutex<cache::Cache>>);
+pub(crate) struct MarketCache {
+    owner: Owner,
+    shared: Arc<SharedCache>,
+    board: Arc<Board>,
+}
 
 type NamedChanges = (Vec<String>, Vec<(String, u32)>);
 
 impl MarketCache {
-    pub(crate) fn share(&self) -> Arc<Mutex<cache::Cache>> {
-        self.0.clone()
+    /// Refuses a forked child.
+    pub(crate) fn share(&self) -> PyResult<Arc<SharedCache>> {
+        self.owner.check()?;
+        Ok(self.shared.clone())
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut cache::Cache) -> T) -> T {
-        work(&mut lock(&self.0))
+    fn board(&self) -> PyResult<&Board> {
+        self.owner.check()?;
+        Ok(&self.board)
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut cache::Cache) -> T + Send,
+    ) -> PyResult<T> {
+        self.owner.check()?;
+        Ok(self.shared.lock.with(py, work))
     }
 }
 
@@ -33,104 +61,145 @@ impl MarketCache {
 impl MarketCache {
     #[new]
     fn new() -> Self {
-        Self::default()
+        let shared = Arc::<SharedCache>::default();
+        let board = shared.lock.lock().board();
+        Self {
+            owner: Owner::new("live cache"),
+            shared,
+            board,
+        }
     }
 
-    fn ticker(&self, symbol: &str) -> Option<Ticker> {
-        self.with(|cache| cache.ticker(symbol)).map(Ticker::from)
+    fn ticker(&self, symbol: &str) -> PyResult<Option<Ticker>> {
+        Ok(self.board()?.ticker(symbol).map(Ticker::from))
     }
 
-    fn ticker_exact(&self, symbol: &str) -> Option<ExactTicker> {
-        self.with(|cache| cache.ticker(symbol))
-            .map(ExactTicker::from)
+    fn ticker_exact(&self, symbol: &str) -> PyResult<Option<ExactTicker>> {
+        Ok(self.board()?.ticker(symbol).map(ExactTicker::from))
     }
 
-    fn candle(&self, symbol: &str, interval_minutes: u32) -> Option<LiveCandle> {
-        self.with(|cache| cache.candle(symbol, interval_minutes))
-            .map(LiveCandle::from)
+    fn candle(&self, symbol: &str, interval_minutes: u32) -> PyResult<Option<LiveCandle>> {
+        let candle = self.board()?.candle(symbol, interval_minutes);
+        Ok(candle.map(LiveCandle::from))
     }
 
-    fn candle_exact(&self, symbol: &str, interval_minutes: u32) -> Option<ExactCandle> {
-        self.with(|cache| cache.candle(symbol, interval_minutes))
-            .map(ExactCandle::from)
+    fn candle_exact(&self, symbol: &str, interval_minutes: u32) -> PyResult<Option<ExactCandle>> {
+        let candle = self.board()?.candle(symbol, interval_minutes);
+        Ok(candle.map(ExactCandle::from))
     }
 
-    fn updated_ns(&self, symbol: &str) -> Option<i64> {
-        self.with(|cache| cache.ticker(symbol))
-            .map(|ticker| ticker.updated_ns)
+    fn updated_ns(&self, symbol: &str) -> PyResult<Option<i64>> {
+        Ok(self.board()?.ticker(symbol).map(|it| it.updated_ns))
     }
 
-    fn want(&self, symbol: &str) {
-        self.with(|cache| cache.want(symbol));
+    fn want(&self, py: Python<'_>, symbol: &str) -> PyResult<()> {
+        self.with(py, |cache| cache.want(symbol))
     }
 
     #[pyo3(signature = (now_ns, *, held_up = false))]
-    fn close_due(&self, now_ns: i64, held_up: bool) -> Vec<u64> {
-        self.with(|cache| cache.close_due(now_ns, held_up))
+    fn close_due(&self, py: Python<'_>, now_ns: i64, held_up: bool) -> PyResult<Vec<u64>> {
+        self.with(py, |cache| cache.close_due(now_ns, held_up))
     }
 
-    fn server_ns(&self, now_ns: i64) -> Option<i64> {
-        self.with(|cache| cache.server_ns(now_ns))
+    fn server_ns(&self, py: Python<'_>, now_ns: i64) -> PyResult<Option<i64>> {
+        self.with(py, |cache| cache.server_ns(now_ns))
     }
 
-    fn expect_ticker(&self, symbol: &str, since_ns: Option<i64>) {
-        self.with(|cache| cache.expect_ticker(symbol, since_ns));
+    fn expect_ticker(&self, py: Python<'_>, symbol: &str, since_ns: Option<i64>) -> PyResult<()> {
+        self.with(py, |cache| cache.expect_ticker(symbol, since_ns))
     }
 
-    fn expect_candles(&self, symbol: &str, interval_minutes: u32, since_ns: Option<i64>) {
-        self.with(|cache| cache.expect_candles(symbol, interval_minutes, since_ns));
+    fn expect_candles(
+        &self,
+        py: Python<'_>,
+        symbol: &str,
+        interval_minutes: u32,
+        since_ns: Option<i64>,
+    ) -> PyResult<()> {
+        self.with(py, |cache| {
+            cache.expect_candles(symbol, interval_minutes, since_ns);
+        })
     }
 
-    fn take_mute(&self, now_ns: i64) -> NamedChanges {
-        named(&self.with(|cache| cache.take_mute(now_ns)))
+    fn take_mute(&self, py: Python<'_>, now_ns: i64) -> PyResult<NamedChanges> {
+        Ok(named(&self.with(py, |cache| cache.take_mute(now_ns))?))
     }
 
-    fn traded(&self, symbol: &str, interval_minutes: u32) -> Option<u64> {
-        self.with(|cache| cache.traded(symbol, interval_minutes))
+    fn traded(&self, py: Python<'_>, symbol: &str, interval_minutes: u32) -> PyResult<Option<u64>> {
+        self.with(py, |cache| cache.traded(symbol, interval_minutes))
     }
 
-    fn take_passed_over(&self, now_ns: i64) -> Vec<(String, u32, i64)> {
-        let passed = self.with(|cache| cache.take_passed_over(now_ns));
-        passed
+    fn take_passed_over(&self, py: Python<'_>, now_ns: i64) -> PyResult<Vec<(String, u32, i64)>> {
+        let passed = self.with(py, |cache| cache.take_passed_over(now_ns))?;
+        Ok(passed
             .into_iter()
             .map(|(symbol, minutes, open_s)| (symbol.to_string(), minutes, open_s))
-            .collect()
+            .collect())
     }
 
-    fn doubt(&self, symbol: &str, interval_minutes: u32) {
-        self.with(|cache| cache.doubt(symbol, interval_minutes));
+    fn doubt(&self, py: Python<'_>, symbol: &str, interval_minutes: u32) -> PyResult<()> {
+        self.with(py, |cache| cache.doubt(symbol, interval_minutes))
     }
 
-    fn take_doubt(&self, symbol: &str, interval_minutes: u32) -> Option<i64> {
-        self.with(|cache| cache.take_doubt(symbol, interval_minutes))
+    fn take_doubt(
+        &self,
+        py: Python<'_>,
+        symbol: &str,
+        interval_minutes: u32,
+    ) -> PyResult<Option<i64>> {
+        self.with(py, |cache| cache.take_doubt(symbol, interval_minutes))
     }
 
-    fn take_closed(&self) -> Vec<ClosedCandle> {
-        let closed = self.with(cache::Cache::take_closed);
-        closed.iter().map(ClosedCandle::from).collect()
+    fn take_closed(&self, py: Python<'_>) -> PyResult<Vec<ClosedCandle>> {
+        let closed = self.with(py, cache::Cache::take_closed)?;
+        Ok(closed.iter().map(ClosedCandle::from).collect())
     }
 
-    fn take_changed(&self, watcher: u32) -> PyResult<NamedChanges> {
+    #[pyo3(signature = (watcher, *, arm = false))]
+    fn take_changed(&self, py: Python<'_>, watcher: u32, arm: bool) -> PyResult<NamedChanges> {
         let changes = self
-            .with(|cache| cache.take_changed(watcher))
+            .with(py, |cache| cache.take_changed(watcher, arm))?
             .ok_or_else(|| PyKeyError::new_err("no such watcher"))?;
         Ok(named(&changes))
     }
 
-    fn add_watcher(&self) -> u32 {
-        self.with(cache::Cache::add_watcher)
+    fn add_watcher(&self, py: Python<'_>) -> PyResult<u32> {
+        self.with(py, cache::Cache::add_watcher)
     }
 
-    fn remove_watcher(&self, watcher: u32) {
-        self.with(|cache| cache.remove_watcher(watcher));
+    fn remove_watcher(&self, py: Python<'_>, watcher: u32) -> PyResult<()> {
+        self.with(py, |cache| cache.remove_watcher(watcher))
     }
 
-    fn forget(&self, symbol: &str) {
-        self.with(|cache| cache.forget(symbol));
+    fn forget(&self, py: Python<'_>, symbol: &str) -> PyResult<()> {
+        self.with(py, |cache| cache.forget(symbol))
     }
 
-    fn clear_candles(&self, symbol: &str, interval_minutes: u32) {
-        self.with(|cache| cache.clear_candles(symbol, interval_minutes));
+    fn clear_candles(&self, py: Python<'_>, symbol: &str, interval_minutes: u32) -> PyResult<()> {
+        self.with(py, |cache| cache.clear_candles(symbol, interval_minutes))
+    }
+
+    #[cfg(unix)]
+    fn listen(&self, py: Python<'_>, conflate_ns: i64) -> PyResult<i32> {
+        self.with(py, |cache| cache.conflate(conflate_ns))?;
+        if self.shared.bell.get().is_none() {
+            let _ = self.shared.bell.set(Wake::new()?); // another thread was faster: the same
+        }
+        Ok(self.shared.bell.get().map_or(-1, Wake::descriptor))
+    }
+
+    #[cfg(unix)]
+    fn wake(&self) -> PyResult<()> {
+        self.owner.check()?;
+        self.shared.bell.get().map(Wake::ring);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn heard(&self) -> PyResult<()> {
+        self.owner.check()?;
+        self.shared.bell.get().map(Wake::clear);
+        Ok(())
     }
 }
 

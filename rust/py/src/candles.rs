@@ -1,7 +1,5 @@
 //! `CandleBuilder`: candles of one or several intervals, out of trades.
 
-use std::sync::Mutex;
-
 use krakked_core::candles::{self, Trade, TradeError, TradeOutcome};
 use krakked_core::decimal::Decimal;
 use krakked_core::trades::read_reply;
@@ -11,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::columns::{bad_lines, float64, int64};
-use crate::lock::lock;
+use crate::lock::OwnedLock;
 
 fn refusal(error: TradeError) -> &'static str {
     match error {
@@ -24,7 +22,7 @@ fn refusal(error: TradeError) -> &'static str {
 /// Candles of one or several intervals, out of trades.
 #[pyclass(frozen, module = "krakked._core")]
 pub(crate) struct CandleBuilder {
-    inner: Mutex<State>,
+    inner: OwnedLock<State>,
 }
 
 struct State {
@@ -118,10 +116,13 @@ impl CandleBuilder {
         }
         let builder = candles::CandleBuilder::new(&intervals_minutes);
         Ok(Self {
-            inner: Mutex::new(State {
-                builder,
-                csv: TradesCsv::new(earliest_ns, latest_ns, silence_ns),
-            }),
+            inner: OwnedLock::new(
+                "candle builder",
+                State {
+                    builder,
+                    csv: TradesCsv::new(earliest_ns, latest_ns, silence_ns),
+                },
+            ),
         })
     }
 
@@ -142,7 +143,7 @@ impl CandleBuilder {
             volume: decimal(volume)?,
             id: trade_id,
         };
-        match lock(&self.inner).builder.add(&trade) {
+        match self.inner.lock()?.builder.add(&trade) {
             Ok(outcome) => Ok(outcome == TradeOutcome::Counted),
             Err(error) => Err(PyValueError::new_err(refusal(error))),
         }
@@ -157,7 +158,7 @@ impl CandleBuilder {
         end_ns: i64,
     ) -> PyResult<PageRow> {
         let (page, last) = py
-            .detach(|| lock(&self.inner).add_page(reply, start_ns, end_ns))
+            .detach(|| Ok::<_, PyErr>(self.inner.lock()?.add_page(reply, start_ns, end_ns)))?
             .map_err(PyValueError::new_err)?;
         let (first_id, first_ns) = page.first.unzip();
         let (last_id, last_ns) = page.last.unzip();
@@ -173,20 +174,20 @@ impl CandleBuilder {
     }
 
     #[pyo3(signature = (piece, *, is_last=false))]
-    fn add_csv(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> u64 {
-        py.detach(|| lock(&self.inner).add_csv(piece, is_last))
+    fn add_csv(&self, py: Python<'_>, piece: &[u8], is_last: bool) -> PyResult<u64> {
+        py.detach(|| Ok(self.inner.lock()?.add_csv(piece, is_last)))
     }
 
-    fn bad_lines(&self) -> (u64, Vec<(u64, &'static str)>) {
-        bad_lines(lock(&self.inner).csv.bad())
+    fn bad_lines(&self) -> PyResult<(u64, Vec<(u64, &'static str)>)> {
+        Ok(bad_lines(self.inner.lock()?.csv.bad()))
     }
 
-    fn take_doubts(&self) -> Vec<(i64, i64)> {
-        lock(&self.inner).csv.take_doubts()
+    fn take_doubts(&self) -> PyResult<Vec<(i64, i64)>> {
+        Ok(self.inner.lock()?.csv.take_doubts())
     }
 
-    fn take_silences(&self) -> Vec<(i64, i64)> {
-        lock(&self.inner).csv.take_silences()
+    fn take_silences(&self) -> PyResult<Vec<(i64, i64)>> {
+        Ok(self.inner.lock()?.csv.take_silences())
     }
 
     #[pyo3(signature = (interval_minutes, before_s=None))]
@@ -196,7 +197,9 @@ impl CandleBuilder {
         interval_minutes: u32,
         before_s: Option<i64>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let taken = py.detach(|| lock(&self.inner).builder.take(interval_minutes, before_s));
+        let taken = py.detach(|| {
+            Ok::<_, PyErr>(self.inner.lock()?.builder.take(interval_minutes, before_s))
+        })?;
         let columns = PyDict::new(py);
         columns.set_item("time", int64(py, &taken, |c| c.time_s)?)?;
         columns.set_item("open", float64(py, &taken, |c| c.open)?)?;
@@ -209,20 +212,20 @@ impl CandleBuilder {
         Ok(columns)
     }
 
-    fn pending(&self, interval_minutes: u32) -> usize {
-        lock(&self.inner).builder.pending(interval_minutes)
+    fn pending(&self, interval_minutes: u32) -> PyResult<usize> {
+        Ok(self.inner.lock()?.builder.pending(interval_minutes))
     }
 
-    fn newest_s(&self, interval_minutes: u32) -> Option<i64> {
-        lock(&self.inner).builder.newest_s(interval_minutes)
+    fn newest_s(&self, interval_minutes: u32) -> PyResult<Option<i64>> {
+        Ok(self.inner.lock()?.builder.newest_s(interval_minutes))
     }
 
-    fn holes(&self) -> Vec<(u64, u64)> {
-        lock(&self.inner).builder.holes()
+    fn holes(&self) -> PyResult<Vec<(u64, u64)>> {
+        Ok(self.inner.lock()?.builder.holes())
     }
 
     #[getter]
-    fn last_id(&self) -> Option<u64> {
-        lock(&self.inner).builder.last_id()
+    fn last_id(&self) -> PyResult<Option<u64>> {
+        Ok(self.inner.lock()?.builder.last_id())
     }
 }

@@ -9,6 +9,9 @@ mod events;
 mod lock;
 mod nonce;
 mod ohlcvt;
+mod owner;
+#[cfg_attr(not(unix), path = "no_reader.rs")]
+mod reader;
 mod rows;
 mod signer;
 mod tap;
@@ -25,6 +28,10 @@ mod _core {
     #[pymodule_export]
     use crate::ohlcvt::OhlcvtParser;
     #[pymodule_export]
+    use crate::reader::SocketReader;
+    #[pymodule_export]
+    use crate::reader::trust::TlsTrust;
+    #[pymodule_export]
     use crate::rows::{ClosedCandle, ExactCandle, ExactTicker, LiveCandle, Ticker};
     #[pymodule_export]
     use crate::signer::Signer;
@@ -35,6 +42,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::owner::watch_forks();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,38 +1,32 @@
 //! `NonceSequence`.
 
-use std::sync::Mutex;
-
 use krakked_core::nonce;
 use pyo3::prelude::*;
 
 use crate::errors;
-use crate::lock::lock;
+use crate::lock::OwnedLock;
 
 /// Strictly rising nonces: max(last + 1, now).
 #[pyclass(frozen, module = "krakked._core")]
-pub(crate) struct NonceSequence(Mutex<nonce::NonceSequence>);
-
-impl NonceSequence {
-    fn with<T>(&self, work: impl FnOnce(&mut nonce::NonceSequence) -> T) -> T {
-        work(&mut lock(&self.0))
-    }
-}
+pub(crate) struct NonceSequence(OwnedLock<nonce::NonceSequence>);
 
 #[pymethods]
 impl NonceSequence {
     #[new]
     #[pyo3(signature = (last = 0))]
     fn new(last: u64) -> Self {
-        Self(Mutex::new(nonce::NonceSequence::new(last)))
+        Self(OwnedLock::new(
+            "nonce sequence",
+            nonce::NonceSequence::new(last),
+        ))
     }
 
     fn next(&self, now_ns: u64) -> PyResult<u64> {
-        self.with(|sequence| sequence.next(now_ns))
-            .map_err(errors::nonce)
+        self.0.lock()?.next(now_ns).map_err(errors::nonce)
     }
 
     #[getter]
-    fn last(&self) -> u64 {
-        self.with(|sequence| sequence.last())
+    fn last(&self) -> PyResult<u64> {
+        Ok(self.0.lock()?.last())
     }
 }

@@ -1,6 +1,6 @@
 //! `FrameTap` and `FrameSplitter`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use krakked_core::cache::Cache;
 use krakked_core::connection;
@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::buffer::{BytesLike, TextOrBytes};
-use crate::cache::MarketCache;
+use crate::cache::{MarketCache, SharedCache};
 use crate::events::event_tuple;
-use crate::lock::lock;
+use crate::lock::{FairLock, OwnedLock};
+use crate::owner::Owner;
 
 /// Cap of a message: the whole instrument snapshot (about 0.6 MB) fits with room to spare.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
@@ -25,14 +26,39 @@ const DETACH_BYTES: usize = 1 << 20;
 /// The connection is always locked before the cache, and no Python object is made meanwhile.
 #[pyclass(frozen, module = "krakked._core")]
 pub(crate) struct FrameTap {
-    cache: Arc<Mutex<Cache>>,
-    connection: Mutex<connection::FrameTap>,
+    owner: Owner,
+    cache: Arc<SharedCache>,
+    connection: Arc<FairLock<connection::FrameTap>>,
 }
 
 impl FrameTap {
-    fn with<T>(&self, work: impl FnOnce(&mut connection::FrameTap, &mut Cache) -> T) -> T {
-        let mut connection = lock(&self.connection);
-        work(&mut connection, &mut lock(&self.cache))
+    /// What a reader's thread needs; refuses a forked child.
+    #[cfg(unix)]
+    pub(crate) fn share(
+        &self,
+    ) -> PyResult<(Arc<FairLock<connection::FrameTap>>, Arc<SharedCache>)> {
+        self.owner.check()?;
+        Ok((self.connection.clone(), self.cache.clone()))
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut connection::FrameTap, &mut Cache) -> T + Send,
+    ) -> PyResult<T> {
+        self.owner.check()?;
+        Ok(self.connection.with(py, |connection| {
+            work(connection, &mut self.cache.lock.lock())
+        }))
+    }
+
+    fn look<T: Send>(
+        &self,
+        py: Python<'_>,
+        look: impl FnOnce(&mut connection::FrameTap) -> T + Send,
+    ) -> PyResult<T> {
+        self.owner.check()?;
+        Ok(self.connection.with(py, look))
     }
 }
 
@@ -40,13 +66,16 @@ impl FrameTap {
 impl FrameTap {
     #[new]
     #[pyo3(signature = (cache, *, max_message_bytes = MAX_MESSAGE_BYTES))]
-    fn new(cache: &MarketCache, max_message_bytes: usize) -> Self {
-        let cache = cache.share();
-        let connection = connection::FrameTap::new(&mut lock(&cache), max_message_bytes);
-        Self {
+    fn new(py: Python<'_>, cache: &MarketCache, max_message_bytes: usize) -> PyResult<Self> {
+        let cache = cache.share()?;
+        let connection = cache.lock.with(py, |cache| {
+            connection::FrameTap::new(cache, max_message_bytes)
+        });
+        Ok(Self {
+            owner: Owner::new("frame tap"),
             cache,
-            connection: Mutex::new(connection),
-        }
+            connection: Arc::new(FairLock::new(connection)),
+        })
     }
 
     #[expect(
@@ -58,75 +87,81 @@ impl FrameTap {
         py: Python<'py>,
         data: BytesLike<'py>,
         now_ns: i64,
-    ) -> Bound<'py, PyBytes> {
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.owner.check()?;
         let bytes = data.as_slice();
         let mut forward = Vec::new();
-        let mut feed = || self.with(|it, cache| it.receive(cache, bytes, now_ns, &mut forward));
+        let mut feed = || {
+            let mut connection = self.connection.lock();
+            let mut cache = self.cache.lock.lock();
+            connection.receive(&mut cache, bytes, now_ns, &mut forward);
+        };
         if bytes.len() >= DETACH_BYTES {
             py.detach(feed);
         } else {
             feed();
         }
-        PyBytes::new(py, &forward)
+        Ok(PyBytes::new(py, &forward))
     }
 
     #[expect(
         clippy::needless_pass_by_value,
         reason = "extracted arguments are owned"
     )]
-    fn apply_message(&self, message: TextOrBytes<'_>, now_ns: i64) {
-        self.with(|it, cache| it.apply_message(cache, message.as_slice(), now_ns));
+    fn apply_message(&self, py: Python<'_>, message: TextOrBytes<'_>, now_ns: i64) -> PyResult<()> {
+        let bytes = message.as_slice();
+        self.with(py, |it, cache| it.apply_message(cache, bytes, now_ns))
     }
 
     fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
-        let events = lock(&self.connection).take_events();
+        let events = self.look(py, connection::FrameTap::take_events)?;
         events
             .into_iter()
             .map(|event| event_tuple(py, event))
             .collect()
     }
 
-    fn end(&self) {
-        self.with(connection::FrameTap::end);
+    fn end(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, connection::FrameTap::end)
     }
 
     #[getter]
-    fn connection(&self) -> u64 {
-        lock(&self.connection).id()
+    fn connection(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, |it| it.id())
     }
 
     #[getter]
-    fn mid_frame(&self) -> bool {
-        lock(&self.connection).mid_frame()
+    fn mid_frame(&self, py: Python<'_>) -> PyResult<bool> {
+        self.look(py, |it| it.mid_frame())
     }
 
     #[getter]
-    fn lag_ns(&self) -> Option<(i64, i64)> {
-        self.with(|it, cache| cache.lag_ns(it.id()))
+    fn lag_ns(&self, py: Python<'_>) -> PyResult<Option<(i64, i64)>> {
+        self.with(py, |it, cache| cache.lag_ns(it.id()))
     }
 
     #[getter]
-    fn events_pending(&self) -> bool {
-        lock(&self.connection).events_pending()
+    fn events_pending(&self, py: Python<'_>) -> PyResult<bool> {
+        self.look(py, |it| it.events_pending())
     }
 
     #[getter]
-    fn last_frame_ns(&self) -> i64 {
-        lock(&self.connection).last_frame_ns()
+    fn last_frame_ns(&self, py: Python<'_>) -> PyResult<i64> {
+        self.look(py, |it| it.last_frame_ns())
     }
 
     #[getter]
-    fn last_data_ns(&self) -> i64 {
-        lock(&self.connection).last_data_ns()
+    fn last_data_ns(&self, py: Python<'_>) -> PyResult<i64> {
+        self.look(py, |it| it.last_data_ns())
     }
 
     #[getter]
-    fn malformed_in_a_row(&self) -> u64 {
-        lock(&self.connection).malformed_in_a_row()
+    fn malformed_in_a_row(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, |it| it.malformed_in_a_row())
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (frames, counts) = lock(&self.connection).counts();
+        let (frames, counts) = self.look(py, |it| it.counts())?;
         let statistics = PyDict::new(py);
         for (name, count) in [
             ("frames", frames.tapped + frames.forwarded),
@@ -151,20 +186,26 @@ impl FrameTap {
 
 impl Drop for FrameTap {
     fn drop(&mut self) {
-        self.end();
+        if self.owner.is_here() {
+            let mut connection = self.connection.lock();
+            connection.end(&mut self.cache.lock.lock());
+        }
     }
 }
 
 /// The tap without a cache: gives the texts themselves.
 #[pyclass(frozen, module = "krakked._core")]
-pub(crate) struct FrameSplitter(Mutex<frame::FrameSplitter>);
+pub(crate) struct FrameSplitter(OwnedLock<frame::FrameSplitter>);
 
 #[pymethods]
 impl FrameSplitter {
     #[new]
     #[pyo3(signature = (*, max_message_bytes = MAX_MESSAGE_BYTES))]
     fn new(max_message_bytes: usize) -> Self {
-        Self(Mutex::new(frame::FrameSplitter::new(max_message_bytes)))
+        Self(OwnedLock::new(
+            "frame splitter",
+            frame::FrameSplitter::new(max_message_bytes),
+        ))
     }
 
     #[expect(
@@ -175,16 +216,18 @@ impl FrameSplitter {
         &self,
         py: Python<'py>,
         data: BytesLike<'py>,
-    ) -> (Vec<String>, Bound<'py, PyBytes>) {
+    ) -> PyResult<(Vec<String>, Bound<'py, PyBytes>)> {
         let (mut texts, mut forward) = (Vec::new(), Vec::new());
-        lock(&self.0).receive(data.as_slice(), &mut forward, &mut |text| {
-            texts.push(text.to_owned());
-        });
-        (texts, PyBytes::new(py, &forward))
+        self.0
+            .lock()?
+            .receive(data.as_slice(), &mut forward, &mut |text| {
+                texts.push(text.to_owned());
+            });
+        Ok((texts, PyBytes::new(py, &forward)))
     }
 
     #[getter]
-    fn surrendered(&self) -> bool {
-        lock(&self.0).surrendered()
+    fn surrendered(&self) -> PyResult<bool> {
+        Ok(self.0.lock()?.surrendered())
     }
 }

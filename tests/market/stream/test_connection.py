@@ -24,6 +24,7 @@ from tests.market.stream.hostile import (
 
 from krakked._core import FrameTap, MarketCache
 from krakked._market.stream.connection import Connection, Endpoint
+from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import SubscriptionKey
 from krakked._market.stream.subscriptions import SubscriptionTable
@@ -58,7 +59,7 @@ class Bench:
         self.chunks = 0
         self.connection = Connection(
             Endpoint.parse(URL),
-            network=HostileNetwork(serve, Random(1), nursery),
+            opener=StreamOpener(HostileNetwork(serve, Random(1), nursery), VirtualClock()),
             clock=VirtualClock(),
             cache=self.cache,
             table=self.table,

@@ -20,10 +20,11 @@ import wsproto
 
 from krakked._core import FrameTap, MarketCache
 from krakked._errors import NetworkError
+from krakked._market.stream.opening import MarketStream, StreamOpener
 from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import encode_ping
 from krakked._market.stream.subscriptions import SubscriptionTable
-from krakked._market.stream.tap import CHUNK_BYTES, TapStream
+from krakked._market.stream.tap import CHUNK_BYTES
 from krakked._market.stream.watchdogs import (
     KEEP_ALIVE_S,
     ConnectionWatch,
@@ -31,7 +32,7 @@ from krakked._market.stream.watchdogs import (
     WatchdogVerdict,
 )
 from krakked._network.clock import Clock
-from krakked._network.network import USER_AGENT, Network
+from krakked._network.network import USER_AGENT
 
 CONNECT_S: Final = 10.0
 """Longest wait for name resolution, TCP and TLS together."""
@@ -96,7 +97,7 @@ class Connection:
 
     Args:
         endpoint: Where to.
-        network: How to get there.
+        opener: How to get there.
         clock: Elapsed time, for stamps and watchdogs.
         cache: Where market data goes.
         table: Desired state: what to send, what is acknowledged.
@@ -110,7 +111,7 @@ class Connection:
         self,
         endpoint: Endpoint,
         *,
-        network: Network,
+        opener: StreamOpener,
         clock: Clock,
         cache: MarketCache,
         table: SubscriptionTable,
@@ -120,7 +121,7 @@ class Connection:
         on_frame: Callable[[str], None] | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._network = network
+        self._opener = opener
         self._clock = clock
         self._table = table
         self._req_ids = iter(req_ids)
@@ -128,8 +129,7 @@ class Connection:
         self._on_chunk = on_chunk
         self._on_frame = on_frame
         self.tap = FrameTap(cache, max_message_bytes=MAX_MESSAGE_BYTES)
-        self._stream: TapStream | None = None
-        self._inner: trio.abc.Stream | None = None
+        self._stream: MarketStream | None = None
         self._scope = trio.CancelScope()
         self._outcome: Disconnect | None = None
         self._work = trio.Event()
@@ -190,32 +190,35 @@ class Connection:
             self._explain(error)
         finally:
             self.tap.end()
-            if self._inner is not None:
+            if self._stream is not None:
                 with trio.CancelScope(shield=True):
-                    await trio.aclose_forcefully(self._inner)
+                    await trio.aclose_forcefully(self._stream)
         return self._outcome or Disconnect(DisconnectReason.CLOSED, "the server closed the stream")
 
     # --- stages ---
 
     async def _serve(self, nursery: trio.Nursery) -> None:
         end = self._endpoint
+        handshake = trio.CancelScope()
         with trio.move_on_after(CONNECT_S) as connecting:
-            self._inner = await self._network.open_stream(end.host, end.port, tls=end.tls)
-        if connecting.cancelled_caught or self._inner is None:
+            self._stream = await self._opener.open(
+                end.host,
+                end.port,
+                tls=end.tls,
+                tap=self.tap,
+                recording=self._on_frame is not None,
+                on_frames=self._frames,
+                on_end=handshake.cancel,  # nothing else would wake a handshake that was cut short
+            )
+        if connecting.cancelled_caught or self._stream is None:
             self._note(DisconnectReason.CONNECT_FAILED, f"no connection within {CONNECT_S:g} s")
             return
-        handshake = trio.CancelScope(deadline=trio.current_time() + HANDSHAKE_S)
-        self._stream = TapStream(
-            self._inner,
-            None if self._on_frame is not None else self.tap,
-            self._clock,
-            on_chunk=self._frames,
-            on_end=handshake.cancel,  # nothing else would wake a handshake that was cut short
-        )
+        stream = self._stream
+        handshake.deadline = trio.current_time() + HANDSHAKE_S
         with handshake:
             socket = await trio_websocket.wrap_client_stream(
                 nursery,
-                cast("trio.SocketStream", self._stream),  # any Stream will do; see its docstring
+                cast("trio.SocketStream", stream),  # any Stream will do; see its docstring
                 end.host_header,
                 end.resource,
                 # Kraken recommends one for all requests, and the servers in front may insist.
@@ -230,7 +233,7 @@ class Connection:
                 detail = f"no answer to the handshake within {HANDSHAKE_S:g} s"
             self._handshake_failed(detail)
             return
-        self._stream.upgraded = True
+        stream.upgraded = True
         nursery.start_soon(self._watch, nursery, socket)
         nursery.start_soon(self._send, socket)
         await self._drain(socket)
@@ -342,7 +345,10 @@ class Connection:
 
     def _closed(self, reason: trio_websocket.CloseReason | None) -> None:
         if reason is None or reason.code == 1006:
-            self._note(DisconnectReason.CLOSED, "the connection broke without a close frame")
+            words = "the connection broke without a close frame"
+            if self._stream is not None and self._stream.end is not None:
+                words = f"{words}: {self._stream.end[1]}"
+            self._note(DisconnectReason.CLOSED, words)
             return
         words = f": {reason.reason[:120]}" if reason.reason else ""
         self._note(DisconnectReason.CLOSED, f"closed with code {reason.code}{words}")

@@ -46,6 +46,7 @@ from krakked._market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes
 from krakked._market.stream.line import Line
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.notices import Notices, read_notices
+from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.report import pair_streams, silent_ones
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
@@ -106,7 +107,7 @@ class Feed:
         self.stale_after_s: float = settings.stale_tolerance_seconds
         self.system: str | None = None
         """Exchange system status, as last told."""
-        self._network = network
+        self._opener = StreamOpener(network, clock, settings.reader)
         self._table = table
         self._on_frame, self._on_symbols = on_frame, on_symbols
         self._random = random if random is not None else Random()  # noqa: S311 - jitter
@@ -126,6 +127,8 @@ class Feed:
             forget=self._forget,
         )
         self.hub: ChangeHub = ChangeHub(self.cache, clock, self.names.canonical)
+        if self._opener.reads_in_rust:
+            self.hub.listen(settings.conflate_ms)
         self._desk = CandleDesk(
             cache=self.cache,
             clock=clock,
@@ -245,7 +248,7 @@ class Feed:
         return Line(
             name,
             endpoint=self._endpoint,
-            network=self._network,
+            opener=self._opener,
             clock=self.clock,
             cache=self.cache,
             gate=self._gate,

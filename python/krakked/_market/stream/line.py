@@ -19,6 +19,7 @@ from krakked._market.stream.connection import Connection, Endpoint
 from krakked._market.stream.facts import ConnectionState, ConnectionStatus
 from krakked._market.stream.gate import ConnectGate
 from krakked._market.stream.loglimit import LogLimiter
+from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import (
     INSTRUMENT,
@@ -32,7 +33,6 @@ from krakked._market.stream.requests import (
 )
 from krakked._market.stream.subscriptions import ENDED, SubscriptionTable
 from krakked._network.clock import Clock
-from krakked._network.network import Network
 
 MUTE_RECONNECT_S = 300.0
 """A connection all of whose tickers are mute is replaced, at most so often."""
@@ -89,7 +89,7 @@ class Line:
     Args:
         name: For people: ``1m``, ``5m/2``.
         endpoint: Where to.
-        network: How to get there.
+        opener: How to get there.
         clock: Elapsed time.
         cache: Where market data goes.
         gate: Who may connect now.
@@ -104,7 +104,7 @@ class Line:
         name: str,
         *,
         endpoint: Endpoint,
-        network: Network,
+        opener: StreamOpener,
         clock: Clock,
         cache: MarketCache,
         gate: ConnectGate,
@@ -124,7 +124,7 @@ class Line:
         self.down_since_s: float | None = None
         """Elapsed time of the last loss; None before the first and while connected."""
         self._endpoint = endpoint
-        self._network = network
+        self._opener = opener
         self._clock = clock
         self._cache = cache
         self._gate = gate
@@ -204,7 +204,7 @@ class Line:
         on_frame = self._on_frame
         connection = self._connection = Connection(
             self._endpoint,
-            network=self._network,
+            opener=self._opener,
             clock=self._clock,
             cache=self._cache,
             table=self.table,

@@ -61,6 +61,8 @@ class TapStream(trio.abc.Stream):
         """First bytes received: the status line of the answer to the upgrade."""
         self.last_bytes_ns = clock.elapsed_ns()
         """Elapsed time of the newest bytes of any kind; of the opening before the first."""
+        self.end: tuple[str, str] | None = None
+        """Nothing but what trio-websocket says is known of the end; see `ReaderStream.end`."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Give bytes that the WebSocket library has to judge; b"" at the end of the stream.
