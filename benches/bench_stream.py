@@ -165,7 +165,7 @@ class Bench:
                 "altnames": [p.altname for p in pairs],
                 "rest_url": self.rest_url,
                 "cafile": str(self.authority) if tls else "",
-                "poll_s": 0.05 if pace else 0.001,
+                "poll_s": 0.25 if pace else 0.004,
             }
             (self.folder / "job.json").write_text(json.dumps(job))
             reader = str(HERE / "stream_contenders.py")

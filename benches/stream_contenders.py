@@ -44,7 +44,7 @@ class Job:
     altnames: list[str] = field(default_factory=list)
     rest_url: str = ""
     cafile: str = ""
-    poll_s: float = 0.001
+    poll_s: float = 0.004
     """How often those who are not told of single messages are asked for the last one."""
 
     @property

@@ -29,6 +29,10 @@ LOG_LIMIT: Final = 250_000
 """Closed candles and events that one consumer may be behind: hours of the whole universe."""
 
 
+IN_A_ROW: Final = 16
+"""Changes that a consumer takes at most before other tasks have a turn."""
+
+
 @public
 class ChangeKind(StrEnum):
     """What to listen to."""
@@ -360,6 +364,7 @@ class Changes:
         self._tickers: dict[str, None] = {}
         self._candles: dict[tuple[str, int], None] = {}
         self._reading = self._looked_in_vain = False
+        self._in_a_row = 0  # given since others could run
         cache = hub.cache
         self._watcher = cache.add_watcher()
         self._finalizer = weakref.finalize(self, cache.remove_watcher, self._watcher)
@@ -375,11 +380,17 @@ class Changes:
             )
         self._reading = True
         try:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
             while True:
                 change = self._next_logged() or self._next_conflated()
                 if change is not None:
+                    # Letting others run costs more than a change does, so not after each one.
+                    self._in_a_row += 1
+                    if self._in_a_row >= IN_A_ROW:
+                        self._in_a_row = 0
+                        await trio.lowlevel.cancel_shielded_checkpoint()  # the change is taken
                     return change
+                self._in_a_row = 0
                 if self._hub.closed or not self._finalizer.alive:
                     raise StopAsyncIteration
                 if self._looked_in_vain:

@@ -338,8 +338,11 @@ async def test_each_end_has_its_reason() -> None:
             await reading.stream.send_all(b"x")
             with pytest.raises(trio.BrokenResourceError, match=r"os [0-9]+: "):
                 await reading.stream.receive_some()
+            await until(lambda: reading.stream._reader.finished)
             with pytest.raises(trio.BrokenResourceError, match=r"os [0-9]+: "):
                 await reading.stream.send_all(b"x")
+            with pytest.raises(trio.BrokenResourceError, match=r"os [0-9]+: "):
+                await reading.stream.wait_send_all_might_not_block()
         assert reading.stream.end is not None
         assert reading.stream.end[0] == "os"
         await reading.stream.aclose()

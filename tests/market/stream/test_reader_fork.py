@@ -21,6 +21,7 @@ from krakked._core import (
     NonceSequence,
     OhlcvtParser,
     SocketReader,
+    TlsTrust,
 )
 
 pytestmark = [
@@ -147,6 +148,20 @@ def test_a_child_may_open_its_own() -> None:
 
     with at_work():
         assert in_child(use) == "nothing"
+
+
+def test_trust_is_refused_as_well() -> None:
+    """Tickets of TLS sessions are kept behind a lock; a child reads the certificates anew."""
+    trust = TlsTrust([])
+
+    def use(trust: TlsTrust) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            tap = FrameTap(MarketCache())
+            SocketReader(tap, ours.detach(), trust=trust, host="localhost").close()
+
+    assert in_child(lambda: use(trust)).startswith("ForkedProcessError: ")
+    assert in_child(lambda: use(TlsTrust([]))) == "nothing"
 
 
 def test_every_binding_with_a_lock_refuses() -> None:

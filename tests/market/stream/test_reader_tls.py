@@ -208,6 +208,25 @@ async def test_a_server_without_modern_ciphers_is_read_in_python_and_that_is_sai
     assert "rustls refuses what OpenSSL takes" in caplog.text
 
 
+async def test_where_openssl_takes_over_pings_are_trio_websocket_s_affair(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    wanted, got = HEAD + frame(b"are you there", 9), b""
+
+    async def script(stream: trio.abc.Stream) -> None:
+        await stream.send_all(wanted)
+        await stream.receive_some(1)
+
+    async with serving(script, server_context(certificate)) as port:
+        with trio.fail_after(PATIENCE_S):
+            stream, _ = await open_by(opener(), "localhost", port)
+            while len(got) < len(wanted):
+                got += await stream.receive_some()
+            await stream.aclose()
+    assert got == wanted
+
+
 async def test_tls_1_2_with_modern_ciphers_is_read_in_rust(trusted: Authority) -> None:
     context = server_context(trusted.leaf("localhost"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2

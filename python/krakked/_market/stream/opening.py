@@ -9,6 +9,7 @@ has the last word. Python reads what is no socket of ours: streams in memory, a 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import TypeAlias
@@ -26,7 +27,8 @@ from krakked._network.trust import trust_sources, trusted_certificates
 
 MarketStream: TypeAlias = TapStream | ReaderStream
 
-_trust: dict[tuple[tuple[str, int], ...], TlsTrust] = {}
+_trust: dict[tuple[int, tuple[tuple[str, int], ...]], TlsTrust] = {}
+"""By process, since what holds a lock is no forked child's, and `trust_sources`."""
 
 log = logging.getLogger("krakked.stream")
 
@@ -94,17 +96,21 @@ class StreamOpener:
                 if type(tcp) is not trio.SocketStream:
                     inner = await network.shake_hands(tcp, host, port) if tls else tcp
                     return self._tapped(inner, tap, on_frames, on_end)
-                stream = ReaderStream(
-                    tap,
-                    tcp.socket.detach(),
-                    on_notice=on_frames,
-                    on_end=on_end,
-                    trust=trust,
-                    host=host if tls else None,
-                )
-                refusal = await _refusal(stream, host, port)
-                if not refusal:
-                    return stream
+                try:
+                    stream = ReaderStream(
+                        tap,
+                        tcp.socket.detach(),
+                        on_notice=on_frames,
+                        on_end=on_end,
+                        trust=trust,
+                        host=host if tls else None,
+                    )
+                except ValueError as error:  # no name that rustls knows
+                    refusal = str(error)
+                else:
+                    refusal = await _refusal(stream, host, port)
+                    if not refusal:
+                        return stream
         inner = await network.open_stream(host, port, tls=tls)
         if refusal:
             self._refused.add((host, port))
@@ -128,12 +134,12 @@ class StreamOpener:
 
 async def _trusted() -> TlsTrust:
     """Read and parse the certificates, off the loop and once for all connections."""
-    sources = await trio.to_thread.run_sync(trust_sources)
-    if sources not in _trust:
+    key = os.getpid(), await trio.to_thread.run_sync(trust_sources)
+    if key not in _trust:
         made = await trio.to_thread.run_sync(lambda: TlsTrust(trusted_certificates()))
         _trust.clear()
-        _trust[sources] = made
-    return _trust[sources]
+        _trust[key] = made
+    return _trust[key]
 
 
 async def _refusal(stream: ReaderStream, host: str, port: int) -> str:

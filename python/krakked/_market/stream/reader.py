@@ -130,6 +130,7 @@ class ReaderStream(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the thread takes more."""
         await trio.lowlevel.checkpoint()
+        self._check_sendable()
         while not self._reader.room_or_arm():
             await self._wait()
             self._check_sendable()

@@ -102,7 +102,6 @@ impl SocketReader {
             (Some(_), None) => return Err(PyValueError::new_err("TLS wants the host's name")),
         };
         socket.set_nonblocking(true)?;
-        connection.lock().answer_pings();
         let shared = Arc::new(Shared {
             inbox: Mutex::default(),
             outbox: Mutex::default(),

@@ -83,8 +83,7 @@ impl Worker {
     fn serve(&mut self) -> End {
         sys::no_signal_on_write(self.socket.as_raw_fd());
         if self.session.is_none() {
-            lock(&self.sink.shared.inbox).open();
-            self.link.ring();
+            self.opened();
         }
         loop {
             match self.turn() {
@@ -118,6 +117,14 @@ impl Worker {
         }
         self.sink.look_at_bell();
         Ok(true)
+    }
+
+    fn opened(&self) {
+        // Only now: where TLS fails, Python takes the tap over, and answers pings by itself.
+        self.sink.shared.connection.lock().answer_pings();
+        if lock(&self.sink.shared.inbox).open() {
+            self.link.ring();
+        }
     }
 
     // --- receiving ---
@@ -171,8 +178,9 @@ impl Worker {
         let Self { sink, .. } = self;
         let shared = sink.shared.clone();
         let driven = session.drive(&shared.outbox, |plain| sink.take(plain, now_ns));
-        if session.is_open() && !was_open && lock(&shared.inbox).open() {
-            self.link.ring();
+        let opens = session.is_open() && !was_open;
+        if opens {
+            self.opened();
         }
         match driven {
             Ok(told) => {
@@ -332,5 +340,9 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 fn os(error: &io::Error) -> End {
-    End::Os(error.raw_os_error(), error.to_string())
+    let number = error.raw_os_error();
+    let words = error.to_string();
+    let suffix = number.map(|number| format!(" (os error {number})"));
+    let words = suffix.and_then(|suffix| words.strip_suffix(&suffix).map(str::to_owned));
+    End::Os(number, words.unwrap_or_else(|| error.to_string()))
 }

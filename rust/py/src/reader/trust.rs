@@ -10,10 +10,13 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::tls::Session;
+use crate::owner::Owner;
 
 /// Certificates of authorities, ready for any number of connections.
 #[pyclass(frozen, module = "krakked._core")]
 pub(crate) struct TlsTrust {
+    /// rustls keeps tickets of sessions behind a lock.
+    owner: Owner,
     config: Arc<ClientConfig>,
     roots: usize,
 }
@@ -21,6 +24,7 @@ pub(crate) struct TlsTrust {
 impl TlsTrust {
     /// A session with the server of that name, which its certificate must bear.
     pub(super) fn session(&self, host: &str) -> PyResult<Session> {
+        self.owner.check()?;
         let refused = |error: &dyn std::fmt::Display| PyValueError::new_err(error.to_string());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| refused(&error))?;
         let connection = UnbufferedClientConnection::new(self.config.clone(), name)
@@ -44,6 +48,7 @@ impl TlsTrust {
                 .with_root_certificates(store)
                 .with_no_client_auth();
             Ok(Self {
+                owner: Owner::new("TLS trust"),
                 config: Arc::new(config),
                 roots: count,
             })
