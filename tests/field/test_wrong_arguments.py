@@ -172,6 +172,7 @@ async def failures(owner: object, calls: dict[str, dict[str, Any]]) -> list[str]
     return found
 
 
+@pytest.mark.slow
 async def test_the_client(autojump_clock: object, tmp_path: Path) -> None:
     async with opened(tmp_path) as kraken:
         assert not await failures(kraken, KRAKEN)

@@ -800,6 +800,9 @@ class Kraken:
     ) -> Changes:
         """Listen: ``async for change in kraken.changes(...)``; see `krakked._market.changes`.
 
+        A change wakes who waits at once, the next one after `market_data.ws.conflate_ms`; what
+        came in between is told with it, each pair's newest state once.
+
         Args:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: ``ticker candle candle_closed feed``; None for all.
