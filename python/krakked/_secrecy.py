@@ -13,7 +13,7 @@ from typing import NoReturn, final
 
 
 def masked(data: bytes | bytearray | memoryview, pad: bytes | bytearray) -> bytearray:
-    """Give the bytewise XOR of two byte strings of one length."""
+    """Return the bytewise XOR of two byte strings of one length."""
     return bytearray(map(xor, data, pad))
 
 
@@ -53,7 +53,7 @@ class Veil(NeverCopied):
         self._veiled = masked(data, self._pad)
 
     def reveal(self) -> bytearray:
-        """Give the bytes in a fresh buffer; the caller overwrites it with `wipe`."""
+        """Return the bytes in a fresh buffer; the caller overwrites it with `wipe`."""
         return masked(self._veiled, self._pad)
 
     def __len__(self) -> int:

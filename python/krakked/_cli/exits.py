@@ -70,12 +70,12 @@ class Ending(NamedTuple):
 
 
 def status_table() -> str:
-    """Give all statuses as lines for the help."""
+    """Return all statuses as lines for the help."""
     return "\n".join(f"  {status.value:>3}  {meaning}" for status, meaning in MEANINGS.items())
 
 
 def flatten(error: BaseException) -> list[BaseException]:
-    """Give the leaves of an exception group, or the error itself."""
+    """Return the leaves of an exception group, or the error itself."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for part in error.exceptions for leaf in flatten(part)]
     return [error]

@@ -37,7 +37,7 @@ def add_password_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_password(arguments: argparse.Namespace) -> Callable[[], MasterPassword]:
-    """Give the function that gets the password from where the user said."""
+    """Return the function that gets the password from where the user said."""
     number: int | None = arguments.password_fd
     if number is not None:
         return lambda: password_from_fd(number)

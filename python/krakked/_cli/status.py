@@ -64,7 +64,7 @@ async def look(pairs: list[str] | None, wait_s: float) -> krakked.DataStatus:
 
 
 def status_table(status: krakked.DataStatus) -> Table:
-    """Give the report as a table of two columns."""
+    """Return the report as a table of two columns."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
@@ -108,7 +108,7 @@ def status_table(status: krakked.DataStatus) -> Table:
 
 
 def freshness_words(status: krakked.DataStatus) -> str:
-    """Give how many pairs are live, quiet, mute, ..., and name a few of those that are not live."""
+    """Return how many pairs are live, quiet, mute, ..., and name a few that are not live."""
     by_freshness: dict[Freshness, list[str]] = {}
     for name, pair in status.pairs.items():
         by_freshness.setdefault(pair.freshness, []).append(name)
@@ -137,7 +137,7 @@ def limiter_words(status: krakked.DataStatus) -> str:
 
 
 def nonce_words(nonce: NonceStatus) -> str:
-    """Give how the key's nonces stand."""
+    """Return how the key's nonces stand."""
     words = [
         "none given yet" if nonce.ahead_s is None else f"{nonce.ahead_s:+.1f} s from the clock"
     ]

@@ -124,7 +124,7 @@ def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) ->
 
 
 def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, str, str], str]:
-    """Give the row of a series, and what is missing in words; empty when nothing is."""
+    """Return the row of a series, and what is missing in words; empty when nothing is."""
     step_s = interval_s(timeframe)
     gaps = store.gaps(pair, timeframe)
     first = store.first_stored(pair, timeframe)

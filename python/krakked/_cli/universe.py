@@ -83,7 +83,7 @@ async def load_universe(
 
 
 def saved_names(states: Path | None) -> dict[str, str]:
-    """Give the canonical name of every spelling in the last good copy; empty without one.
+    """Return the canonical name of every spelling in the last good copy; empty without one.
 
     For commands that need no network: what is no key here is taken as canonical already.
     """
@@ -118,7 +118,7 @@ def _why(console: Console, universe: Universe, name: str, *, as_json: bool) -> i
 
 
 def as_json(source: UniverseSource) -> str:
-    """Give everything as one JSON object."""
+    """Return everything as one JSON object."""
     universe = source.current
     return msgspec.json.encode(
         {

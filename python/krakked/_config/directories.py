@@ -25,7 +25,7 @@ _ROOT_KEY = "market_data.ohlc_store.root_dir"
 
 
 def config_dir(environ: Mapping[str, str] | None = None) -> Path:
-    r"""Give the directory that holds config.yaml, secrets.enc and state/; it need not exist.
+    r"""Return the directory that holds config.yaml, secrets.enc and state/; it need not exist.
 
     Linux ``~/.config/kraken_bot``, macOS ``~/Library/Application Support/kraken_bot``, Windows
     ``%APPDATA%\kraken_bot``; ``KRAKKED_CONFIG_DIR`` wins over all of them.
@@ -60,7 +60,7 @@ def exchange_of(config: KrakkedConfig) -> str:
 
 
 def state_of(config: KrakkedConfig, reached: str = "") -> Path | None:
-    """Give the directory for shared state; None when there is none that fits.
+    """Return the directory for shared state; None when there is none that fits.
 
     Args:
         config: Settings.
@@ -91,7 +91,7 @@ def _state_below(shared: Path | None, exchange: str) -> Path | None:
 
 
 def store_root(config: KrakkedConfig) -> Path:
-    """Give the directory of the candle store.
+    """Return the directory of the candle store.
 
     The default directory is Kraken's; settings for another exchange that name no directory get one
     beside it.

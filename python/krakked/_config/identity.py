@@ -42,7 +42,7 @@ def exchange_identity(rest_url: str, stream_url: str, *, told: str = "") -> str:
 
 
 def _names(url: str) -> tuple[str, str]:
-    """Give the host, and the host with its port, of an address."""
+    """Return the host, and the host with its port, of an address."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port

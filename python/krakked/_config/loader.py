@@ -96,7 +96,7 @@ def load_config(config_dir: Path | None = None) -> KrakkedConfig:
 
 
 def explain_config(config_dir: Path | None = None) -> tuple[Setting, ...]:
-    """Give every setting in force with its origin, in the order of the structs.
+    """Return every setting in force with its origin, in the order of the structs.
 
     Args:
         config_dir: As for `load_config`.
@@ -164,7 +164,7 @@ def _read(directory: Path | None) -> tuple[KrakkedConfig, dict[str, int]]:
 
 
 def _state_dir(setting: str, directory: Path) -> str:
-    """Give the directory of shared state where one is named, absolute, else an empty text."""
+    """Return the directory of shared state where one is named, absolute, else an empty text."""
     named = os.environ.get(STATE_DIR_VARIABLE, "")
     if named:
         expectation = rules.directory(named)

@@ -114,7 +114,7 @@ def proxy(value: object) -> str | None:
 
 
 def shown_proxy(value: str | None) -> str | None:
-    """Give a value of `network.proxy` as it may be shown: without user and password."""
+    """Return a value of `network.proxy` as it may be shown: without user and password."""
     if value is None or value == DIRECT:
         return value
     return str(parse_proxy(value, key="network.proxy"))

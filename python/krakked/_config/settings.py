@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 @functools.cache
 def fields_of(struct: type[Settings]) -> dict[str, Field]:
-    """Give every field of a settings struct."""
+    """Return every field of a settings struct."""
     hints = typing.get_type_hints(struct, include_extras=True)
     found: dict[str, Field] = {}
     for field in msgspec.structs.fields(struct):

@@ -140,14 +140,14 @@ class Shape:
 
 
 def file_fields(struct: type[Settings]) -> dict[str, Field]:
-    """Give the settings of a struct that a file may hold."""
+    """Return the settings of a struct that a file may hold."""
     # Filled in by the loader and by a sandbox, never read from the file.
     elsewhere = {"config_dir", "exchange"}
     return {name: field for name, field in fields_of(struct).items() if name not in elsewhere}
 
 
 def dotted_keys(struct: type[Settings], keys: tuple[str, ...] = ()) -> Iterator[str]:
-    """Give every key below a struct, blocks included, in the structs' order."""
+    """Yield every key below a struct, blocks included, in the structs' order."""
     for name, field in file_fields(struct).items():
         yield ".".join((*keys, name))
         if isinstance(field.kind, type) and issubclass(field.kind, Settings):

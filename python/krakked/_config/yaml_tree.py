@@ -74,7 +74,7 @@ Tree: TypeAlias = Scalar | Items | Table
 
 
 def shown_key(name: str) -> str:
-    """Give a key as it may stand in a message; long ones may be secrets and are only measured."""
+    """Return a key as it may stand in a message; long ones may be secrets and are only measured."""
     if len(name) > _SHOWN_KEY_CHARACTERS or not name.isprintable():
         return f"<a key of {len(name)} characters>"
     return name

@@ -55,11 +55,11 @@ class Candidate(NeverCopied):
         self._tag = _tag(self._key, self._secret)
 
     def reveal_key(self) -> bytearray:
-        """Give the API key's text in a buffer of its own, to be wiped after use."""
+        """Return the API key's text in a buffer of its own, to be wiped after use."""
         return self._key.reveal()
 
     def reveal_secret(self) -> bytearray:
-        """Give the API secret's base64 text in a buffer of its own, to be wiped after use."""
+        """Return the API secret's base64 text in a buffer of its own, to be wiped after use."""
         return self._secret.reveal()
 
     @property

@@ -60,7 +60,7 @@ class MasterPassword(NeverCopied):
             raise CredentialsFormatError(f"The master password {problem}.", field="password")
 
     def reveal(self) -> bytearray:
-        """Give the bytes to derive from, in a buffer of its own; the caller wipes it."""
+        """Return the bytes to derive from, in a buffer of its own; the caller wipes it."""
         return self._veil.reveal()
 
     @property

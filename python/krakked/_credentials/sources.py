@@ -98,7 +98,7 @@ def load_credentials(
 
 
 def credentials_dir(config: KrakkedConfig | None) -> Path:
-    """Give the directory of the vault for a configuration, read from config.yaml when None."""
+    """Return the directory of the vault for a configuration, read from config.yaml when None."""
     if config is None:
         config = load_config()
     return Path(config.config_dir) if config.config_dir else config_dir()
@@ -132,7 +132,7 @@ def credentials_from_environment(environ: Mapping[str, str]) -> Credentials | No
 
 
 def candidate_credentials(candidate: Candidate, *, source: str) -> Credentials:
-    """Give signing credentials for a candidate; its secret is copied into Rust only.
+    """Return signing credentials for a candidate; its secret is copied into Rust only.
 
     Args:
         candidate: Checked key and secret.
@@ -169,7 +169,7 @@ def open_vault(
 
 
 def into_credentials(key: str, secret: bytearray) -> Credentials:
-    """Give signing credentials for what an opened vault holds.
+    """Return signing credentials for what an opened vault holds.
 
     Raises:
         CredentialsFormatError: Key and secret are in each other's place.

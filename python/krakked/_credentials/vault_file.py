@@ -94,7 +94,7 @@ class VaultFile:
         return True
 
     def facts(self) -> FileFacts:
-        """Give size and age, after the same checks as for reading.
+        """Return size and age, after the same checks as for reading.
 
         Raises:
             VaultUnsafeError: See `read`.

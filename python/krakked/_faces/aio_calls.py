@@ -200,7 +200,7 @@ class RestClient:
         return await awaited(self._thread, lambda: self._rest.api_key_info(otp=otp))
 
     def server_wall_ns(self) -> int:
-        """Give Kraken's unix time in nanoseconds, as far as known.
+        """Return Kraken's unix time in nanoseconds, as far as known.
 
         That is the wall clock, unless the last `time` showed that it is wrong.
         """

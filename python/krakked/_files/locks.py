@@ -148,7 +148,7 @@ class KernelLock:
         self._close()
 
     def holder_pid(self) -> int | None:
-        """Give the process that took the lock last, where known."""
+        """Return the process that took the lock last, where known."""
         try:
             fd = os.open(self.path, os.O_RDONLY | (_FLAGS & ~(os.O_RDWR | os.O_CREAT)))
         except OSError:

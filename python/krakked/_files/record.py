@@ -43,7 +43,7 @@ class MemoryRecord:
         return True
 
     def read(self) -> bytes | None:
-        """Give the record."""
+        """Return the record."""
         return self._payload
 
     def write(self, payload: bytes, *, durable: bool) -> None:  # noqa: ARG002 -- nothing to force
@@ -58,7 +58,7 @@ class MemoryRecord:
         return False
 
     def holder_pid(self) -> int | None:
-        """Give our own process."""
+        """Return our own process."""
         return os.getpid()
 
 
@@ -124,7 +124,7 @@ class RecordFile:
             )
 
     def read(self) -> bytes | None:
-        """Give the newest valid record."""
+        """Return the newest valid record."""
         found = [self._read_slot(slot) for slot in range(4)]
         sequences = [slot[0] if slot else 0 for slot in found]
         # a write goes over the older one of its two slots

@@ -24,7 +24,7 @@ def shown(value: object) -> str:
 
 
 def wrong(name: str, value: object, wanted: str) -> ConfigError:
-    """Give the error for an argument that is not what is wanted."""
+    """Return the error for an argument that is not what is wanted."""
     return ConfigError(f"{name} is {shown(value)}; wanted: {wanted}.", key=name)
 
 

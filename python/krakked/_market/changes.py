@@ -269,13 +269,13 @@ class ChangeHub:
     def consumer(
         self, symbols_of: Collection[str] | None, kinds: Collection[ChangeKind]
     ) -> "Changes":
-        """Give an iterator over what happens from now on."""
+        """Return an iterator over what happens from now on."""
         changes = Changes(self, symbols_of, kinds, self._first + len(self._log))
         self._consumers.add(changes)
         return changes
 
     def entry(self, number: int) -> CandleEvent | FeedEvent | None:
-        """Give an entry of the log, or None when it has not happened yet.
+        """Return an entry of the log, or None when it has not happened yet.
 
         Raises:
             ChangesLaggedError: The entry is no longer kept.

@@ -110,7 +110,7 @@ class PairTable:
         return len(self._by_canonical)
 
     def resolve(self, name: str) -> str:
-        """Give the canonical name of any spelling.
+        """Return the canonical name of any spelling.
 
         Kraken's own spellings mean themselves. Others are understood without regard to capitals,
         separators and the two names of Bitcoin and Dogecoin, where that leaves one pair.
@@ -135,11 +135,11 @@ class PairTable:
         )
 
     def metadata(self, name: str) -> PairMetadata:
-        """Give the metadata of a pair by any spelling; raises `UnknownPairError`."""
+        """Return the metadata of a pair by any spelling; raises `UnknownPairError`."""
         return self._by_canonical[self.resolve(name)]
 
     def nearest(self, name: str) -> str | None:
-        """Give the canonical name most like `name`, or None when none is near."""
+        """Return the canonical name most like `name`, or None when none is near."""
         folded = self._canonicals_by_folded
         near = difflib.get_close_matches(fold(str(name)), folded, n=1, cutoff=NEAR)
         return min(folded[near[0]]) if near else None
@@ -159,7 +159,7 @@ def fold(name: str) -> str:
 
 
 def asset_names(asset: str) -> tuple[str, ...]:
-    """Give the names of an asset: its own, and its other one where it has two."""
+    """Return the names of an asset: its own, and its other one where it has two."""
     for old, new in V2_ASSET_NAMES.items():
         if asset in {old, new}:
             return (old, new)

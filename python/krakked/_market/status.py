@@ -238,7 +238,7 @@ def _findings(
     universe_from_copy: bool,
     universe_age_s: float | None,
 ) -> list[tuple[str, str]]:
-    """Give what is wrong and what to do about it, the gravest first."""
+    """Return what is wrong and what to do about it, the gravest first."""
     found: list[tuple[str, str]] = []
     if rest.limiter.lockout_left_s > 0:
         found.append(
@@ -268,7 +268,7 @@ def _findings(
 
 
 def _notes(feed: FeedStatistics | None) -> list[tuple[str, str]]:
-    """Give what one should know although nothing is wrong."""
+    """Return what one should know although nothing is wrong."""
     announced = feed.notices.maintenance if feed is not None else ()
     return [
         (each.sentence(), "See status.kraken.com; krakked reconnects by itself afterwards.")

@@ -26,7 +26,7 @@ _UNITS: Final = (
 
 
 def unix_seconds(time: object, name: str, *, now_s: float | None = None) -> int:
-    """Give a time in whole unix seconds: the first second that does not lie before it.
+    """Return a time in whole unix seconds: the first second that does not lie before it.
 
     Candles open at whole seconds, so nothing is lost: "from 0.5 on" means from 1 on.
 

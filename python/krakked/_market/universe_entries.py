@@ -75,7 +75,7 @@ def parse_pair(
 def v2_symbol(
     base: str, quote: str, *, wsname: str = "", instrument: Collection[str] | None = None
 ) -> str:
-    """Give the name of a pair in WebSocket v2: the two-row table on either side.
+    """Return the name of a pair in WebSocket v2: the two-row table on either side.
 
     Where an `instrument` snapshot is known and holds another spelling of the pair instead, the
     snapshot wins.
@@ -90,7 +90,7 @@ def v2_symbol(
 
 
 def volume_24h(ticker: Mapping[str, Any] | None) -> float | None:
-    """Give the 24 h volume in quote units: base volume times vwap; None when not known.
+    """Return the 24 h volume in quote units: base volume times vwap; None when not known.
 
     Source: Kraken REST "Get Ticker Information", `v[1]` and `p[1]` (last 24 hours).
     """
@@ -155,7 +155,7 @@ def _asset_names(altname: str, wsname: str, base_id: str, quote_id: str) -> tupl
 
 
 def text_of(entry: Mapping[str, Any], field: str) -> str:
-    """Give a text field, empty when it is missing or no text."""
+    """Return a text field, empty when it is missing or no text."""
     value = entry.get(field)
     return value if isinstance(value, str) else ""
 

@@ -50,7 +50,7 @@ class Network(Protocol):
 
 
 def exchange_reached(network: Network) -> str:
-    """Give the exchange that a network leads to in any case; empty when the host asked for tells.
+    """Return the exchange that a network leads to in any case; empty when the host asked for tells.
 
     Candles and state are kept under this name, not under that of the host that was asked for.
     """

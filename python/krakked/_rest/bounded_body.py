@@ -62,7 +62,7 @@ class BodyReader:
         return True
 
     def body(self) -> bytes:
-        """Give the whole body, after the last chunk; empty when there is a problem."""
+        """Return the whole body, after the last chunk; empty when there is a problem."""
         if self.problem is None and self._unpacker is not None and not self._unpacker.eof:
             self.problem = "its compression ends too early"
         return b"" if self.problem is not None else b"".join(self._parts)

@@ -44,12 +44,12 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lockout_left_s(state: BreakerState, now_ns: int) -> float:
-    """Give the seconds until the lockout ends; 0 when there is none."""
+    """Return the seconds until the lockout ends; 0 when there is none."""
     return max(0, state.lockout_until_ns - now_ns) / SECOND_NS
 
 
 def rejection_left_s(state: BreakerState, tag: str, now_ns: int) -> float:
-    """Give the seconds for which this key and secret are not tried again; 0 when they may be."""
+    """Return the seconds for which this key and secret are not tried again; 0 when they may be."""
     if tag != state.rejected_tag:
         return 0.0
     return max(0, state.rejected_until_ns - now_ns) / SECOND_NS

@@ -389,7 +389,7 @@ class RestClient(TypedEndpoints):
         return Answer(envelope=verdict, body=body, sent_ns=sent_ns, received_ns=received_ns)
 
     def _pause(self, error: KrakkedError, attempt: int, *, read: bool) -> float | None:
-        """Give the pause before the next attempt, or None when there is to be none."""
+        """Return the pause before the next attempt, or None when there is to be none."""
         if not worth_retrying(error, attempt=attempt, read=read) or not self._budget.spend(error):
             return None
         seconds = pause_s(error, attempt=attempt, chance=self._random.random())
@@ -420,7 +420,7 @@ class RestClient(TypedEndpoints):
         return info
 
     def server_wall_ns(self) -> int:
-        """Give Kraken's unix time in nanoseconds, as far as known.
+        """Return Kraken's unix time in nanoseconds, as far as known.
 
         That is the wall clock, unless the last `time` showed that it is wrong.
         """
@@ -459,7 +459,7 @@ class RestClient(TypedEndpoints):
 
 
 def _host_name(base_url: str) -> str:
-    """Give a file name for a host and port."""
+    """Return a file name for a host and port."""
     parts = urlsplit(base_url)
     host = "".join(char if char.isalnum() or char in "-." else "_" for char in parts.hostname or "")
     return f"{host}_{parts.port}" if parts.port else host

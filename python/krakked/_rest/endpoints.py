@@ -276,7 +276,7 @@ def _trades_params(pair: str, since_ns: int, count: int) -> dict[str, Value]:
 
 
 def _split_last(result: dict[str, list[Any] | int | str], endpoint: str) -> tuple[int, list[Any]]:
-    """Give ``last`` (OHLC sends a number, Trades text) and the only list beside it."""
+    """Return ``last`` (OHLC sends a number, Trades text) and the only list beside it."""
     last = result.pop("last", None)
     rows = next(iter(result.values()), None)
     if len(result) != 1 or not isinstance(rows, list):

@@ -111,5 +111,5 @@ class CallLog:
             self.warnings.append(ApiWarning(endpoint=endpoint, text=text))
 
     def last_ok_age_s(self, now_ns: int) -> float | None:
-        """Give the seconds since the API last answered; None = never."""
+        """Return the seconds since the API last answered; None = never."""
         return None if self._last_ok_ns is None else (now_ns - self._last_ok_ns) / SECOND_NS

@@ -51,7 +51,7 @@ log = logging.getLogger("krakked.rest")
 
 
 def _checked_host(base_url: str) -> str:
-    """Give the host when credentials may be sent to it: over TLS, or to this machine.
+    """Return the host when credentials may be sent to it: over TLS, or to this machine.
 
     Raises:
         ConfigError: Anything else.

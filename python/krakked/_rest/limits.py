@@ -124,7 +124,7 @@ def plan_public(state: PublicState, pair: str | None, now_ns: int, *, ahead_ns: 
 
 
 def ahead_ns(state: PublicState, rule: PublicRule, token: int, now_ns: int) -> int:
-    """Give the time that the calls of other processes take that came before this one.
+    """Return the time that the calls of other processes take that came before this one.
 
     Example: the next call may go in 0.4 s, the spacing is 1 s, and two calls of other processes
     came before this one: they take 2 s, and this one looks again in 2.4 s.
@@ -152,7 +152,7 @@ def queue_public(state: PublicState, token: int, wait_ns: int, now_ns: int) -> P
 
 
 def leave_public(state: PublicState, token: int) -> PublicState:
-    """Give a turn up; the state itself when there is none."""
+    """Return a turn up; the state itself when there is none."""
     turns = tuple(turn for turn in state.turns if turn.token != token)
     if len(turns) == len(state.turns):
         return state
@@ -228,7 +228,7 @@ class CounterRule(msgspec.Struct, frozen=True, kw_only=True):
     """A call without news for so long is taken as counted by Kraken then."""
 
     def ceiling_micro(self, cost_micro: int) -> int:
-        """Give the highest counter a call may lead to (a dear call may always go from zero)."""
+        """Return the highest counter a call may lead to (a dear call may always go from zero)."""
         return max(self.max_micro - self.slack_micro, cost_micro)
 
 

@@ -48,7 +48,7 @@ class OneTimePassword(NeverCopied):
         return self._fixed and bool(self._sent)
 
     def fresh(self, endpoint: str) -> str | None:
-        """Give a code that was not sent before and book it as sent; None when there is none now.
+        """Return a code that was not sent before and book it as sent; None when there is none now.
 
         Raises:
             RequestError: What the source gave is no code. Whatever a given function raises comes
@@ -102,7 +102,7 @@ class _NoCode:
 
 
 def _tidy(given: object) -> str | _NoCode:
-    """Give the code as it is sent, or what is wrong with it; nothing raises here."""
+    """Return the code as it is sent, or what is wrong with it; nothing raises here."""
     if isinstance(given, _NoCode):
         return given
     if not isinstance(given, str):
@@ -116,7 +116,7 @@ def _tidy(given: object) -> str | _NoCode:
 
 
 def _veiled(code: str | _NoCode) -> Callable[[], object]:
-    """Give a function that gives the code, which no walk over attributes finds in it."""
+    """Return a function that gives the code, which no walk over attributes finds in it."""
     if isinstance(code, _NoCode):
         return lambda: code
     veil = Veil(code.encode())

@@ -107,7 +107,7 @@ class PrivateLimiter:
         """The record as last seen; for the health report."""
 
     def nonce_status(self, window: int | None) -> NonceStatus:
-        """Give the state of the key's nonces as last seen; `window` as Kraken told it."""
+        """Return the state of the key's nonces as last seen; `window` as Kraken told it."""
         last = self.latest.nonce.last if self.latest is not None else 0
         ahead_s = (last - self._clock.wall_ns()) / SECOND_NS
         return NonceStatus(
@@ -243,7 +243,7 @@ class PrivateLimiter:
         return msgspec.structs.replace(record, counter=counter, breaker=state)
 
     def _current(self, record: KeyRecord | None, begun_ns: int) -> KeyRecord:
-        """Give the record as of now, for a call that has been asking since `begun_ns`."""
+        """Return the record as of now, for a call that has been asking since `begun_ns`."""
         wall_ns = self._clock.wall_ns()
         now = KeyRecord(boot=self._boot, at_ns=self._clock.elapsed_ns(), at_wall_ns=wall_ns)
         # Never below a nonce that this process gave, even if somebody removed the file meanwhile.

@@ -194,7 +194,7 @@ class PublicLimiter:
         self.spacing_s = spacing_ns / SECOND_NS
 
     def _current(self, record: HostRecord | None, begun_ns: int) -> HostRecord:
-        """Give the record as of now, for a call that has been asking since `begun_ns`."""
+        """Return the record as of now, for a call that has been asking since `begun_ns`."""
         now = HostRecord(
             boot=self._boot, at_ns=self._clock.elapsed_ns(), at_wall_ns=self._clock.wall_ns()
         )

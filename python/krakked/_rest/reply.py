@@ -78,7 +78,7 @@ class _Wire(msgspec.Struct):
 
 
 def clean_text(text: str) -> str:
-    """Give one of Kraken's texts trimmed, printable, short and free of key-like tokens."""
+    """Return one of Kraken's texts trimmed, printable, short and free of key-like tokens."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     tidy = _AFTER_COLON.sub(":", printable.strip())
     return _LONG_TOKEN.sub("[cut]", tidy)[:MAX_CODE_CHARS]

@@ -35,7 +35,7 @@ JSON = "application/json"
 
 
 def refused(endpoint: str, why: str) -> RequestError:
-    """Give the error for parameters that can't be sent."""
+    """Return the error for parameters that can't be sent."""
     return RequestError(f"{endpoint}: {why}.", code="parameters", endpoint=endpoint)
 
 
@@ -90,7 +90,7 @@ def encode_params(params: Mapping[str, Value] | None) -> list[tuple[str, str]]:
 
 
 def public_target(endpoint: str, params: Mapping[str, Value] | None) -> str:
-    """Give path and query of a public call, such as ``/0/public/OHLC?pair=XBTUSD``.
+    """Return path and query of a public call, such as ``/0/public/OHLC?pair=XBTUSD``.
 
     Raises:
         RequestError: The endpoint is none, or a parameter can't be sent.
@@ -120,11 +120,11 @@ class SignedRequest(NeverCopied):
         self._headers = headers
 
     def body(self) -> bytes:
-        """Give the exact bytes that were signed."""
+        """Return the exact bytes that were signed."""
         return self._body
 
     def headers(self) -> dict[str, str]:
-        """Give API-Key, API-Sign and Content-Type."""
+        """Return API-Key, API-Sign and Content-Type."""
         return self._headers
 
     def drop(self) -> None:
@@ -293,7 +293,7 @@ def _is_nested(value: object) -> bool:
 
 
 def _json_ready(value: object) -> Any:  # noqa: ANN401 -- any JSON value
-    """Give what orjson would write as null or with an exponent the way Kraken reads it.
+    """Return what orjson would write as null or with an exponent the way Kraken reads it.
 
     Raises:
         ValueError: A number that is not finite.

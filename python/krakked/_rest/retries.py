@@ -121,7 +121,7 @@ def worth_retrying(error: KrakkedError, *, attempt: int, read: bool) -> bool:
 
 
 def pause_s(error: KrakkedError, *, attempt: int, chance: float) -> float:
-    """Give the pause before the next attempt, in seconds.
+    """Return the pause before the next attempt, in seconds.
 
     Args:
         error: What attempt number `attempt` ended with. The waiting time that a refusal for too

@@ -21,7 +21,7 @@ class SkewMeasure(msgspec.Struct, frozen=True, kw_only=True):
     """How far `server_ns` may be off: half a second plus half the round trip."""
 
     def server_now_ns(self, elapsed_ns: int) -> int:
-        """Give Kraken's unix time now."""
+        """Return Kraken's unix time now."""
         return self.server_ns + elapsed_ns - self.elapsed_ns
 
 
@@ -35,13 +35,13 @@ def measure_skew(unixtime_s: int, sent_elapsed_ns: int, received_elapsed_ns: int
 
 
 def skew_s(measure: SkewMeasure, wall_ns: int, elapsed_ns: int) -> float:
-    """Give how far our wall clock is ahead of Kraken's, in seconds; 0 when within the error."""
+    """Return how far our wall clock is ahead of Kraken's, in seconds; 0 when within the error."""
     off_ns = wall_ns - measure.server_now_ns(elapsed_ns)
     return 0.0 if abs(off_ns) <= measure.error_ns else off_ns / SECOND_NS
 
 
 def server_wall_ns(measure: SkewMeasure | None, wall_ns: int, elapsed_ns: int) -> int:
-    """Give the best guess of Kraken's unix time in nanoseconds.
+    """Return the best guess of Kraken's unix time in nanoseconds.
 
     The wall clock, as long as it agrees with the measure: it is finer than whole seconds. When it
     does not, because it is wrong or was stepped since, the measure counts.

@@ -49,7 +49,7 @@ def same_clock(then: Stamp, now: Stamp) -> bool:
 
 
 def passed_ns(then: Stamp, now: Stamp, waited_ns: int) -> int:
-    """Give the time that has passed since a record of another clock was written.
+    """Return the time that has passed since a record of another clock was written.
 
     Args:
         then: Stamp of the record.

@@ -62,7 +62,7 @@ class WaitBoard:
             del self._entries[number]
 
     def snapshot(self) -> tuple[Waiting, ...]:
-        """Give every waiting call, the longest waiting first."""
+        """Return every waiting call, the longest waiting first."""
         now = trio.current_time()
         return tuple(
             Waiting(

@@ -109,11 +109,11 @@ class Accounts:
         return key, base64.b64encode(secret).decode()
 
     def key(self, key: str) -> Key:
-        """Give a key's state, for tests and faults."""
+        """Return a key's state, for tests and faults."""
         return self._keys[key]
 
     def key_of_token(self, token: object, now_ns: int) -> Key | None:
-        """Give the key a WebSocket token belongs to, within its 15 minutes."""
+        """Return the key a WebSocket token belongs to, within its 15 minutes."""
         for key in self._keys.values():
             given_ns = key.tokens.get(str(token))
             if given_ns is not None and now_ns - given_ns <= TOKEN_LIFE_S * 10**9:
@@ -174,7 +174,7 @@ class Call:
     values: Mapping[str, object] = field(repr=False)
 
     def text(self, name: str) -> str | None:
-        """Give a parameter as text; numbers of a JSON body are written out."""
+        """Return a parameter as text; numbers of a JSON body are written out."""
         value = self.values.get(name)
         return None if value is None or isinstance(value, bool | dict | list) else str(value)
 
@@ -194,7 +194,7 @@ def read_body(body: bytes, json_body: bool) -> Call:
 
 
 def signature(secret: bytes, path: str, nonce: str, body: bytes) -> bytes:
-    """Give the raw API-Sign of a call (Kraken: Spot REST authentication)."""
+    """Return the raw API-Sign of a call (Kraken: Spot REST authentication)."""
     inner = hashlib.sha256(nonce.encode() + body).digest()
     return hmac.digest(secret, path.encode() + inner, "sha512")
 

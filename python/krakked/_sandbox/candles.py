@@ -32,7 +32,7 @@ class Candles:
         return len(self.times)
 
     def columns(self) -> tuple[I64, I64, I64, I64, I64, I64, F64, I64]:
-        """Give all columns in the order of the fields."""
+        """Return all columns in the order of the fields."""
         return (
             self.times,
             self.opens,
@@ -45,17 +45,17 @@ class Candles:
         )
 
     def cut(self, start_s: int, end_s: int) -> Candles:
-        """Give the candles with start_s <= time < end_s, as views."""
+        """Return the candles with start_s <= time < end_s, as views."""
         low, high = (int(i) for i in np.searchsorted(self.times, (start_s, end_s)))
         return Candles(*(column[low:high] for column in self.columns()))  # type: ignore[arg-type]
 
     def vwap_ticks(self) -> I64:
-        """Give each candle's volume-weighted price, rounded to a tick."""
+        """Return each candle's volume-weighted price, rounded to a tick."""
         return np.rint(self.costs / self.lots).astype(np.int64)
 
 
 def empty() -> Candles:
-    """Give no candles."""
+    """Return no candles."""
     none = np.empty(0, np.int64)
     return Candles(none, none, none, none, none, none, np.empty(0), none)
 
@@ -122,7 +122,7 @@ class CandleSeries:
         self._kept = empty()
 
     def get(self, start_s: int, end_s: int) -> Candles:
-        """Give the candles with start_s <= time < end_s; both multiples of the interval."""
+        """Return the candles with start_s <= time < end_s; both multiples of the interval."""
         if self._start_s == self._end_s or end_s < self._start_s or start_s > self._end_s:
             self._kept = self._compute(start_s, end_s)
             self._start_s, self._end_s = start_s, end_s

@@ -24,16 +24,16 @@ class MarketClock:
         self.shown_offset_ns = 0
 
     def now_ns(self) -> int:
-        """Give the market's time."""
+        """Return the market's time."""
         passed = self._timer.current_time() - self._start
         return self._start_ns + int(passed * self._factor * NS)
 
     def shown_ns(self) -> int:
-        """Give the time the exchange writes into replies."""
+        """Return the time the exchange writes into replies."""
         return self.now_ns() + self.shown_offset_ns
 
     def trio_time(self, market_ns: int) -> float:
-        """Give the time on trio's clock at which the market reaches an instant."""
+        """Return the time on trio's clock at which the market reaches an instant."""
         return self._start + (market_ns - self._start_ns) / NS / self._factor
 
 

@@ -89,7 +89,7 @@ class Exchange:
         self.key, self.secret = self.add_key()
 
     def config(self, directory: str | Path) -> KrakkedConfig:
-        """Give the whole settings of a client of this exchange, with its files in a directory.
+        """Return the whole settings of a client of this exchange, with its files in a directory.
 
         Everything a client writes (candles, shared state, a vault) then lies below it and bears
         this exchange's `name`. In memory the client needs `network` and `clock` as well. Candles in

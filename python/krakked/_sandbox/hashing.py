@@ -23,13 +23,13 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 
 
 def seed_of(*parts: int | str) -> int:
-    """Give a 64-bit seed that depends on every part."""
+    """Return a 64-bit seed that depends on every part."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def hash64(seed: int | U64, index: I64) -> U64:
-    """Give one well-mixed 64-bit number for each index; several seeds broadcast."""
+    """Return one well-mixed 64-bit number for each index; several seeds broadcast."""
     x = index.astype(np.uint64)
     x *= _GOLDEN
     x += np.uint64(seed) if isinstance(seed, int) else seed

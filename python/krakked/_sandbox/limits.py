@@ -15,7 +15,7 @@ class Counter:
         self._at = 0.0
 
     def value(self, now: float) -> float:
-        """Give the count at a time."""
+        """Return the count at a time."""
         return max(0.0, self._value - (now - self._at) * self.decay_per_s)
 
     def add(self, now: float, cost: float = 1.0) -> bool:

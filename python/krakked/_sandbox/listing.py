@@ -83,7 +83,7 @@ class Listing:
 
 
 def new_name(short: str) -> str:
-    """Give the WebSocket v2 name of an asset from its short name."""
+    """Return the WebSocket v2 name of an asset from its short name."""
     return NEW_NAMES.get(short, short)
 
 
@@ -107,11 +107,11 @@ class Directory:
         self._assets |= {a.symbol for a in listing.assets}
 
     def by_symbol(self, symbol: str) -> Pair | None:
-        """Give the pair of a WebSocket v2 symbol."""
+        """Return the pair of a WebSocket v2 symbol."""
         return self._by_symbol.get(symbol)
 
     def rest(self, name: str) -> tuple[str, Pair] | None:
-        """Give result key and pair for a name in a REST request.
+        """Return result key and pair for a name in a REST request.
 
         `BTC/USD` is echoed as the key; the wsname `XBT/USD` is unknown (as recorded).
         """
@@ -122,14 +122,14 @@ class Directory:
         return (pair.key, pair) if pair is not None else None
 
     def unknown_text(self, name: str) -> str:
-        """Give Kraken's error for a name nobody knows: two real assets make it merely invalid."""
+        """Return Kraken's error for a name nobody knows: two real assets make it merely invalid."""
         halves = ((name[:i], name[i:]) for i in range(2, len(name) - 1))
         if any(a in self._assets and b in self._assets for a, b in halves):
             return "EQuery:Invalid asset pair"
         return "EQuery:Unknown asset pair"
 
     def any(self, name: str) -> Pair:
-        """Give the pair of any spelling (for tests and settings).
+        """Return the pair of any spelling (for tests and settings).
 
         Raises:
             KeyError: No pair is spelled so.

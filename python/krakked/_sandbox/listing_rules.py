@@ -53,7 +53,7 @@ def entries(text: str) -> dict[str, float]:
 
 
 def asset_id(short: str) -> str:
-    """Give the REST id of an asset from its short name."""
+    """Return the REST id of an asset from its short name."""
     if short in data.X_ASSETS:
         return "X" + short
     return "Z" + short if short in data.Z_ASSETS else short

@@ -59,11 +59,11 @@ class LivePair:
         self._coming.reverse()
 
     def next_trade_ns(self) -> int:
-        """Give the time of the next trade, or the far future."""
+        """Return the time of the next trade, or the far future."""
         return self._coming[-1][1] if self._coming else _FAR
 
     def next_quote_ns(self) -> int:
-        """Give the time of the next quote, or the far future."""
+        """Return the time of the next quote, or the far future."""
         return self.market.quotes.slot_start(self._slot + 1) if self.pair.quoted else _FAR
 
     def take_trades(self) -> list[TradeRow]:
@@ -138,13 +138,13 @@ class LivePair:
         self._running[step] = (begin, state, cost + float(price) * lots)
 
     def candle(self, step_s: int) -> str:
-        """Give the running candle's data object; the interval must be watched and have traded."""
+        """Return the running candle's data object; the interval must be watched and have traded."""
         begin, (opened, high, low, close, lots, count), cost = self._running[step_s]
         sums = (count, lots, round(cost / lots))
         return frames.candle_row(self.pair, step_s, begin, (opened, high, low, close), sums)
 
     def candle_snapshot(self, step_s: int, now_ns: int) -> str:
-        """Give the data objects of the newest traded candles; empty when none ever traded."""
+        """Return the data objects of the newest traded candles; empty when none ever traded."""
         begin = now_ns // (step_s * NS) * step_s
         closed = self.market.closed(step_s, begin - 20 * step_s, begin)
         if len(closed) < _SNAPSHOT_CLOSED:
@@ -162,7 +162,7 @@ class LivePair:
         )
 
     def _recent_candles(self, step_s: int, end_s: int) -> Candles:
-        """Give complete candles out of the newest trades before a time."""
+        """Return complete candles out of the newest trades before a time."""
         last = self.market.tape.count_at(end_s * NS - 1)
         candles = empty()
         for count in _TRADES_BACK:
@@ -177,7 +177,7 @@ class LivePair:
     # --- ticker ---------------------------------------------------------------------------------
 
     def ticker(self, at_ns: int) -> str:
-        """Give the ticker's data object at the time of an event."""
+        """Return the ticker's data object at the time of an event."""
         minute = at_ns // (60 * NS) * 60
         if minute != self._minute:
             self._begin_minute(minute)
@@ -205,11 +205,11 @@ class LivePair:
             self._closed_day = (sums.open, sums.high, sums.low, 0, sums.lots, cost, sums.count)
 
     def trade_rows(self, trades: list[TradeRow]) -> str:
-        """Give the data objects of trades."""
+        """Return the data objects of trades."""
         return ",".join(frames.trade_row(self.pair, trade) for trade in trades)
 
     def last_trades(self, count: int, now_ns: int) -> str:
-        """Give the data objects of the newest trades."""
+        """Return the data objects of the newest trades."""
         last = self.market.tape.count_at(now_ns)
         found = self.market.tape.trades(last - count + 1, last)
         columns = (found.ids, found.times, found.prices, found.lots, found.buys, found.markets)

@@ -74,14 +74,14 @@ class PairMarket:
         self._day = self._today = empty()
 
     def closed(self, step_s: int, start_s: int, end_s: int) -> Candles:
-        """Give candles that had trades, start_s <= time < end_s; nothing of an open interval."""
+        """Return candles that had trades, start_s <= time < end_s; nothing of an open interval."""
         series = self._series.get(step_s)
         if series is None:
             series = self._series[step_s] = CandleSeries(self.tape, step_s)
         return series.get(start_s, end_s)
 
     def running(self, step_s: int, at_ns: int) -> Candles:
-        """Give the candle in progress at a time (the newest trade included), or none."""
+        """Return the candle in progress at a time (the newest trade included), or none."""
         begin = at_ns // (step_s * NS) * step_s
         minute = at_ns // (60 * NS) * 60
         tail = candles_of(self.tape.between(minute * NS, at_ns + 1), 60)
@@ -90,12 +90,12 @@ class PairMarket:
         return regrouped(joined([self.closed(60, begin, minute), tail]), step_s)
 
     def price_at(self, at_ns: int) -> int:
-        """Give the price of the newest trade at or before a time, in ticks; 0 before the first."""
+        """Return the price of the newest trade at or before a time, in ticks; 0 if none."""
         count = self.tape.count_at(at_ns)
         return int(self.tape.trades(count, count).prices[0]) if count else 0
 
     def quote_at(self, at_ns: int) -> tuple[int, int, int, int]:
-        """Give bid, ask, bid lots, ask lots; zeros where nobody stands in the book."""
+        """Return bid, ask, bid lots, ask lots; zeros where nobody stands in the book."""
         if not self.pair.quoted:
             return 0, 0, 0, 0
         slots = self.quotes.slot_at(np.array([at_ns], np.int64))
@@ -104,7 +104,7 @@ class PairMarket:
         return int(bid[0]), int(ask[0]), int(bid_lots[0]), int(ask_lots[0])
 
     def ticker(self, at_ns: int) -> TickerFigures:
-        """Give the ticker at a time."""
+        """Return the ticker at a time."""
         minute = at_ns // (60 * NS) * 60
         tail = candles_of(self.tape.between(minute * NS, at_ns + 1), 60)
         if minute != self._day_minute:
@@ -180,14 +180,14 @@ class Market:
         return self._settings.listed_s.get(pair.altname, pair.listed_s) * NS
 
     def of(self, pair: Pair) -> PairMarket:
-        """Give the market of a pair."""
+        """Return the market of a pair."""
         market = self._markets.get(pair.altname)
         if market is None:
             market = self._markets[pair.altname] = self._open(pair)
         return market
 
     def all(self, pairs: Iterable[Pair]) -> list[PairMarket]:
-        """Give the markets of several pairs."""
+        """Return the markets of several pairs."""
         return [self.of(pair) for pair in pairs]
 
     def _open(self, pair: Pair) -> PairMarket:

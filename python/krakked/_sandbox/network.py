@@ -54,7 +54,7 @@ class MemoryNetwork:
         self._nursery = nursery
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
-        """Give a transport straight into the REST application."""
+        """Return a transport straight into the REST application."""
         return _MemoryTransport(self._rest, self._faults)
 
     async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
@@ -104,7 +104,7 @@ class LoopbackNetwork:
         self._ws_port = ws_port
 
     def http_transport(self) -> httpx.AsyncBaseTransport:
-        """Give a transport to the sandbox's REST port."""
+        """Return a transport to the sandbox's REST port."""
         return _LoopbackTransport(self._rest_port)
 
     async def open_stream(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:

@@ -31,7 +31,7 @@ class PricePath:
         self._sizes_row = np.array(self._sizes) * 2
 
     def log_factor(self, times: I64) -> F64:
-        """Give the logarithm of the factor at unix nanoseconds."""
+        """Return the logarithm of the factor at unix nanoseconds."""
         if len(times) <= _FEW:
             column = times[:, None]
             cells = column // _PERIODS_ROW
@@ -79,15 +79,15 @@ class Quotes:
         self._phase_ns = seed_of(seed, "phase") % slot_ns
 
     def slot_at(self, times: I64) -> I64:
-        """Give the slots in which times lie."""
+        """Return the slots in which times lie."""
         return (times - self._phase_ns) // self.slot_ns
 
     def slot_start(self, slot: int) -> int:
-        """Give the first nanosecond of a slot."""
+        """Return the first nanosecond of a slot."""
         return slot * self.slot_ns + self._phase_ns
 
     def prices(self, slots: I64) -> tuple[I64, I64]:
-        """Give bid and ask in ticks, bid < ask."""
+        """Return bid and ask in ticks, bid < ask."""
         times = slots * self.slot_ns + self._phase_ns
         middle = self._price_ticks * np.exp(self._path.log_factor(times))
         bits = hash64(self._seed, slots)
@@ -98,7 +98,7 @@ class Quotes:
         return bid, bid + width
 
     def sizes(self, slots: I64) -> tuple[I64, I64]:
-        """Give the lots standing at bid and ask."""
+        """Return the lots standing at bid and ask."""
         bits = hash64(self._seed, slots)
         bid = np.exp(3 * field(bits, 16, 20) - 1.0) * self._mean_lots
         ask = np.exp(3 * field(bits, 36, 20) - 1.0) * self._mean_lots

@@ -86,7 +86,7 @@ class Pump:
     # --- subscriptions --------------------------------------------------------------------------
 
     def feed(self, pair: Pair, now_ns: int) -> PairFeed:
-        """Give a pair's feed, up to date at a time."""
+        """Return a pair's feed, up to date at a time."""
         feed = self._feeds.get(pair.symbol)
         if feed is None:
             feed = PairFeed(LivePair(self._venue.market.of(pair)))

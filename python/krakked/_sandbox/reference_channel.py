@@ -13,7 +13,7 @@ _ASSET_STATUS = {"withdrawal_only": "withdrawalonly", "deposit_only": "depositon
 
 
 def instrument_snapshot(venue: Venue, params: dict[str, object]) -> str:
-    """Give the whole snapshot frame."""
+    """Return the whole snapshot frame."""
     now_ns = venue.clock.now_ns()
     pairs = list(venue.pairs(now_ns))
     if params.get("include_tokenized_assets") is True:
@@ -25,7 +25,7 @@ def instrument_snapshot(venue: Venue, params: dict[str, object]) -> str:
 
 
 def instrument_update(venue: Venue, pair: Pair) -> str:
-    """Give an update frame about one pair."""
+    """Return an update frame about one pair."""
     row = pair_row(venue, pair)
     return f'{{"channel":"instrument","type":"update","data":{{"assets":[],"pairs":[{row}]}}}}'
 
@@ -53,7 +53,7 @@ def _asset_row(asset: Asset) -> str:
 
 
 def pair_row(venue: Venue, pair: Pair) -> str:
-    """Give one pair's object."""
+    """Return one pair's object."""
     base, quote = pair.symbol.split("/")
     eligible = pair.margin_eligible
     text = (

@@ -102,7 +102,7 @@ class Recording:
                 nursery.cancel_scope.cancel()
 
     async def _chosen(self, by_order: Frames, asked: _Requests) -> Frames:
-        """Give the frames after the greeting of the connection that asked for the same."""
+        """Return the frames after the greeting of the connection that asked for the same."""
         subjects = await asked.first()
         chosen = max(
             [by_order, *self.connections],
@@ -139,7 +139,7 @@ class _Requests:
             self._more = trio.Event()
 
     async def first(self) -> set[Subject]:
-        """Give what the client asks for in its first request; nothing when it asks too late."""
+        """Return what the client asks for in its first request; nothing when it asks too late."""
         with trio.move_on_after(ASK_S):
             while not self._req_ids:
                 await self._more.wait()
@@ -147,7 +147,7 @@ class _Requests:
         return set(self._req_ids)
 
     async def answer(self, text: str) -> str:
-        """Give a recorded frame as this client may get it, once it may."""
+        """Return a recorded frame as this client may get it, once it may."""
         frame = _answer(text)
         if frame is None:
             return text
@@ -173,7 +173,7 @@ _NOT_ASKED = object()
 
 
 def _subjects(request: dict[str, object]) -> list[Subject]:
-    """Give what a request asks for, symbol by symbol."""
+    """Return what a request asks for, symbol by symbol."""
     params = request.get("params")
     if not isinstance(params, dict):
         return []
@@ -185,7 +185,7 @@ def _subjects(request: dict[str, object]) -> list[Subject]:
 
 
 def _answer(text: str) -> dict[str, object] | None:
-    """Give a frame that answers a subscription, or None."""
+    """Return a frame that answers a subscription, or None."""
     if '"method"' not in text:
         return None
     try:
@@ -203,7 +203,7 @@ def _subject(frame: dict[str, object]) -> Subject:
 
 
 def _answers(frames: Frames) -> set[Subject]:
-    """Give what a recorded connection was answered."""
+    """Return what a recorded connection was answered."""
     found = (_answer(text) for _, text in frames)
     return {_subject(frame) for frame in found if frame is not None}
 

@@ -21,12 +21,12 @@ _TITLES |= {525: "SSL handshake failed"}
 
 
 def page(status: int) -> str:
-    """Give the HTML of a Cloudflare error page."""
+    """Return the HTML of a Cloudflare error page."""
     return _PAGE.format(status=status, title=_TITLES.get(status, "Error"))
 
 
 def cloudflare_page(status: int) -> Response:
-    """Give a Cloudflare error page as a response."""
+    """Return a Cloudflare error page as a response."""
     return Response(page(status), status, media_type="text/html", headers={"server": "cloudflare"})
 
 
@@ -149,6 +149,6 @@ class RestFaults:
         return result
 
     def warnings(self, endpoint: str) -> list[str]:
-        """Give the warnings that go with an answer."""
+        """Return the warnings that go with an answer."""
         armed = self._take("warning", endpoint)
         return [str(armed.value)] if armed is not None else []

@@ -109,7 +109,7 @@ def asset_pairs(venue: Venue, params: Params, now_ns: int) -> object:
 
 
 def _named(venue: Venue, params: Params, now_ns: int) -> list[tuple[str, Pair]]:
-    """Give key and pair for each name in `pair`."""
+    """Return key and pair for each name in `pair`."""
     chosen = []
     for name in params["pair"].split(","):
         found = venue.by_rest_name(name, now_ns)
@@ -265,7 +265,7 @@ def ohlc(venue: Venue, params: Params, now_ns: int) -> object:
 
 
 def ohlc_rows(market: PairMarket, step_s: int, now_ns: int) -> list[list[Any]]:
-    """Give every row REST has: committed ones since the first trade, then the running one."""
+    """Return every row REST has: committed ones since the first trade, then the running one."""
     begin = now_ns // (step_s * NS) * step_s
     first_trade = market.tape.trades(1, 1)
     first = begin
@@ -284,7 +284,7 @@ def ohlc_rows(market: PairMarket, step_s: int, now_ns: int) -> list[list[Any]]:
 def _not_revised_yet(
     rows: list[list[Any]], market: PairMarket, step_s: int, revised_s: float
 ) -> list[list[Any]]:
-    """Give the rows of candles that ended after `revised_s` without the last tenth of them."""
+    """Return the rows of candles that ended after `revised_s` without the last tenth of them."""
     shown = [row for row in rows[:-1] if row[0] + step_s <= revised_s]
     for row in rows[len(shown) : -1]:
         opened_s = row[0]

@@ -61,7 +61,7 @@ class Trades:
         return len(self.ids)
 
     def cut(self, start: int, stop: int) -> Trades:
-        """Give a slice, as views."""
+        """Return a slice, as views."""
         s = slice(start, stop)
         return Trades(
             self.ids[s],
@@ -115,7 +115,7 @@ class Tape:
         return self._starts[0]
 
     def count_at(self, at_ns: int) -> int:
-        """Give the number of trades at or before a time: the id of the newest one."""
+        """Return the number of trades at or before a time: the id of the newest one."""
         n = bisect.bisect_right(self._starts, at_ns) - 1
         if n < 0:
             return 0
@@ -132,7 +132,7 @@ class Tape:
         return era.first_id - 1 + block * BLOCK + inside
 
     def trades(self, first_id: int, last_id: int) -> Trades:
-        """Give trades `first_id` to `last_id`, both included; ids that never will be are cut."""
+        """Return trades `first_id` to `last_id`, both included; ids that never will be are cut."""
         first_id = max(first_id, 1)
         if last_id - first_id < BLOCK:  # small readings come from whole blocks, which are kept
             n = max(0, bisect.bisect_right(self._first_ids, first_id) - 1)
@@ -167,7 +167,7 @@ class Tape:
         return times
 
     def _complete(self, ids: I64, times: I64) -> Trades:
-        """Give trades everything but their id and time."""
+        """Return trades everything but their id and time."""
         bits = hash64(self._trade_seed, ids)
         buys = field(bits, 0, 1) < 0.5
         bid, ask = self._quotes.prices(self._quotes.slot_at(times))
@@ -180,7 +180,7 @@ class Tape:
         return Trades(ids, times, prices, lots.astype(np.int64), buys, markets)
 
     def rest_of_block(self, first_id: int) -> Trades:
-        """Give the trades from an id to the end of its block; none when none will ever follow."""
+        """Return the trades from an id to the end of its block; none when none will ever follow."""
         n = max(0, bisect.bisect_right(self._first_ids, first_id) - 1)
         era = self._eras[n]
         if era.count is not None and first_id - era.first_id >= era.count:
@@ -189,7 +189,7 @@ class Tape:
         return self._block(n, block).cut(place, BLOCK)
 
     def between(self, start_ns: int, end_ns: int) -> Trades:
-        """Give the trades with start_ns <= time < end_ns."""
+        """Return the trades with start_ns <= time < end_ns."""
         return self.trades(self.count_at(start_ns - 1) + 1, self.count_at(end_ns - 1))
 
     def _mean_lots(self, ids: I64) -> F64:
@@ -213,7 +213,7 @@ class Tape:
         return np.arange(first_id, first_id + len(times), dtype=np.int64), times
 
     def _block_times(self, era_index: int, low: int, high: int) -> I64:
-        """Give the times of blocks low..high-1 in a row, short last block included."""
+        """Return the times of blocks low..high-1 in a row, short last block included."""
         era = self._eras[era_index]
         places = np.arange(low * BLOCK, high * BLOCK, dtype=np.int64)
         bits = hash64(self._time_seeds[era_index], places).reshape(high - low, BLOCK)

@@ -61,11 +61,11 @@ class Truth:
         self._venue = venue
 
     def now_ns(self) -> int:
-        """Give the market's time, unix nanoseconds."""
+        """Return the market's time, unix nanoseconds."""
         return self._venue.clock.now_ns()
 
     def pair(self, name: str) -> Pair:
-        """Give a pair's listing.
+        """Return a pair's listing.
 
         Raises:
             KeyError: No such pair.
@@ -73,18 +73,18 @@ class Truth:
         return self._venue.directory.any(name)
 
     def symbols(self, *, quote: str = "USD", status: str | None = "online") -> list[str]:
-        """Give the WebSocket v2 symbols listed now, in AssetPairs order."""
+        """Return the WebSocket v2 symbols listed now, in AssetPairs order."""
         pairs = self._venue.pairs(self.now_ns())
         chosen = (p for p in pairs if status is None or self._venue.status(p) == status)
         return [p.symbol for p in chosen if p.quote_short == quote]
 
     def trade_count(self, pair: str, until_ns: int | None = None) -> int:
-        """Give the number of trades up to a time (now by default): the newest id."""
+        """Return the number of trades up to a time (now by default): the newest id."""
         tape = self._venue.market.of(self.pair(pair)).tape
         return tape.count_at(self.now_ns() if until_ns is None else until_ns)
 
     def trades(self, pair: str, start_ns: int, end_ns: int) -> list[TrueTrade]:
-        """Give the trades with start_ns <= time < end_ns, oldest first (the future included)."""
+        """Return the trades with start_ns <= time < end_ns, oldest first (the future included)."""
         found = self.pair(pair)
         trades = self._venue.market.of(found).tape.between(start_ns, end_ns)
         columns = (trades.ids, trades.times, trades.prices, trades.lots, trades.buys)
@@ -102,7 +102,7 @@ class Truth:
     def candles(
         self, pair: str, interval_minutes: int, start_s: int, end_s: int, *, filled: bool = False
     ) -> list[TrueCandle]:
-        """Give the candles with start_s <= open time < end_s, oldest first, as if all were closed.
+        """Return candles with start_s <= open time < end_s, oldest first, as if all were closed.
 
         With `filled`, intervals without trades repeat the close before, from the first trade on;
         otherwise they are absent.
@@ -149,7 +149,7 @@ class Truth:
         return TrueCandle(at, opened, high, low, close, average, volume, count)
 
     def ticker(self, pair: str, at_ns: int | None = None) -> TrueTicker:
-        """Give the ticker at a time (now by default)."""
+        """Return the ticker at a time (now by default)."""
         found = self.pair(pair)
         figures = self._venue.market.of(found).ticker(self.now_ns() if at_ns is None else at_ns)
         day: DayFigures = figures.day

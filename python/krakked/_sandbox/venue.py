@@ -32,7 +32,7 @@ class Venue:
     """Grows with every change of the listing."""
 
     def status(self, pair: Pair) -> str:
-        """Give a pair's state now."""
+        """Return a pair's state now."""
         return self.statuses.get(pair.altname, pair.status)
 
     def is_listed(self, pair: Pair, now_ns: int) -> bool:
@@ -42,23 +42,23 @@ class Venue:
         return known and alive and self.market.listed_ns(pair) <= now_ns
 
     def pairs(self, now_ns: int, *, tokenized: bool = False) -> Iterator[Pair]:
-        """Give the pairs listed at a time."""
+        """Yield the pairs listed at a time."""
         for pair in self.market.tokenized if tokenized else self.market.pairs:
             if self.is_listed(pair, now_ns):
                 yield pair
 
     def by_symbol(self, symbol: str, now_ns: int) -> Pair | None:
-        """Give a listed pair by its WebSocket v2 symbol."""
+        """Return a listed pair by its WebSocket v2 symbol."""
         pair = self.directory.by_symbol(symbol)
         return pair if pair is not None and self.is_listed(pair, now_ns) else None
 
     def by_rest_name(self, name: str, now_ns: int) -> tuple[str, Pair] | None:
-        """Give result key and listed pair for a name in a REST request."""
+        """Return result key and listed pair for a name in a REST request."""
         found = self.directory.rest(name)
         return found if found is not None and self.is_listed(found[1], now_ns) else None
 
     def refusal_text(self, name: str) -> str:
-        """Give Kraken's error for a name that is not listed (any more, or yet)."""
+        """Return Kraken's error for a name that is not listed (any more, or yet)."""
         if self.directory.rest(name) is not None:
             return "EQuery:Unknown asset pair"
         return self.directory.unknown_text(name)

@@ -87,7 +87,7 @@ class StreamFaults:
         return (self.mute_all or symbol in self.muted) and _covers(self.muted_channels, channel)
 
     def data_frames(self, connection: int, channel: str, symbol: str, text: str) -> list[str]:
-        """Give the frames to send for one frame of data."""
+        """Return the frames to send for one frame of data."""
         if self.mutes(channel, symbol):
             return []
         sent = [text]

@@ -37,12 +37,12 @@ def lean(channel: str, text: str) -> str:
 
 
 def heartbeat() -> str:
-    """Give a heartbeat; it has no data."""
+    """Return a heartbeat; it has no data."""
     return '{"channel":"heartbeat"}'
 
 
 def status(connection_id: int, system: str, maintenance: str, emergency: str, variant: int) -> str:
-    """Give a status frame; `upcoming_maintenance` and `emergency` are raw JSON."""
+    """Return a status frame; `upcoming_maintenance` and `emergency` are raw JSON."""
     return (
         f'{head("status", "update", variant)}"data":[{{"version":"2.0.10","system":"{system}",'
         f'"api_version":"v2","connection_id":{connection_id},'
@@ -65,7 +65,7 @@ class Asked:
     time_in: int
 
     def closing(self, time_out: int) -> str:
-        """Give the times and the req_id: what every answer ends with."""
+        """Return the times and the req_id: what every answer ends with."""
         times = f'"time_in":"{stamp(self.time_in)}","time_out":"{stamp(time_out)}"'
         return f"{times},{self.req_id}" if self.req_id else times
 
@@ -103,7 +103,7 @@ def session_refusal(asked: Asked, channel: str, time_out: int) -> str:
 def result_of(
     channel: str, symbol: str | None, interval: int | None, extra: str, warn: bool
 ) -> str:
-    """Give the inside of an ack's result, keys in alphabetical order as recorded."""
+    """Return the inside of an ack's result, keys in alphabetical order as recorded."""
     parts = [f'"channel":"{channel}"']
     if interval is not None:
         parts.append(f'"interval":{interval}')
@@ -133,7 +133,7 @@ def ticker_row(
     day: tuple[int, int, int, int, int, int],
     time_ns: int,
 ) -> str:
-    """Give a ticker's data object.
+    """Return a ticker's data object.
 
     Args:
         pair: The pair.
@@ -166,7 +166,7 @@ def candle_row(
     ohlc: tuple[int, int, int, int],
     sums: tuple[int, int, int],
 ) -> str:
-    """Give a candle's data object.
+    """Return a candle's data object.
 
     Args:
         pair: The pair.
@@ -191,7 +191,7 @@ TradeRow = tuple[int, int, int, int, bool, bool]
 
 
 def trade_row(pair: Pair, trade: TradeRow) -> str:
-    """Give a trade's data object."""
+    """Return a trade's data object."""
     trade_id, time_ns, ticks, lots, buy, market = trade
     return (
         f'{{"symbol":"{pair.symbol}","side":"{"buy" if buy else "sell"}",'
@@ -202,10 +202,10 @@ def trade_row(pair: Pair, trade: TradeRow) -> str:
 
 
 def data_frame(channel: str, kind: str, rows: str, variant: int) -> str:
-    """Give a ticker or trade frame."""
+    """Return a ticker or trade frame."""
     return f'{head(channel, kind, variant)}"data":[{rows}]}}'
 
 
 def candle_frame(kind: str, rows: str, time_ns: int, variant: int) -> str:
-    """Give an ohlc frame with its outer timestamp."""
+    """Return an ohlc frame with its outer timestamp."""
     return f'{head("ohlc", kind, variant)}"timestamp":"{stamp(time_ns, 9)}","data":[{rows}]}}'

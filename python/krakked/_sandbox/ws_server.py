@@ -108,7 +108,7 @@ class WsServer:
         await self._run(websocket, connection)
 
     def _verdict(self, path: str) -> int:
-        """Give the HTTP status with which to refuse a handshake, or 0."""
+        """Return the HTTP status with which to refuse a handshake, or 0."""
         if self.venue.settings.limits and not self._budget.add(trio.current_time()):
             self.banned += 1
             return 429

@@ -92,7 +92,7 @@ class Zips:
         self._stack.close()
 
     def of(self, path: Path) -> zipfile.ZipFile:
-        """Give the zip at a path.
+        """Return the zip at a path.
 
         Raises:
             OSError: It cannot be read; BadZipFile: it is none.
@@ -314,7 +314,7 @@ def _label(path: Path, member: str | None, place: int | None) -> str:
 
 
 def _stem(name: str) -> str | None:
-    """Give a CSV file's name without its ending; None for other files."""
+    """Return a CSV file's name without its ending; None for other files."""
     lower = name.lower()
     for ending in (".csv", ".csv.gz"):
         if lower.endswith(ending):

@@ -47,7 +47,7 @@ class OrderedFile:
         self._stack.close()
 
     def lines(self) -> _AsItIs | _Backward | _Sorted:
-        """Give the lines. Raises what opening and reading the file raises."""
+        """Return the lines. Raises what opening and reading the file raises."""
         stream = self._open()
         begin = stream.read(LOOKED_AT)
         rises, falls = _steps(begin)

@@ -41,7 +41,7 @@ _OFF_GRID: Final = "no multiple of the interval"
 
 
 def longest_silence_s(step_s: int) -> int:
-    """Give the seconds without a line, inside one file, that are believed to be without trades.
+    """Return the seconds without a line, inside one file, that are believed to be without trades.
 
     The archive leaves out intervals without trades, and files are put together of pieces, one of
     which may be missing: a short stretch is the former, of a long one nobody can say. Fifty

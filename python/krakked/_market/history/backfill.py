@@ -156,7 +156,7 @@ class History(OHLCReader):
         *,
         force: bool,
     ) -> int:
-        """Give the open time to begin at; `asked` need not be asked for again."""
+        """Return the open time to begin at; `asked` need not be asked for again."""
         step_s = target.step_s
         if since is not None:
             return -(-unix_seconds(since, "since", now_s=now_s) // step_s) * step_s
@@ -170,14 +170,14 @@ class History(OHLCReader):
         return holes[0][0] if holes else last_s
 
     def _stored_span(self, target: Target, now_s: int) -> tuple[int | None, int | None]:
-        """Give the open times of the oldest and the newest stored bar before now."""
+        """Return the open times of the oldest and the newest stored bar before now."""
         key = (target.pair, target.timeframe)
         first_s = self._store.first_stored(*key)
         newest = times(self._store.get_columns(*key, lookback=1, until=now_s))
         return (None, None) if first_s is None or not newest else (first_s, newest[-1])
 
     async def _unavailable(self, target: Target) -> tuple[Range, ...]:
-        """Give what was asked for in vain, which is not asked for again unless told."""
+        """Return what was asked for in vain, which is not asked for again unless told."""
         return await run_blocking(
             self._clock, self._store.unavailable, target.pair, target.timeframe
         )
@@ -310,7 +310,7 @@ class History(OHLCReader):
 
     @staticmethod
     def _wanted(job: Job, known: Sequence[Range], since_s: int, now_s: float) -> list[Range]:
-        """Give what is not known and was not walked over in this job."""
+        """Return what is not known and was not walked over in this job."""
         settled = job.settled if job.force else [*known, *job.settled]
         return missing_ranges(union(settled), since_s, now_s, job.target.step_s)
 

@@ -67,7 +67,7 @@ class Tail:
         """Rows of OHLC that were no candles, over all series."""
 
     async def server_now_s(self) -> float:
-        """Give Kraken's time; asks for it once an hour, because a wrong clock closes wrong candles.
+        """Return Kraken's time; asks once an hour, because a wrong clock closes wrong candles.
 
         A failure to ask is no failure: the wall clock stands in, and the call that needs it more
         will meet the same trouble and say so. Should it not, `fetch` trusts that clock less.
@@ -146,7 +146,7 @@ class Tail:
         return max(int(now_s - ABSENT_S), seen_s or 0)
 
     def _left_out(self, key: tuple[str, str]) -> list[Range]:
-        """Give what a reply left out a moment ago: not worth another call before long."""
+        """Return what a reply left out a moment ago: not worth another call before long."""
         at_ns, ranges = self._left.get(key, (0, []))
         return ranges if self._clock.elapsed_ns() - at_ns < _LEFT_WAITS_NS else []
 
@@ -201,7 +201,7 @@ class Tail:
             self._left[key] = (self._clock.elapsed_ns(), holes)
 
     def _trusted(self, now_s: float, rows: Sequence[OHLCRow], step_s: int) -> float:
-        """Give the time; no later than the newest row allows while only our own clock has told it.
+        """Return the time; no later than the newest row allows while only our clock has told it.
 
         The newest row may be running, whatever that clock says.
         """

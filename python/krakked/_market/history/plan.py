@@ -142,7 +142,7 @@ def due_ranges(coverage: Iterable[CoverageRange], now_s: float, step_s: int) -> 
 def missing_ranges(
     covered: Sequence[Range], since_s: int, now_s: float, step_s: int
 ) -> list[Range]:
-    """Give the stretches of [since, now) in which at least one closed bar is not known.
+    """Return the stretches of [since, now) in which at least one closed bar is not known.
 
     Works whatever the alignment of the candles is: a rest shorter than an interval holds no closed
     bar.
@@ -152,7 +152,7 @@ def missing_ranges(
 
 
 def reach_start(now_s: float, step_s: int) -> int:
-    """Give the open time of the oldest candle that OHLC still has, unix seconds.
+    """Return the open time of the oldest candle that OHLC still has, unix seconds.
 
     One interval later than Kraken's own limit would be, were the boundary to pass while asking.
     """
@@ -160,11 +160,11 @@ def reach_start(now_s: float, step_s: int) -> int:
 
 
 def ohlc_since(missing_from_s: int, step_s: int) -> int | None:
-    """Give the `since` to ask for, one candle early: some servers exclude it, some don't."""
+    """Return the `since` to ask for, one candle early: some servers exclude it, some don't."""
     since_s = missing_from_s - step_s
     return since_s if since_s > 0 else None
 
 
 def pages_of(trades: int) -> int:
-    """Give the pages that so many trades take, the overlap of one trade included."""
+    """Return the pages that so many trades take, the overlap of one trade included."""
     return -(-trades // (PAGE_ROWS - 1)) if trades else 1

@@ -143,7 +143,7 @@ class OHLCReader:
         return await (self._listed(pair, timeframe) if refresh else self._stored(pair, timeframe))
 
     def _until(self, target: Target, confirmed_s: int | None) -> int:
-        """Give the second before which candles must open to be handed out: closed ones only.
+        """Return the second before which candles must open to be handed out: closed ones only.
 
         Whatever the store was given: an import may hold the running candle. And where REST has just
         been asked, nothing newer than it has confirmed.

@@ -16,7 +16,7 @@ LUNA and LUNA2, REP and REPV2 side by side; so a hint is given only where it lis
 
 
 def successor_of(pair: str, table: PairTable) -> str | None:
-    """Give the listed pair that may go on from one that is listed no more; None without any.
+    """Return the listed pair that may go on from one that is listed no more; None without any.
 
     Args:
         pair: Canonical name as stored, such as ``MATICUSD``.

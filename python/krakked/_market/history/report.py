@@ -71,7 +71,7 @@ class Job:
         self._made = 0
 
     def watch(self) -> Callable[[DeepProgress], None]:
-        """Give the callback of one walk."""
+        """Return the callback of one walk."""
         calls, trades, bars = self.calls, self.trades, self.bars
 
         def after_call(step: DeepProgress) -> None:

@@ -137,12 +137,12 @@ async def count_trades(
 
 
 def since_of(ns: int) -> int:
-    """Give the `since` to ask for: 0, the beginning, instead of what would be misread."""
+    """Return the `since` to ask for: 0, the beginning, instead of what would be misread."""
     return ns if ns >= LEAST_SINCE_NS else 0
 
 
 def believed_last(last: int | None, last_row_ns: int | None) -> int | None:
-    """Give a page's `last` when it is the time of the page's last trade, else None.
+    """Return a page's `last` when it is the time of the page's last trade, else None.
 
     Now and then it is something else, of fewer than 19 digits; other clients met that, too.
     """

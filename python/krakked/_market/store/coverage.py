@@ -210,7 +210,7 @@ _VERSION: Final = 2
 
 
 def encode(coverage: Coverage) -> bytes:
-    """Give the file's bytes: one line of JSON, one line with its CRC-32."""
+    """Return the file's bytes: one line of JSON, one line with its CRC-32."""
     document = _Document(
         _VERSION,
         {s.name: r for s, r in sorted(coverage.by_source.items())},
@@ -224,7 +224,7 @@ def encode(coverage: Coverage) -> bytes:
 
 
 def version(data: bytes) -> int:
-    """Give the version of the document in a file.
+    """Return the version of the document in a file.
 
     Raises:
         ValueError: The bytes are damaged.

@@ -29,7 +29,7 @@ class CsvFiles:
         return self.read(path)
 
     def version(self, path: Path) -> int:  # noqa: ARG002 - rows alone, the same in every format
-        """Give the format of a file; see `PartitionFiles`."""
+        """Return the format of a file; see `PartitionFiles`."""
         return FORMAT_VERSION
 
     def encode(
@@ -38,7 +38,7 @@ class CsvFiles:
         series: Series,  # noqa: ARG002 - the path says it
         partition: str,  # noqa: ARG002 - the path says it
     ) -> memoryview:
-        """Give the file's bytes; see `PartitionFiles`."""
+        """Return the file's bytes; see `PartitionFiles`."""
         sink = pa.BufferOutputStream()
         pa_csv.write_csv(table, sink)
         return memoryview(sink.getvalue()).cast("B")

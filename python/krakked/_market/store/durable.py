@@ -56,7 +56,7 @@ def typed_errors(path: Path) -> Iterator[None]:
 
 
 def store_error(error: OSError, path: Path) -> StoreError:
-    """Give the typed error for what the operating system refused: what, where, what to do."""
+    """Return the typed error for what the operating system refused: what, where, what to do."""
     if isinstance(error, durable.NotForcedError):
         return StoreError(
             f"{error.strerror}: {path} is in place but may not survive a power cut. "
@@ -120,7 +120,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def newer_format(path: Path, version: int) -> StoreVersionError:
-    """Give the error for a file that a newer krakked wrote."""
+    """Return the error for a file that a newer krakked wrote."""
     return StoreVersionError(
         f"{path} is of format {version}, and this krakked knows formats up to {FORMAT_VERSION}. "
         "Upgrade krakked to use this store; nothing was changed.",

@@ -107,7 +107,7 @@ class Journal:
         return not self._files()
 
     def entries_of(self, pair: str) -> list[OHLCBar]:
-        """Give a pair's bars that are not folded yet, oldest entry first."""
+        """Return a pair's bars that are not folded yet, oldest entry first."""
         if self.is_empty():
             return []  # and no lock file is made for it
         with self._held(), typed_errors(self._path):
@@ -182,7 +182,7 @@ class Journal:
         return self._path.with_name(next(name for name in names if name not in taken))
 
     def _open_sound(self) -> int:
-        """Give a descriptor of the active file whose end is the end of a sound frame."""
+        """Return a descriptor of the active file whose end is the end of a sound frame."""
         if self._fd is not None and not self._is_active(self._fd):
             self._drop()
         if self._fd is None:

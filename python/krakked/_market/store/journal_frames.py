@@ -76,7 +76,7 @@ def scan(data: bytes, start: int = 0) -> JournalScan:
 
 
 def encode(entries: Iterable[Entry]) -> bytes:
-    """Give the payload of one batch of bars."""
+    """Return the payload of one batch of bars."""
     return msgspec.msgpack.encode([_row(pair, bar) for pair, bar in entries])
 
 

@@ -146,7 +146,7 @@ def _partition_name(name: str) -> re.Match[str] | None:
 
 
 def partition_bounds(name: str) -> tuple[int, int]:
-    """Give the first second of a partition and the first one after it.
+    """Return the first second of a partition and the first one after it.
 
     Raises:
         StoreError: The name is not one that `partition_of` gives.

@@ -37,7 +37,7 @@ class DirectoryEntry(NamedTuple):
 
 
 def listed(directory: Path) -> list[DirectoryEntry]:
-    """Give what lies in a directory, in order of names; nothing for a missing one.
+    """Return what lies in a directory, in order of names; nothing for a missing one.
 
     Raises:
         StoreError: It cannot be read, or is none.

@@ -155,7 +155,7 @@ def credible_coverage(paths: StorePaths, files: PartitionFiles, series: Series) 
 
 
 def coverage_to_write(paths: StorePaths, files: PartitionFiles, series: Series) -> Coverage:
-    """Give the credible coverage and forget the rest for good; the caller holds the series' lock.
+    """Return the credible coverage and forget the rest for good; the caller holds the series' lock.
 
     Before the first write, that is: a partition that is made anew must not bring old claims back.
     """

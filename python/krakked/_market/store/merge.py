@@ -82,7 +82,7 @@ def merge(old: pa.Table, new: pa.Table) -> Merged:
 
 
 def span(*tables: pa.Table) -> Range:
-    """Give the first open time of some rows, and the second behind the last one."""
+    """Return the first open time of some rows, and the second behind the last one."""
     ends = pc.min_max(pa.concat_tables(tables).column("time")).as_py()
     return ends["min"], ends["max"] + 1
 
@@ -112,7 +112,7 @@ def contradictions(old: pa.Table, new: pa.Table) -> int:
 
 
 def outdated(old: pa.Table, new: pa.Table, covered: Range | None) -> frozenset[int]:
-    """Give open times of REST's intervals without trades that its new answer leaves out.
+    """Return open times of REST's intervals without trades that its new answer leaves out.
 
     `fill` may have made those rows, with a close that the answer has revised.
     """
@@ -153,7 +153,7 @@ def fill(
     before: Close | None,
     old_fills: frozenset[int] = frozenset(),
 ) -> pa.Table:
-    """Give each covered interval that did not trade its row: the price stood still.
+    """Add the row of each covered interval that did not trade: the price stood still.
 
     A row is made only where the close before it is known: from a stored or made row of the
     interval just before. After a hole nothing is made up; `gaps` still tells those intervals from

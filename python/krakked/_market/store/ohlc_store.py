@@ -235,7 +235,7 @@ class OHLCStore:
         until: Time | None = None,
         provisional: bool = False,
     ) -> list[OHLCBar]:
-        """Give stored bars, oldest first; fewer than asked when there are fewer.
+        """Return stored bars, oldest first; fewer than asked when there are fewer.
 
         Args:
             pair: Canonical name.
@@ -266,7 +266,7 @@ class OHLCStore:
         until: Time | None = None,
         provisional: bool = False,
     ) -> pa.Table:
-        """Give the same as `get_bars` as a `pyarrow.Table`.
+        """Return the same as `get_bars` as a `pyarrow.Table`.
 
         Columns: those of `OHLCBar`, then `source` (int8, `Source`). For other libraries see
         `krakked._market.store.arrow.convert`.
@@ -286,12 +286,12 @@ class OHLCStore:
         return table
 
     def last_closed(self, pair: str, timeframe: str, *, provisional: bool = False) -> int | None:
-        """Give the open time of the newest stored bar in unix seconds, or None."""
+        """Return the open time of the newest stored bar in unix seconds, or None."""
         table = self.get_columns(pair, timeframe, lookback=1, provisional=provisional)
         return int(arrow.times(table)[0]) if table.num_rows else None
 
     def first_stored(self, pair: str, timeframe: str, *, provisional: bool = False) -> int | None:
-        """Give the open time of the oldest stored bar in unix seconds, or None."""
+        """Return the open time of the oldest stored bar in unix seconds, or None."""
         series = self._series(pair, timeframe)
         for table in self._series_files(series).tables(None, None, provisional):
             if table.num_rows:
@@ -299,7 +299,7 @@ class OHLCStore:
         return None
 
     def coverage(self, pair: str, timeframe: str) -> tuple[CoverageRange, ...]:
-        """Give the ranges that sources have answered for: strongest source first, then by time.
+        """Return the ranges that sources have answered for: strongest source first, then by time.
 
         Raises:
             StoreCorruptError: The record of them is damaged.
@@ -308,7 +308,7 @@ class OHLCStore:
         return maintenance.credible_coverage(self._paths, self._files, series).ranges()
 
     def unavailable(self, pair: str, timeframe: str) -> tuple[tuple[int, int], ...]:
-        """Give the stretches that were asked for in vain, in order; see `mark_unavailable`."""
+        """Return the stretches that were asked for in vain, in order; see `mark_unavailable`."""
         series = self._series(pair, timeframe)
         return maintenance.credible_coverage(self._paths, self._files, series).unavailable
 
@@ -321,7 +321,7 @@ class OHLCStore:
         *,
         provisional: bool = False,
     ) -> list[Gap]:
-        """Give the stretches without traded bars, telling missing ones from those without trades.
+        """Return the stretches without traded bars, telling missing ones from those without trades.
 
         Args:
             pair: Canonical name.
@@ -346,7 +346,7 @@ class OHLCStore:
         return why_unwritable(self.root)
 
     def series(self) -> list[tuple[str, Timeframe]]:
-        """Give (pair, timeframe) of everything stored, in order."""
+        """Return (pair, timeframe) of everything stored, in order."""
         self._root.check()
         return [(s.pair, cast("Timeframe", s.timeframe)) for s in listing.series_below(self._paths)]
 
@@ -441,7 +441,7 @@ class OHLCStore:
         return record + maintenance.verify(self._paths, self._files)
 
     def strays(self) -> list[str]:
-        """Give the paths of what is not this store's among its files; other readers trip over it.
+        """Return the paths of what is not this store's among its files; other readers trip over it.
 
         Raises:
             StoreError: A directory could not be read.
@@ -524,7 +524,7 @@ class OHLCStore:
     # --- inside --------------------------------------------------------------------------------
 
     def _live_table(self, series: Series, since: int | None, until: int | None) -> pa.Table:
-        """Give what the journal holds of a series, in order."""
+        """Return what the journal holds of a series, in order."""
         bars = self._journals[series.timeframe].entries_of(series.pair)
         rows = merge.unique(arrow.table_of_bars(bars, Source.WEBSOCKET))
         return merge.between(rows, since, until)

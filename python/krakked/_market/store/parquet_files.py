@@ -86,12 +86,12 @@ class ParquetFiles:
             return _plain(parquet.read(use_threads=False))
 
     def version(self, path: Path) -> int:
-        """Give the format of a file; see `PartitionFiles`."""
+        """Return the format of a file; see `PartitionFiles`."""
         with _damage_named(path), _opened(path) as file:
             return FORMAT_VERSION if file is None else _info(_metadata(file, path), path).format
 
     def encode(self, table: pa.Table, series: Series, partition: str) -> memoryview:
-        """Give the file's bytes; see `PartitionFiles`."""
+        """Return the file's bytes; see `PartitionFiles`."""
         opens = times(table)
         info = _Info(
             format=FORMAT_VERSION,

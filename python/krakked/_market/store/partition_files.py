@@ -31,7 +31,7 @@ class PartitionFiles(Protocol):
         ...
 
     def version(self, path: Path) -> int:
-        """Give the version of the store's format that a file was written in.
+        """Return the version of the store's format that a file was written in.
 
         Raises:
             StoreVersionError: A newer one than this krakked knows.
@@ -41,7 +41,7 @@ class PartitionFiles(Protocol):
         ...
 
     def encode(self, table: pa.Table, series: Series, partition: str) -> memoryview:
-        """Give the bytes of a partition's file."""
+        """Return the bytes of a partition's file."""
         ...
 
     def read(

@@ -48,7 +48,7 @@ class _Version(msgspec.Struct):
 
 
 def encode(record: RootRecord) -> bytes:
-    """Give the file's bytes; a line that people can read and mend."""
+    """Return the file's bytes; a line that people can read and mend."""
     return msgspec.json.encode(record) + b"\n"
 
 
@@ -245,7 +245,7 @@ class Root:
 
 
 def _backends_below(paths: StorePaths, backends: Collection[str]) -> Iterator[str]:
-    """Give the file formats of partitions, as they are met."""
+    """Yield the file formats of partitions, as they are met."""
     for series in series_below(paths):
         for backend in backends:
             if partitions_of(paths, series, f".{backend}"):

@@ -117,7 +117,7 @@ class SeriesFiles:
                 yield _with_partial(table, partial, _cut((start, end), since_s, until_s))
 
     def last_close(self, before_s: int) -> Close | None:
-        """Give the last stored bar that opens before a time."""
+        """Return the last stored bar that opens before a time."""
         table = self.read(None, before_s, 1, provisional=True)
         if table.num_rows == 0:
             return None
@@ -126,7 +126,7 @@ class SeriesFiles:
     def changes(
         self, new: pa.Table, covered: Range | None, coverage: Coverage
     ) -> Iterator[tuple[PartitionChange | None, int]]:
-        """Give each partition that new rows or a new covered range concern, as it should become.
+        """Yield each partition that new rows or a new covered range concern, as it should become.
 
         Args:
             new: New rows, in order, unique.
@@ -250,7 +250,7 @@ def _cut(bounds: Range, since_s: int | None, until_s: int | None) -> Range:
 
 
 def _window(new: pa.Table, covered: Range | None, step_s: int) -> tuple[int, int] | None:
-    """Give the first and the last open time concerned."""
+    """Return the first and the last open time concerned."""
     ends: list[int] = []
     if new.num_rows:
         opens = times(new)
@@ -261,7 +261,7 @@ def _window(new: pa.Table, covered: Range | None, step_s: int) -> tuple[int, int
 
 
 def _close_of(table: pa.Table) -> Close:
-    """Give the close of a table's last row."""
+    """Return the close of a table's last row."""
     return Close(
         times(table)[-1],
         view(table.column("close"), "d")[-1],

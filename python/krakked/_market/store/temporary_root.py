@@ -19,7 +19,7 @@ _log = logging.getLogger("krakked.store")
 
 @asynccontextmanager
 async def temporary_root(exchange: str, clock: Clock) -> AsyncIterator[Path]:
-    """Give a directory for candles of an exchange that the settings know nothing of.
+    """Return a directory for candles of an exchange that the settings know nothing of.
 
     It is removed at the end of the block, with all that was stored in it.
 

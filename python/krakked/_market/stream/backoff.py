@@ -59,7 +59,7 @@ class ConnectBudget:
         self._times: deque[float] = deque(maxlen=attempts)
 
     def wait_s(self, now_s: float) -> float:
-        """Give the seconds until an attempt is allowed; 0 when it is allowed now."""
+        """Return the seconds until an attempt is allowed; 0 when it is allowed now."""
         if len(self._times) < (self._times.maxlen or 0):
             return 0.0
         return max(0.0, self._times[0] + self._window_s + MARGIN_S - now_s)
@@ -69,5 +69,5 @@ class ConnectBudget:
         self._times.append(now_s)
 
     def spent(self, now_s: float) -> int:
-        """Give how many attempts lie in the window that ends now."""
+        """Return how many attempts lie in the window that ends now."""
         return sum(1 for t in self._times if now_s - t < self._window_s)

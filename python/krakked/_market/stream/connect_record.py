@@ -37,7 +37,7 @@ class ConnectRecord(Stamp, frozen=True, kw_only=True):
 
 
 def wait_ns(record: ConnectRecord) -> int:
-    """Give how long the next attempt has to wait; 0 = it may go. Pure.
+    """Return how long the next attempt has to wait; 0 = it may go. Pure.
 
     Example: sixty attempts, the oldest 590 s ago: it leaves the window of 600 s in 10 s.
     """
@@ -74,7 +74,7 @@ class SharedBudget:
 
     @classmethod
     def of_host(cls, state_dir: Path, host: str, clock: Clock) -> Self:
-        """Give the budget for one host, as ``ws.kraken.com`` or ``127.0.0.1:4711``."""
+        """Return the budget for one host, as ``ws.kraken.com`` or ``127.0.0.1:4711``."""
         plain = "".join(char if char.isalnum() or char in "-." else "_" for char in host)
         return cls(state_dir / f"stream-{plain}.state", clock)
 

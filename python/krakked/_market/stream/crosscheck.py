@@ -58,7 +58,7 @@ class TickerSource(Protocol):
     """Where the looks come from; `krakked._rest.client.RestClient` is one."""
 
     async def ticker(self) -> Mapping[str, TickerLike]:
-        """Give all pairs by their AssetPairs key."""
+        """Return all pairs by their AssetPairs key."""
         ...
 
 
@@ -96,7 +96,7 @@ def traded_between(raw_name: str, before: Look, after: Look) -> bool:
 
 
 def find_mute(silent: Iterable[Silent], before: Look, after: Look) -> list[SubscriptionKey]:
-    """Give the silent subscriptions whose pair traded: those are mute."""
+    """Return the silent subscriptions whose pair traded: those are mute."""
     if after.at_s - before.at_s > TOO_FAR_S:
         return []
     return [
@@ -119,7 +119,7 @@ class TradeAudit:
         self._least: dict[str, tuple[int, float, int]] = {}  # difference, at_s, trades today
 
     def check(self, look: Look) -> dict[str, float]:
-        """Give the pairs that lack trades, and the elapsed time since which."""
+        """Return the pairs that lack trades, and the elapsed time since which."""
         short: dict[str, float] = {}
         for name, later in look.told_later.items():
             today = look.today.get(name)

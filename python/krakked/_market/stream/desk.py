@@ -63,7 +63,7 @@ class MarketSource(OHLCSource, TickerSource, Protocol):
     """What the stream asks of REST; `krakked._rest.client.RestClient` is one."""
 
     async def time(self) -> ServerTimeLike:
-        """Give the exchange's time."""
+        """Return the exchange's time."""
         ...
 
 
@@ -240,7 +240,7 @@ class CandleDesk:
                 self._give_out(self._ledger.recovered(series))
 
     def filled_trades(self, series: Series) -> int:
-        """Give how many trades REST's candles of a series have told of so far."""
+        """Return how many trades REST's candles of a series have told of so far."""
         return self._ledger.filled_trades(series)
 
     def compare(self, series: Series, since_s: float) -> None:
@@ -358,7 +358,7 @@ class CandleDesk:
 
 
 def event_of(candle: SeriesCandle, pair: str) -> ClosedOrCorrected:
-    """Give what `changes()` tells of a candle."""
+    """Return what `changes()` tells of a candle."""
     timeframe = LABELS[candle.interval]
     if candle.corrects:
         return CandleCorrected(

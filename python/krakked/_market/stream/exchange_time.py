@@ -30,6 +30,6 @@ class ExchangeTime:
         self._offset_ns = exchange_ns - elapsed_ns
 
     def now_ns(self, elapsed_ns: int) -> int:
-        """Give the exchange's unix time in nanoseconds."""
+        """Return the exchange's unix time in nanoseconds."""
         told = self._told(elapsed_ns) if self._told is not None else None
         return self._offset_ns + elapsed_ns if told is None else told

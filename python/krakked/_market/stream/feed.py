@@ -312,20 +312,20 @@ class Feed:
     # --- for the reads (see `krakked._market.live`) ---
 
     def resolve(self, pair: str) -> str:
-        """Give the canonical name; raises `UnknownPairError`."""
+        """Return the canonical name; raises `UnknownPairError`."""
         self._fleet.check_open()
         return self._table().resolve(pair)
 
     def symbol_of(self, canonical: str) -> str | None:
-        """Give the symbol of a streamed pair, or None."""
+        """Return the symbol of a streamed pair, or None."""
         return self.names.symbol(canonical)
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
-        """Give a subscription's state, and the reason when refused."""
+        """Return a subscription's state, and the reason when refused."""
         return self._fleet.subscription(key)
 
     def retry_after_s(self, key: SubscriptionKey) -> float | None:
-        """Give the seconds until a refused subscription is asked for again; None = never."""
+        """Return the seconds until a refused subscription is asked for again; None = never."""
         return self._fleet.retry_after_s(key, self._now_s())
 
     def line_is_up(self, key: SubscriptionKey) -> bool:
@@ -379,7 +379,7 @@ class Feed:
         await self._changed.wait()
 
     def statistics(self) -> FeedStatistics:
-        """Give the facts about the stream as it stands."""
+        """Return the facts about the stream as it stands."""
         connections = tuple(line.status() for line in self._fleet)
         ages = [c.last_frame_age_s for c in connections if c.last_frame_age_s is not None]
         return FeedStatistics(

@@ -41,7 +41,7 @@ class OHLCSource(Protocol):
     async def ohlc(
         self, pair: str, interval_minutes: int, since_s: int | None = None
     ) -> OHLCReplyLike:
-        """Give candles opened after `since_s`, by any name REST accepts for the pair."""
+        """Return candles opened after `since_s`, by any name REST accepts for the pair."""
         ...
 
 

@@ -141,19 +141,19 @@ class Fleet:
     # --- how things stand ---
 
     def line_of(self, key: SubscriptionKey) -> Line | None:
-        """Give the line that carries a subscription, or None."""
+        """Return the line that carries a subscription, or None."""
         where = self._lanes.line_of(key)
         return self._lines.get(where) if where is not None else None
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
-        """Give a subscription's state, and the reason when refused."""
+        """Return a subscription's state, and the reason when refused."""
         if self._lanes.line_of(key) is None:
             return SubscriptionState.ENDED, None
         line = self.line_of(key)
         return line.table.state(key) if line is not None else (SubscriptionState.WANTED, None)
 
     def retry_after_s(self, key: SubscriptionKey, now_s: float) -> float | None:
-        """Give the seconds until a refused subscription is asked for again, or None."""
+        """Return the seconds until a refused subscription is asked for again, or None."""
         line = self.line_of(key)
         return line.table.retry_after_s(key, now_s) if line is not None else None
 

@@ -16,7 +16,7 @@ _virtual_budgets: Final[WeakKeyDictionary[Clock, dict[str, ConnectBudget]]] = We
 
 
 def budget_for(clock: Clock, host: str) -> ConnectBudget:
-    """Give the one budget that this process has for an exchange's address.
+    """Return the one budget that this process has for an exchange's address.
 
     The ban it keeps us from is by address of ours and host of theirs, so feeds share it; simulated
     time has a budget of its own.
@@ -74,7 +74,7 @@ class ConnectGate:
         self._hand_over(line)
 
     def attempts(self) -> int:
-        """Give the attempts in the window that ends now."""
+        """Return the attempts in the window that ends now."""
         return self._budget.spent(self._now_s())
 
     def _hand_over(self, line: object) -> None:

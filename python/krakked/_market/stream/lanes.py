@@ -73,7 +73,7 @@ class Lanes:
         return self._load.get(shard, 0) < self._limit
 
     def plan(self) -> dict[LineKey, list[SubscriptionKey]]:
-        """Give the subscriptions of every connection that is needed."""
+        """Return the subscriptions of every connection that is needed."""
         lines: dict[LineKey, list[SubscriptionKey]] = {}
         for lane, interval in enumerate(self._lanes):
             for symbol, shard in self._shard_of.items():
@@ -90,7 +90,7 @@ class Lanes:
         return lines
 
     def line_of(self, key: SubscriptionKey) -> LineKey | None:
-        """Give the connection that carries a ticker or ohlc subscription, or None."""
+        """Return the connection that carries a ticker or ohlc subscription, or None."""
         shard = self._shard_of.get(key.symbol or "")
         if shard is None:
             return None
@@ -99,7 +99,7 @@ class Lanes:
         return (self._lanes.index(key.interval), shard) if key.interval in self._lanes else None
 
     def name(self, line: LineKey) -> str:
-        """Give a connection's name for people: ``1m``, ``ticker``, ``5m/2``."""
+        """Return a connection's name for people: ``1m``, ``ticker``, ``5m/2``."""
         interval = self._lanes[line[0]]
         name = "ticker" if interval is None else LABELS[interval]
         return f"{name}/{line[1] + 1}" if line[1] else name

@@ -120,7 +120,7 @@ class CandleLedger:
         return hole, [] if story.hole is not None else self._release(story)
 
     def unresolved(self, series: Series, now_open_s: int) -> Hole | None:
-        """Give the hole up to the running interval of a series that is still lost, or None.
+        """Return the hole up to the running interval of a series that is still lost, or None.
 
         While that is still the interval in which it was lost, the wait goes on. The series stays
         lost: what ends from then on is in doubt, too.
@@ -158,12 +158,12 @@ class CandleLedger:
         return self._open_hole(story, series, open_s, open_s + series[1] * 60)
 
     def filled_trades(self, series: Series) -> int:
-        """Give how many trades REST's candles of a series have told of so far."""
+        """Return how many trades REST's candles of a series have told of so far."""
         story = self._stories.get(series)
         return story.by_rest if story is not None else 0
 
     def gap_before(self, series: Series, open_s: int, at_most: int) -> int:
-        """Give the open time from which on intervals before a candle were passed over as empty.
+        """Return the open time from which on intervals before a candle were passed over as empty.
 
         Args:
             series: Symbol and interval.

@@ -234,7 +234,7 @@ class Line:
         return outcome
 
     def series(self) -> list[tuple[str, int]]:
-        """Give the candle series that this line carries."""
+        """Return the candle series that this line carries."""
         return [
             (key.symbol, key.interval)
             for key in self.table.states()
@@ -291,7 +291,7 @@ class Line:
         return turned
 
     def status(self) -> ConnectionStatus:
-        """Give how things stand."""
+        """Return how things stand."""
         totals = dict(self._totals)
         connection = self._connection
         if connection is not None:
@@ -441,7 +441,7 @@ class Line:
 
 
 def key_words(key: SubscriptionKey) -> tuple[str, str]:
-    """Give channel and symbol for a log line."""
+    """Return channel and symbol for a log line."""
     return key.channel, key.symbol or ""
 
 

@@ -50,7 +50,7 @@ class LogLimiter:
             self._outage_s = self._calm_since_s = None
 
     def admit(self, kind: str, now_s: float) -> str | None:
-        """Give the text to append when a line may go out ("" or a count), None when it may not."""
+        """Return the text to append when a line may go out ("" or a count), else None."""
         tokens, at_s = self._buckets.get(kind, (float(self._burst), now_s))
         tokens = min(float(self._burst), tokens + (now_s - at_s) / self._every_s)
         allowed = tokens >= 1.0 and (self._outage_s is None or self._in_outage(kind, now_s))

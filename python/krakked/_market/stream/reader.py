@@ -79,7 +79,7 @@ class ReaderStream(trio.abc.Stream):
         return is_open
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give bytes that the WebSocket library has to judge; b"" at the end of the stream.
+        """Return bytes that the WebSocket library has to judge; b"" at the end of the stream.
 
         Raises:
             trio.BrokenResourceError: The connection broke; `end` says how.

@@ -39,11 +39,11 @@ class ReportedFeed(Protocol):
         ...
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
-        """Give a subscription's state and reason."""
+        """Return a subscription's state and reason."""
         ...
 
     def retry_after_s(self, key: SubscriptionKey) -> float | None:
-        """Give the seconds until a refused subscription is asked for again, or None."""
+        """Return the seconds until a refused subscription is asked for again, or None."""
         ...
 
     def line_is_up(self, key: SubscriptionKey) -> bool:
@@ -56,7 +56,7 @@ class ReportedFeed(Protocol):
 
 
 def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
-    """Give how every streamed pair stands, by canonical name."""
+    """Return how every streamed pair stands, by canonical name."""
     now_ns, resumed_ns = feed.clock.elapsed_ns(), feed.resumed_ns()
     intervals = [(t, parse_timeframe(t)) for t in feed.timeframes]
     streams: dict[str, PairStream] = {}
@@ -86,7 +86,7 @@ def silent_ones(
     subscriptions: Iterable[tuple[SubscriptionKey, tuple[SubscriptionState, str | None]]],
     table: PairTable,
 ) -> list[Silent]:
-    """Give the live subscriptions whose data is old although their connection is up."""
+    """Return the live subscriptions whose data is old although their connection is up."""
     now_s, pairs = feed.clock.elapsed_ns() / 1e9, table.by_canonical
     silent: list[Silent] = []
     for key, (state, _) in subscriptions:

@@ -130,7 +130,7 @@ def is_rate_complaint(error: str) -> bool:
 def encode_request(
     method: str, channel: str, interval: int | None, symbols: tuple[str, ...], req_id: int
 ) -> str:
-    """Give the JSON text of a subscribe or unsubscribe request."""
+    """Return the JSON text of a subscribe or unsubscribe request."""
     params: dict[str, object] = {"channel": channel}
     if symbols:
         params["symbol"] = list(symbols)
@@ -145,7 +145,7 @@ def encode_request(
 
 
 def encode_ping(req_id: int) -> str:
-    """Give the JSON text of an application-level ping.
+    """Return the JSON text of an application-level ping.
 
     Source: Kraken "Spot Websockets (v2)", ping: any request keeps a connection open.
     """
@@ -181,7 +181,7 @@ class InFlight:
         self._requests[req_id] = _Unanswered(method, keys, now_s)
 
     def find(self, answer: RequestAnswer) -> list[SubscriptionKey]:
-        """Give the subscriptions an answer speaks of, by whatever it names.
+        """Return the subscriptions an answer speaks of, by whatever it names.
 
         With a symbol: that symbol in the request of that id, else in the oldest request that still
         waits for it. Without one: everything that the request still waits for.

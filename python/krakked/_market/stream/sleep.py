@@ -59,7 +59,7 @@ class SleepWatch:
         """Length of the newest sleep, in seconds."""
 
     def trusted_from_ns(self, now: Instant) -> int:
-        """Give the elapsed time from which on data can be trusted; 0 for ever. Only looks."""
+        """Return the elapsed time from which on data can be trusted; 0 for ever. Only looks."""
         leapt = self._leap_s(now) >= LEAP_S and not self._leapt
         if leapt or self._slept_s(now) >= SLEPT_S:
             return now.elapsed_ns + 1

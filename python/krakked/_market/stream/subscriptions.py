@@ -150,7 +150,7 @@ class SubscriptionTable:
     # --- what has to be sent ---
 
     def next_request(self, now_s: float) -> Request | None:
-        """Give the next message to send, or None when there is none now."""
+        """Return the next message to send, or None when there is none now."""
         if now_s < self._pause_until_s:
             return None
         batch = self._next_batch()
@@ -378,14 +378,14 @@ class SubscriptionTable:
         return len(self._mute)
 
     def state(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
-        """Give the state of a subscription and, when refused, the exchange's reason."""
+        """Return the state of a subscription and, when refused, the exchange's reason."""
         entry = self._entries.get(key)
         if entry is None:
             return SubscriptionState.ENDED, None
         return entry.state, entry.reason
 
     def retry_after_s(self, key: SubscriptionKey, now_s: float) -> float | None:
-        """Give the seconds until a refused subscription is asked for again, or None."""
+        """Return the seconds until a refused subscription is asked for again, or None."""
         entry = self._entries.get(key)
         if entry is None or entry.reason is None:
             return None
@@ -394,7 +394,7 @@ class SubscriptionTable:
         return None if entry.retry_at_s is None else max(0.0, entry.retry_at_s - now_s)
 
     def states(self) -> dict[SubscriptionKey, tuple[SubscriptionState, str | None]]:
-        """Give the state of every subscription that is wanted, oldest first."""
+        """Return the state of every subscription that is wanted, oldest first."""
         return {key: (e.state, e.reason) for key, e in self._entries.items() if e.wanted}
 
     # --- inside ---

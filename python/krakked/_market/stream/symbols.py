@@ -31,7 +31,7 @@ _pair_decoder = msgspec.json.Decoder(_InstrumentPair)
 
 
 def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
-    """Give symbol to status of every pair in the ``data`` of an ``instrument`` frame.
+    """Return symbol to status of every pair in the ``data`` of an ``instrument`` frame.
 
     Pairs that make no sense are left out; what makes none at all gives {}.
     """
@@ -50,7 +50,7 @@ def decode_instrument(raw_json: str | bytes) -> dict[str, str]:
 
 
 def find_symbol(pair: PairMetadata, listed: Iterable[str]) -> str | None:
-    """Give the symbol under which the exchange lists a pair, or None when it lists it not."""
+    """Return the symbol under which the exchange lists a pair, or None when it lists it not."""
     known = listed if isinstance(listed, Mapping | set | frozenset) else set(listed)
     return next((s for s in (pair.ws_symbol, pair.wsname) if s in known), None)
 
@@ -67,7 +67,7 @@ class SymbolNames:
         """Canonical name to the exchange's state of the pair, where it is not ``online``."""
 
     def unlisted(self, statuses: Mapping[str, str]) -> set[str]:
-        """Give the symbols that an earlier list lacked; none when this is the first list."""
+        """Return the symbols that an earlier list lacked; none when this is the first list."""
         return {s for s in statuses if s not in self._listed} if self._listed else set()
 
     def status_changed(self, canonical: str, status: str) -> bool:
@@ -93,11 +93,11 @@ class SymbolNames:
         return symbol
 
     def symbol(self, canonical: str) -> str | None:
-        """Give the symbol of a pair that is streamed, or None."""
+        """Return the symbol of a pair that is streamed, or None."""
         return self._symbol_of.get(canonical)
 
     def canonical(self, symbol: str) -> str | None:
-        """Give the pair behind a symbol that is streamed, or None."""
+        """Return the pair behind a symbol that is streamed, or None."""
         return self._canonical_of.get(symbol)
 
     @property

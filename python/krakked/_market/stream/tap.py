@@ -65,7 +65,7 @@ class TapStream(trio.abc.Stream):
         """Nothing but what trio-websocket says is known of the end; see `ReaderStream.end`."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give bytes that the WebSocket library has to judge; b"" at the end of the stream.
+        """Return bytes that the WebSocket library has to judge; b"" at the end of the stream.
 
         Raises:
             trio.BrokenResourceError: The connection broke.

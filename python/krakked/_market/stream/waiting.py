@@ -26,19 +26,19 @@ class WatchedFeed(Protocol):
         ...
 
     def resolve(self, pair: str) -> str:
-        """Give the canonical name; raises `UnknownPairError`."""
+        """Return the canonical name; raises `UnknownPairError`."""
         ...
 
     def symbol_of(self, canonical: str) -> str | None:
-        """Give the symbol of a streamed pair, or None."""
+        """Return the symbol of a streamed pair, or None."""
         ...
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
-        """Give a subscription's state and reason."""
+        """Return a subscription's state and reason."""
         ...
 
     def retry_after_s(self, key: SubscriptionKey) -> float | None:
-        """Give the seconds until a refused subscription is asked for again; None = never."""
+        """Return the seconds until a refused subscription is asked for again; None = never."""
         ...
 
     async def wait_state(self) -> None:
@@ -47,7 +47,7 @@ class WatchedFeed(Protocol):
 
 
 def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
-    """Give True when a pair is live, False when not yet, or why it is not.
+    """Return True when a pair is live, False when not yet, or why it is not.
 
     No wait will mend the error but where `SubscriptionRefusedError.retry_after_s` says so.
     """
@@ -75,7 +75,7 @@ def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
 def refusal(
     key: SubscriptionKey, canonical: str, reason: str | None, retry_after_s: float | None
 ) -> SubscriptionRefusedError:
-    """Give the error for a refused subscription, with what to expect next."""
+    """Return the error for a refused subscription, with what to expect next."""
     again = (
         "It is asked for again when the exchange lists the pair anew, or when you add it again."
         if retry_after_s is None
