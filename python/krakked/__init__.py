@@ -149,16 +149,16 @@ if TYPE_CHECKING:
     from krakked._market.store.maintenance import RepairReport as RepairReport
     from krakked._market.store.maintenance import StoreFinding as StoreFinding
     from krakked._market.store.ohlc_store import OHLCStore as OHLCStore
+    from krakked._market.stream.disconnect import DisconnectReason as DisconnectReason
     from krakked._market.stream.evidence import Evidence as Evidence
-    from krakked._market.stream.facts import ConnectionState as ConnectionState
-    from krakked._market.stream.facts import ConnectionStatus as ConnectionStatus
-    from krakked._market.stream.facts import FeedStatistics as FeedStatistics
-    from krakked._market.stream.facts import PairStream as PairStream
     from krakked._market.stream.notices import Emergency as Emergency
     from krakked._market.stream.notices import Maintenance as Maintenance
     from krakked._market.stream.notices import Notices as Notices
-    from krakked._market.stream.reasons import DisconnectReason as DisconnectReason
     from krakked._market.stream.requests import SubscriptionState as SubscriptionState
+    from krakked._market.stream.statistics import ConnectionState as ConnectionState
+    from krakked._market.stream.statistics import ConnectionStatus as ConnectionStatus
+    from krakked._market.stream.statistics import FeedStatistics as FeedStatistics
+    from krakked._market.stream.statistics import PairStream as PairStream
     from krakked._market.times import Time as Time
     from krakked._market.universe import Universe as Universe
     from krakked._market.universe import UniverseRule as UniverseRule
@@ -244,9 +244,9 @@ _HOME = {
     """,
     "_market.store.ohlc_store": "OHLCStore",
     "_market.stream.evidence": "Evidence",
-    "_market.stream.facts": "ConnectionState ConnectionStatus FeedStatistics PairStream",
+    "_market.stream.statistics": "ConnectionState ConnectionStatus FeedStatistics PairStream",
     "_market.stream.notices": "Emergency Maintenance Notices",
-    "_market.stream.reasons": "DisconnectReason",
+    "_market.stream.disconnect": "DisconnectReason",
     "_market.stream.requests": "SubscriptionState",
     "_market.times": "Time",
     "_market.universe": "Universe UniverseRule build_universe",

@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from krakked._market.status import DataStatus, Freshness, Verdict, assemble_status, judge_pair
-from krakked._market.stream.facts import (
+from krakked._market.stream.notices import Notices
+from krakked._market.stream.requests import SubscriptionState
+from krakked._market.stream.statistics import (
     ConnectionState,
     ConnectionStatus,
     FeedStatistics,
     PairStream,
 )
-from krakked._market.stream.notices import Notices
-from krakked._market.stream.requests import SubscriptionState
 from krakked._rest.health import LimiterStatus, RestStatus
 
 REST = RestStatus(

@@ -19,8 +19,8 @@ from krakked._core import MarketCache
 from krakked._errors import ChangesInUseError, ChangesLaggedError
 from krakked._market.arguments import one_of, one_or_many
 from krakked._market.bars import OHLCBar, Source, live_bar
+from krakked._market.stream.disconnect import DisconnectReason
 from krakked._market.stream.evidence import Evidence
-from krakked._market.stream.reasons import DisconnectReason
 from krakked._network.clock import Clock
 from krakked._public import public
 from krakked._timeframes import LABELS

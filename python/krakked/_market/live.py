@@ -12,7 +12,7 @@ import msgspec
 from krakked._errors import DataStaleError, NoDataYetError, StaleReason
 from krakked._market.stream.feed import Feed
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
-from krakked._market.stream.waiting import refusal
+from krakked._market.stream.wait_live import refusal
 from krakked._public import public
 from krakked._timeframes import parse_timeframe
 

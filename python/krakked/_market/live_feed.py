@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
-from krakked._market.stream.facts import FeedStatistics
 from krakked._market.stream.feed import Feed
+from krakked._market.stream.statistics import FeedStatistics
 from krakked._public import public
 from krakked._timeframes import Timeframe
 

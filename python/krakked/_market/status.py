@@ -5,14 +5,14 @@ from enum import StrEnum
 
 import msgspec
 
-from krakked._market.stream.facts import (
+from krakked._market.stream.notices import Emergency, Maintenance
+from krakked._market.stream.requests import SubscriptionState
+from krakked._market.stream.statistics import (
     ConnectionState,
     ConnectionStatus,
     FeedStatistics,
     PairStream,
 )
-from krakked._market.stream.notices import Emergency, Maintenance
-from krakked._market.stream.requests import SubscriptionState
 from krakked._public import public
 from krakked._rest.health import LimiterStatus, NonceStatus, RestStatus
 

@@ -24,8 +24,8 @@ from tests.market.stream.hostile import (
 
 from krakked._core import FrameTap, MarketCache
 from krakked._market.stream.connection import Connection, Endpoint
+from krakked._market.stream.disconnect import Disconnect, DisconnectReason
 from krakked._market.stream.opening import StreamOpener
-from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import SubscriptionKey
 from krakked._market.stream.subscriptions import SubscriptionTable
 from krakked._market.stream.tap import TapStream

@@ -20,8 +20,8 @@ from krakked._config.settings import WebSocketSettings
 from krakked._errors import NoDataYetError, SubscriptionRefusedError
 from krakked._market.changes import CandleClosed
 from krakked._market.status import Freshness, Verdict, judge_pair
-from krakked._market.stream.facts import ConnectionState
 from krakked._market.stream.feed import Feed
+from krakked._market.stream.statistics import ConnectionState
 from krakked._rest.signing import Credentials
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 

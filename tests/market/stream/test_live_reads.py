@@ -22,7 +22,7 @@ from krakked._errors import (
     UnknownTimeframeError,
 )
 from krakked._market.changes import Disconnected
-from krakked._market.stream.reasons import DisconnectReason
+from krakked._market.stream.disconnect import DisconnectReason
 from krakked.sandbox import SandboxSettings
 
 pytestmark = pytest.mark.slow

@@ -11,11 +11,11 @@ import trio
 from tests.market.stream.hostile import VirtualClock
 
 from krakked._market.bars import OHLCBar
-from krakked._market.stream.filler import GapFiller
-from krakked._market.stream.ledger import Hole
+from krakked._market.stream.disconnect import DisconnectReason
+from krakked._market.stream.gap_fill import GapFiller
 from krakked._market.stream.loglimit import LogLimiter
-from krakked._market.stream.reasons import DisconnectReason
 from krakked._market.stream.requests import RequestAnswer, SubscriptionKey, SubscriptionState
+from krakked._market.stream.sequencer import Hole
 from krakked._market.stream.subscriptions import SubscriptionTable
 from krakked._rest.models import KEPT_S, OHLCReply, OHLCRow
 from krakked.sandbox import SandboxSettings
@@ -81,7 +81,7 @@ async def test_lost_acks_refuse_nobody(autojump_clock: Any, stage: Any, plain: b
     lose = lambda exchange: exchange.faults.lose_acks(9)  # noqa: E731
     async with stage(settings=settings, timeframes=("1m",), before=lose) as play:
         await trio.sleep(30)  # sent again by then
-        (line,) = play.feed._fleet
+        (line,) = play.feed._pool
         states = line.table.states().values()
         assert {state for state, _ in states} <= {
             SubscriptionState.LIVE,
@@ -108,7 +108,7 @@ async def test_the_handshake_names_us(autojump_clock: Any, stage: Any) -> None:
     settings = msgspec.structs.replace(SMALL, require_stream_user_agent=True)
     async with stage(settings=settings) as play:
         assert play.reads.get_best_bid_ask("XBTUSD").ask > 0
-        reasons = {line.last_disconnect for line in play.feed._fleet}
+        reasons = {line.last_disconnect for line in play.feed._pool}
         assert DisconnectReason.REJECTED not in {r.reason for r in reasons if r is not None}
 
 

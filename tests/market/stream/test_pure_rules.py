@@ -17,13 +17,13 @@ from krakked._market.stream.backoff import (
     Backoff,
     ConnectBudget,
 )
+from krakked._market.stream.connection_plan import ConnectionPlan
 from krakked._market.stream.crosscheck import Look, TradeAudit
 from krakked._market.stream.evidence import Evidence
 from krakked._market.stream.exchange_time import ExchangeTime
-from krakked._market.stream.lanes import Lanes
-from krakked._market.stream.ledger import REMEMBERED, CandleLedger, Hole, SeriesCandle
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.requests import SubscriptionKey
+from krakked._market.stream.sequencer import REMEMBERED, CandleSequencer, Hole, SeriesCandle
 from krakked._market.stream.symbols import SymbolNames, decode_instrument
 from krakked._market.stream.watchdogs import ConnectionWatch, TransportWatch, WatchdogVerdict
 
@@ -143,8 +143,8 @@ def minutes(candles: list[SeriesCandle]) -> list[int]:
     return [c.bar.time // 60 for c in candles]
 
 
-def begun(first: int = 0) -> CandleLedger:
-    ledger = CandleLedger()
+def begun(first: int = 0) -> CandleSequencer:
+    ledger = CandleSequencer()
     ledger.begin(SERIES, first * 60)
     return ledger
 
@@ -156,7 +156,7 @@ def test_history_of_the_first_snapshot_is_not_given_out() -> None:
 
 
 def test_rows_of_a_snapshot_that_was_not_told_yet_are_history() -> None:
-    ledger = CandleLedger()
+    ledger = CandleSequencer()
     assert ledger.closed(candle(8, evidence=Evidence.SNAPSHOT)) == []
     ledger.begin(SERIES, 10 * 60)
     assert ledger.closed(candle(9, evidence=Evidence.SNAPSHOT)) == []
@@ -164,7 +164,7 @@ def test_rows_of_a_snapshot_that_was_not_told_yet_are_history() -> None:
 
 
 def test_a_series_without_snapshot_begins_with_its_first_candle() -> None:
-    ledger = CandleLedger()
+    ledger = CandleSequencer()
     assert minutes(ledger.closed(candle(8))) == [8]
 
 
@@ -335,7 +335,7 @@ def test_out_of_order_and_repeated_candles_never_come_out_twice(order: list[int]
 
 
 def test_one_lane_per_timeframe_ticker_and_instrument_on_the_first() -> None:
-    lanes = Lanes([1, 5, 60])
+    lanes = ConnectionPlan([1, 5, 60])
     lanes.add("BTC/USD")
     plan = lanes.plan()
     assert [lanes.name(line) for line in plan] == ["1m", "5m", "1h"]
@@ -347,11 +347,11 @@ def test_one_lane_per_timeframe_ticker_and_instrument_on_the_first() -> None:
     assert plan[1, 0] == [SubscriptionKey("ohlc", "BTC/USD", 5)]
     for line, keys in plan.items():
         for key in keys[:-1]:
-            assert lanes.line_of(key) == line
+            assert lanes.supervisor_of(key) == line
 
 
 def test_no_connection_carries_two_intervals_of_a_symbol() -> None:
-    lanes = Lanes([1, 5], symbols_per_connection=2)
+    lanes = ConnectionPlan([1, 5], symbols_per_connection=2)
     for i in range(5):
         lanes.add(f"S{i}")
     for keys in lanes.plan().values():
@@ -360,19 +360,19 @@ def test_no_connection_carries_two_intervals_of_a_symbol() -> None:
 
 
 def test_adding_and_removing_never_moves_another_symbol() -> None:
-    lanes = Lanes([1], symbols_per_connection=2)
+    lanes = ConnectionPlan([1], symbols_per_connection=2)
     for symbol in "ABCDE":
         lanes.add(symbol)
-    before = {s: lanes.line_of(SubscriptionKey("ticker", s)) for s in "ABCDE"}
+    before = {s: lanes.supervisor_of(SubscriptionKey("ticker", s)) for s in "ABCDE"}
     lanes.remove("B")
     lanes.add("F")
-    assert lanes.line_of(SubscriptionKey("ticker", "F")) == (0, 0)  # B's place
+    assert lanes.supervisor_of(SubscriptionKey("ticker", "F")) == (0, 0)  # B's place
     for symbol in "ACDE":
-        assert lanes.line_of(SubscriptionKey("ticker", symbol)) == before[symbol]
+        assert lanes.supervisor_of(SubscriptionKey("ticker", symbol)) == before[symbol]
 
 
 def test_timeframes_come_and_go() -> None:
-    lanes = Lanes([1, 5])
+    lanes = ConnectionPlan([1, 5])
     lanes.add("A")
     lanes.remove_interval(1)
     assert lanes.plan()[0, 0][0] == SubscriptionKey("ticker", "A")  # tickers stay
@@ -381,7 +381,7 @@ def test_timeframes_come_and_go() -> None:
     lanes.add_interval(15)
     lanes.add_interval(60)
     assert lanes.intervals == (15, 60)
-    assert Lanes([]).intervals == ()
+    assert ConnectionPlan([]).intervals == ()
 
 
 # --- names -----------------------------------------------------------------------------------

@@ -32,10 +32,10 @@ import krakked
 from krakked._config.settings import ReaderChoice, WebSocketSettings
 from krakked._core import FrameTap, MarketCache, SocketReader
 from krakked._market.stream.connection import Connection, Endpoint
-from krakked._market.stream.line import Line
 from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.reader import ReaderStream
 from krakked._market.stream.subscriptions import SubscriptionTable
+from krakked._market.stream.supervisor import ConnectionSupervisor
 from krakked._market.stream.tap import TapStream
 from krakked._network.clock import SystemClock
 from krakked._network.network import SystemNetwork
@@ -47,12 +47,12 @@ PATIENCE_S = 60.0
 """Longer than any of this takes, on whatever machine."""
 
 
-def lines_of(kraken: krakked.Kraken) -> list[Line]:
+def lines_of(kraken: krakked.Kraken) -> list[ConnectionSupervisor]:
     assert kraken._feed is not None
-    return list(kraken._feed._fleet)
+    return list(kraken._feed._pool)
 
 
-def stream_of(line: Line) -> object:
+def stream_of(line: ConnectionSupervisor) -> object:
     return line._connection._stream if line._connection is not None else None
 
 

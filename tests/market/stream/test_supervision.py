@@ -18,9 +18,9 @@ from krakked._market.changes import (
     Reconnected,
     Resubscribed,
 )
-from krakked._market.stream.facts import ConnectionState
-from krakked._market.stream.gate import budget_for
-from krakked._market.stream.reasons import DisconnectReason
+from krakked._market.stream.connect_limiter import budget_for
+from krakked._market.stream.disconnect import DisconnectReason
+from krakked._market.stream.statistics import ConnectionState
 from krakked._network.clock import SystemClock
 from krakked.sandbox import SandboxSettings
 

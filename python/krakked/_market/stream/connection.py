@@ -20,8 +20,8 @@ import wsproto
 
 from krakked._core import FrameTap, MarketCache
 from krakked._errors import NetworkError
+from krakked._market.stream.disconnect import Disconnect, DisconnectReason
 from krakked._market.stream.opening import MarketStream, StreamOpener
-from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import encode_ping
 from krakked._market.stream.subscriptions import SubscriptionTable
 from krakked._market.stream.tap import CHUNK_BYTES

@@ -1,7 +1,7 @@
 """The live stream as a whole.
 
-`Feed.run` lives in the caller's nursery. Its connections are a `Fleet` of lines that fill one
-cache; the `CandleDesk` gives closed candles out exactly once and in order; `changes()` tells
+`Feed.run` lives in the caller's nursery. Its connections are a `ConnectionPool` that fills one
+cache; `ClosedCandles` gives closed candles out exactly once and in order; `changes()` tells
 everything that happens.
 """
 
@@ -35,31 +35,31 @@ from krakked._market.changes import (
 )
 from krakked._market.pairs import PairTable
 from krakked._market.stream.background import Background
+from krakked._market.stream.closed_candles import ClosedCandles, MarketSource, OnClosed
+from krakked._market.stream.connect_limiter import ConnectLimiter, budget_for
 from krakked._market.stream.connect_record import SharedBudget
 from krakked._market.stream.connection import Endpoint
+from krakked._market.stream.connection_plan import SYMBOLS_PER_CONNECTION, ConnectionPlan
 from krakked._market.stream.crosscheck import Crosscheck, Silent
-from krakked._market.stream.desk import CandleDesk, MarketSource, OnClosed
-from krakked._market.stream.facts import FeedStatistics
-from krakked._market.stream.fleet import Fleet
-from krakked._market.stream.gate import ConnectGate, budget_for
-from krakked._market.stream.lanes import SYMBOLS_PER_CONNECTION, Lanes
-from krakked._market.stream.line import Line
+from krakked._market.stream.disconnect import Disconnect, DisconnectReason
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.notices import Notices, read_notices
 from krakked._market.stream.opening import StreamOpener
-from krakked._market.stream.reasons import Disconnect, DisconnectReason
-from krakked._market.stream.report import pair_streams, silent_ones
+from krakked._market.stream.pair_statistics import pair_streams, silent_ones
+from krakked._market.stream.pool import ConnectionPool
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked._market.stream.sleep import Finding, Instant, SleepWatch
+from krakked._market.stream.statistics import FeedStatistics
+from krakked._market.stream.supervisor import ConnectionSupervisor
 from krakked._market.stream.symbols import DELISTED, SymbolNames, decode_instrument
-from krakked._market.stream.waiting import wait_live
+from krakked._market.stream.wait_live import wait_live
 from krakked._market.stream.watchdogs import FRAME_S, HELD_UP_S
 from krakked._network.clock import Clock
 from krakked._network.network import Network
 from krakked._timeframes import LABELS, parse_timeframe
 
 TICK_S: Final = 1.0
-"""Distance of the feed's looks at its lines and candles."""
+"""Distance of the feed's looks at its supervisors and candles."""
 COMPARED_AT_MOST: Final = 20
 """Pairs whose candles are compared with REST after one look."""
 
@@ -114,22 +114,24 @@ class Feed:
         self._endpoint = Endpoint.parse(settings.url)
         host = self._endpoint.host_header
         shared = None if state_dir is None else SharedBudget.of_host(state_dir, host, clock)
-        self._gate = ConnectGate(clock, budget_for(clock, host), shared)
+        self._gate = ConnectLimiter(clock, budget_for(clock, host), shared)
         self._req_ids = count(1)
         self._limiter = LogLimiter()
         self.background: Background = Background()
         """Keeps tasks running; the owner of the stream may add its own."""
-        self._fleet = Fleet(
-            Lanes([parse_timeframe(t) for t in settings.timeframes], symbols_per_connection),
+        self._pool = ConnectionPool(
+            ConnectionPlan(
+                [parse_timeframe(t) for t in settings.timeframes], symbols_per_connection
+            ),
             table=table,
-            new_line=self._new_line,
+            new_supervisor=self._new_supervisor,
             want=self.cache.want,
             forget=self._forget,
         )
         self.hub: ChangeHub = ChangeHub(self.cache, clock, self.names.canonical)
         if self._opener.reads_in_rust:
             self.hub.listen(settings.conflate_ms)
-        self._desk = CandleDesk(
+        self._closed_candles = ClosedCandles(
             cache=self.cache,
             clock=clock,
             names=self.names,
@@ -168,18 +170,20 @@ class Feed:
             async with trio.open_nursery() as nursery:
                 self._timer = trio.lowlevel.current_clock()
                 self._sleep = SleepWatch(self._instant(self._timer))
-                nursery.start_soon(self.background.keep, "closing candles", self._desk.run)
+                nursery.start_soon(
+                    self.background.keep, "closing candles", self._closed_candles.run
+                )
                 if self._crosscheck is not None:
                     nursery.start_soon(
                         self.background.keep, "comparing with REST", self._crosscheck.run
                     )
-                self._fleet.start(nursery, self.background)
+                self._pool.start(nursery, self.background)
                 task_status.started()
                 await self.background.keep("watching the stream", self._tick_forever)
         finally:
-            self._fleet.stop()
+            self._pool.stop()
             self.state_changed()
-            await self._desk.finish()
+            await self._closed_candles.finish()
             self.hub.close()
 
     async def _tick_forever(self) -> None:
@@ -193,8 +197,8 @@ class Feed:
     def _tick(self, *, held_up: bool) -> None:
         self._check_sleep()
         self._note_data()
-        for line in self._fleet:
-            if line.tick():
+        for supervisor in self._pool:
+            if supervisor.tick():
                 self.state_changed()
         if not held_up:  # what we did not read in time proves nothing
             tickers, candles = self.cache.take_mute(self.clock.elapsed_ns())
@@ -204,14 +208,14 @@ class Feed:
                     *(SubscriptionKey(OHLC, symbol, interval) for symbol, interval in candles),
                 ]
             )
-        unproven = self._desk.tick(held_up=held_up, flows=self._flows())
-        for line in self._fleet:
-            if line.connection_id in unproven:
-                line.prove_quiet()
+        unproven = self._closed_candles.tick(held_up=held_up, flows=self._flows())
+        for supervisor in self._pool:
+            if supervisor.connection_id in unproven:
+                supervisor.prove_quiet()
         self._watch_outage()
 
     def _note_data(self) -> None:
-        """Tell the lines of data since the last tick: a first update may come without snapshot."""
+        """Tell supervisors of data since the last tick: a first update may lack a snapshot."""
         symbols, series = self.cache.take_changed(self._watcher)
         for symbol in symbols:
             self._data(SubscriptionKey(TICKER, symbol), self.cache.updated_ns(symbol))
@@ -221,17 +225,17 @@ class Feed:
             self._data(SubscriptionKey(OHLC, symbol, interval), updated_ns)
 
     def _data(self, key: SubscriptionKey, updated_ns: int | None) -> None:
-        line = self._fleet.line_of(key)
-        if line is not None and updated_ns is not None:
-            line.data(key, updated_ns / 1e9)
+        supervisor = self._pool.supervisor_of(key)
+        if supervisor is not None and updated_ns is not None:
+            supervisor.data(key, updated_ns / 1e9)
 
     def _flows(self) -> dict[tuple[str, int], bool]:
-        """Whether the candle series of connected lines bring rows; those given up are left out."""
+        """Whether the candle series of open connections bring rows; those given up are left out."""
         flows: dict[tuple[str, int], bool] = {}
-        for line in self._fleet:
-            if not line.connected:
+        for supervisor in self._pool:
+            if not supervisor.connected:
                 continue
-            for key, (state, _) in line.table.states().items():
+            for key, (state, _) in supervisor.table.states().items():
                 if key.symbol is None or key.interval is None:
                     continue
                 if state is not SubscriptionState.REFUSED or self.retry_after_s(key) is not None:
@@ -240,12 +244,14 @@ class Feed:
 
     def _watch_outage(self) -> None:
         """An outage lasts from the first loss until everything has been up for a while."""
-        lines = list(self._fleet)
-        if lines and all(line.connected and line.table.settled for line in lines):
+        supervisors = list(self._pool)
+        if supervisors and all(
+            supervisor.connected and supervisor.table.settled for supervisor in supervisors
+        ):
             self._limiter.calm(self._now_s())
 
-    def _new_line(self, name: str) -> Line:
-        return Line(
+    def _new_supervisor(self, name: str) -> ConnectionSupervisor:
+        return ConnectionSupervisor(
             name,
             endpoint=self._endpoint,
             opener=self._opener,
@@ -264,7 +270,7 @@ class Feed:
     @property
     def names(self) -> SymbolNames:
         """Streamed pairs and their symbols."""
-        return self._fleet.names
+        return self._pool.names
 
     @property
     def pairs(self) -> tuple[str, ...]:
@@ -274,37 +280,37 @@ class Feed:
     @property
     def timeframes(self) -> tuple[str, ...]:
         """Streamed timeframes."""
-        return self._fleet.timeframes
+        return self._pool.timeframes
 
     def add_pairs(self, pairs: Iterable[str]) -> None:
         """Stream more pairs; raises `UnknownPairError` before anything is changed."""
-        self._fleet.add_pairs(one_or_many(pairs))
+        self._pool.add_pairs(one_or_many(pairs))
         self.state_changed()
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten."""
-        self._fleet.remove_pairs(one_or_many(pairs))
+        self._pool.remove_pairs(one_or_many(pairs))
         self.state_changed()
 
     def set_pairs(self, pairs: Iterable[str]) -> None:
         """Follow a refreshed universe: exactly these pairs are streamed."""
-        self._fleet.set_pairs(one_or_many(pairs))
+        self._pool.set_pairs(one_or_many(pairs))
         self.state_changed()
 
     def add_timeframe(self, timeframe: str) -> None:
         """Stream one more timeframe, over a connection of its own."""
-        self._fleet.add_timeframe(timeframe)
+        self._pool.add_timeframe(timeframe)
         self.state_changed()
 
     def remove_timeframe(self, timeframe: str) -> None:
         """Stop streaming a timeframe."""
-        self._fleet.remove_timeframe(timeframe)
+        self._pool.remove_timeframe(timeframe)
         self.state_changed()
 
     def _forget(self, symbol: str, interval: int | None) -> None:
-        self._desk.collect()
-        for one in self._fleet.intervals if interval is None else (interval,):
-            self._desk.forget((symbol, one))
+        self._closed_candles.collect()
+        for one in self._pool.intervals if interval is None else (interval,):
+            self._closed_candles.forget((symbol, one))
             self.cache.clear_candles(symbol, one)
         if interval is None:
             self.cache.forget(symbol)
@@ -313,7 +319,7 @@ class Feed:
 
     def resolve(self, pair: str) -> str:
         """Return the canonical name; raises `UnknownPairError`."""
-        self._fleet.check_open()
+        self._pool.check_open()
         return self._table().resolve(pair)
 
     def symbol_of(self, canonical: str) -> str | None:
@@ -322,16 +328,20 @@ class Feed:
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
         """Return a subscription's state, and the reason when refused."""
-        return self._fleet.subscription(key)
+        return self._pool.subscription(key)
 
     def retry_after_s(self, key: SubscriptionKey) -> float | None:
         """Return the seconds until a refused subscription is asked for again; None = never."""
-        return self._fleet.retry_after_s(key, self._now_s())
+        return self._pool.retry_after_s(key, self._now_s())
 
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether the connection that carries a subscription is up and not silent."""
-        line = self._fleet.line_of(key)
-        return line is not None and line.connected and self._now_s() - line.last_frame_s <= FRAME_S
+        supervisor = self._pool.supervisor_of(key)
+        return (
+            supervisor is not None
+            and supervisor.connected
+            and self._now_s() - supervisor.last_frame_s <= FRAME_S
+        )
 
     def resumed_ns(self) -> int:
         """Elapsed time from which on data is trusted: the newest resume from suspend; 0 = always.
@@ -380,7 +390,7 @@ class Feed:
 
     def statistics(self) -> FeedStatistics:
         """Return the facts about the stream as it stands."""
-        connections = tuple(line.status() for line in self._fleet)
+        connections = tuple(supervisor.status() for supervisor in self._pool)
         ages = [c.last_frame_age_s for c in connections if c.last_frame_age_s is not None]
         return FeedStatistics(
             connections=connections,
@@ -392,24 +402,24 @@ class Feed:
             frames=sum(c.frames for c in connections),
             received_bytes=sum(c.received_bytes for c in connections),
             last_frame_age_s=min(ages, default=None),
-            closed_candles=self._desk.closed,
-            corrected_candles=self._desk.corrected,
-            open_holes=self._desk.open_holes,
-            unfilled_holes=self._desk.unfilled_holes,
-            journal_errors=self._desk.journal_errors,
-            last_journal_error=self._desk.last_journal_error,
+            closed_candles=self._closed_candles.closed,
+            corrected_candles=self._closed_candles.corrected,
+            open_holes=self._closed_candles.open_holes,
+            unfilled_holes=self._closed_candles.unfilled_holes,
+            journal_errors=self._closed_candles.journal_errors,
+            last_journal_error=self._closed_candles.last_journal_error,
             task_errors=self.background.errors,
             resumes=self._resumes,
         )
 
-    # --- what the lines say (see `krakked._market.stream.line.LineHooks`) ---
+    # --- what the supervisors say (see `krakked._market.stream.supervisor.SupervisorHooks`) ---
 
-    def greeted(self, line: Line, system: str | None, raw_json: str) -> None:
+    def greeted(self, supervisor: ConnectionSupervisor, system: str | None, raw_json: str) -> None:
         """Take a status frame: the exchange's state, and a reconnect when there was a loss."""
-        if line.down_since_s is not None:
-            gap_s = self._now_s() - line.down_since_s
-            line.down_since_s = None
-            self.hub.publish(Reconnected(connection=line.name, gap_s=gap_s))
+        if supervisor.down_since_s is not None:
+            gap_s = self._now_s() - supervisor.down_since_s
+            supervisor.down_since_s = None
+            self.hub.publish(Reconnected(connection=supervisor.name, gap_s=gap_s))
         if system is not None:
             self._notices = read_notices(raw_json)
         if system not in {None, self.system}:
@@ -417,21 +427,23 @@ class Feed:
             self.system = system
             self.hub.publish(MarketStatus(system=system))
             if came_back:  # what it refused meanwhile it may serve now
-                for each in self._fleet:
+                for each in self._pool:
                     each.ask_again()
 
-    def resubscribed(self, line: Line, ok: int, refused: int) -> None:
+    def resubscribed(self, supervisor: ConnectionSupervisor, ok: int, refused: int) -> None:
         """Everything wanted was answered after a reconnect."""
-        self._desk.resubscribed(line.series())
-        self.hub.publish(Resubscribed(connection=line.name, ok=ok, refused=refused))
+        self._closed_candles.resubscribed(supervisor.series())
+        self.hub.publish(Resubscribed(connection=supervisor.name, ok=ok, refused=refused))
 
-    def lost(self, line: Line, outcome: Disconnect) -> None:
+    def lost(self, supervisor: ConnectionSupervisor, outcome: Disconnect) -> None:
         """A greeted connection is gone, or an attempt failed."""
-        if line.connected:
+        if supervisor.connected:
             self._limiter.outage(self._now_s())
-            self._desk.lost(line.series())
+            self._closed_candles.lost(supervisor.series())
             self.hub.publish(
-                Disconnected(connection=line.name, reason=outcome.reason, detail=outcome.detail)
+                Disconnected(
+                    connection=supervisor.name, reason=outcome.reason, detail=outcome.detail
+                )
             )
         self.state_changed()
 
@@ -439,9 +451,11 @@ class Feed:
         self, symbol: str, interval: int, oldest_s: int, newest_s: int, gateway_ns: int | None
     ) -> None:
         """A snapshot of candles was applied."""
-        self._desk.snapshot((symbol, interval), oldest_s, newest_s, gateway_ns)
+        self._closed_candles.snapshot((symbol, interval), oldest_s, newest_s, gateway_ns)
 
-    def refused(self, line: Line, keys: Iterable[SubscriptionKey], reason: str) -> None:
+    def refused(
+        self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey], reason: str
+    ) -> None:
         """The exchange refused subscriptions, or ended them: for candles that is a loss."""
         for key in keys:
             self._lose(key)
@@ -453,13 +467,13 @@ class Feed:
                         channel=channel,
                         timeframe=timeframe,
                         reason=reason,
-                        retry_after_s=line.table.retry_after_s(key, self._now_s()),
+                        retry_after_s=supervisor.table.retry_after_s(key, self._now_s()),
                     )
                 )
 
-    def fell_mute(self, line: Line, keys: Iterable[SubscriptionKey]) -> None:
+    def fell_mute(self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey]) -> None:
         """Subscriptions are acknowledged and bring nothing: for candles that is a loss."""
-        del line
+        del supervisor
         for key in keys:
             self._lose(key)
             pair, channel, timeframe = self._words(key)
@@ -467,9 +481,9 @@ class Feed:
                 self.hub.publish(SubscriptionMute(pair=pair, channel=channel, timeframe=timeframe))
         self.state_changed()
 
-    def recovered(self, line: Line, key: SubscriptionKey) -> None:
+    def recovered(self, supervisor: ConnectionSupervisor, key: SubscriptionKey) -> None:
         """A mute subscription brings data again."""
-        del line
+        del supervisor
         pair, channel, timeframe = self._words(key)
         if pair is not None:
             self.hub.publish(SubscriptionRecovered(pair=pair, channel=channel, timeframe=timeframe))
@@ -482,7 +496,7 @@ class Feed:
         renamed = self.names.listed(statuses, self._table())
         for _, old, new in renamed:
             log.warning("the exchange lists %s as %s", old, new)
-            self._fleet.rename(old, new)
+            self._pool.rename(old, new)
         if renamed and self._on_symbols is not None:
             try:
                 self._on_symbols(statuses)
@@ -496,11 +510,11 @@ class Feed:
                 self.hub.publish(PairStatus(pair=pair, status=status))
                 anew.add(symbol)
             if status in DELISTED:
-                self._fleet.end(symbol, f"The pair is {status}")
+                self._pool.end(symbol, f"The pair is {status}")
                 anew.discard(symbol)
         if anew:  # what was refused before the exchange listed it so
-            for line in self._fleet:
-                line.ask_again(anew)
+            for supervisor in self._pool:
+                supervisor.ask_again(anew)
 
     def in_maintenance(self) -> bool:
         """Whether the exchange last said that it is in maintenance."""
@@ -513,26 +527,28 @@ class Feed:
 
     def chunk(self) -> None:
         """Market data may have changed."""
-        self._desk.collect()
+        self._closed_candles.collect()
         self.hub.touch()
 
     # --- inside ---
 
     def _silent(self) -> list[Silent]:
-        subscriptions = (state for line in self._fleet for state in line.table.states().items())
+        subscriptions = (
+            state for supervisor in self._pool for state in supervisor.table.states().items()
+        )
         return silent_ones(self, subscriptions, self._table())
 
     def _told(self) -> dict[str, int]:
         """How many trades the shortest candles of each pair have told of."""
         told: dict[str, int] = {}
-        interval, pairs = min(self._fleet.intervals, default=None), self._table().by_canonical
+        interval, pairs = min(self._pool.intervals, default=None), self._table().by_canonical
         for canonical in self.pairs:
             symbol = self.names.symbol(canonical)
             if symbol is None or interval is None or canonical not in pairs:
                 continue
             trades = self.cache.traded(symbol, interval)
             if trades is not None:
-                by_rest = self._desk.filled_trades((symbol, interval))
+                by_rest = self._closed_candles.filled_trades((symbol, interval))
                 told[pairs[canonical].raw_name] = trades + by_rest
         return told
 
@@ -541,18 +557,18 @@ class Feed:
         for name, since_s in list(short.items())[:COMPARED_AT_MOST]:
             symbol = self.names.symbol(self.resolve(name))
             if symbol is not None:
-                for interval in self._fleet.intervals:
-                    self._desk.compare((symbol, interval), since_s)
+                for interval in self._pool.intervals:
+                    self._closed_candles.compare((symbol, interval), since_s)
 
     def _mark_mute(self, keys: list[SubscriptionKey]) -> None:
-        for line in self._fleet:
-            mine = [key for key in keys if self._fleet.line_of(key) is line]
+        for supervisor in self._pool:
+            mine = [key for key in keys if self._pool.supervisor_of(key) is supervisor]
             if mine:
-                line.mark_mute(mine)
+                supervisor.mark_mute(mine)
 
     def _lose(self, key: SubscriptionKey) -> None:
         if key.symbol is not None and key.interval is not None:
-            self._desk.lost([(key.symbol, key.interval)])
+            self._closed_candles.lost([(key.symbol, key.interval)])
 
     def _words(self, key: SubscriptionKey) -> tuple[str | None, str, str | None]:
         pair = self.names.canonical(key.symbol) if key.symbol is not None else None
@@ -561,7 +577,9 @@ class Feed:
     def _check_sleep(self) -> None:
         if self._sleep is None or self._timer is None:
             return
-        heard = [int(line.last_frame_s * 1e9) for line in self._fleet if line.connected]
+        heard = [
+            int(supervisor.last_frame_s * 1e9) for supervisor in self._pool if supervisor.connected
+        ]
         match self._sleep.check(self._instant(self._timer), min(heard, default=None)):
             case Finding.DOUBT:
                 log.warning("the wall clock leapt: did the machine sleep, or was the clock set?")
@@ -571,8 +589,8 @@ class Feed:
                 slept_s = self._sleep.slept_s
                 self._resumes += 1
                 log.warning("the machine slept for %.0f s: connecting anew", slept_s)
-                for line in self._fleet:
-                    line.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
+                for supervisor in self._pool:
+                    supervisor.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
 
     def _instant(self, timer: trio.abc.Clock) -> Instant:
         return Instant(self.clock.elapsed_ns(), timer.current_time(), self.clock.wall_ns())

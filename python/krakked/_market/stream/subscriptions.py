@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Final
 
-from krakked._market.stream.entry import Entry, Phase
 from krakked._market.stream.requests import (
     INSTRUMENT,
     OHLC,
@@ -35,6 +34,7 @@ from krakked._market.stream.requests import (
     is_plain_duplicate,
     is_rate_complaint,
 )
+from krakked._market.stream.subscription import Phase, Subscription
 
 BATCH_SYMBOLS: Final = 100
 """Symbols in one request. A convention of clients (50 to 250), not a documented limit."""
@@ -65,7 +65,7 @@ class SubscriptionTable:
     """The desired state of one connection, and how far the exchange has followed."""
 
     def __init__(self, req_ids: Iterator[int] | None = None) -> None:
-        self._entries: dict[SubscriptionKey, Entry] = {}
+        self._entries: dict[SubscriptionKey, Subscription] = {}
         self._unsent: dict[SubscriptionKey, None] = {}  # an ordered set: these need a message
         self._in_flight = InFlight()
         self._awaiting_data: dict[SubscriptionKey, None] = {}
@@ -88,7 +88,7 @@ class SubscriptionTable:
     def want(self, keys: Iterable[SubscriptionKey]) -> None:
         """Ask for subscriptions; those already wanted stay as they are."""
         for key in keys:
-            entry = self._entries.setdefault(key, Entry())
+            entry = self._entries.setdefault(key, Subscription())
             if not entry.wanted:
                 entry.wanted, entry.reason, entry.retry_at_s = True, None, None
                 # What it brought was forgotten: only a new subscription brings a snapshot.
@@ -286,7 +286,7 @@ class SubscriptionTable:
         waits = [e.retry_at_s - now_s for key in left if (e := self._entries[key]).retry_at_s]
         return Refusal(left, error, retry_after_s=min(waits, default=None))
 
-    def _refuse(self, entry: Entry, reason: str, now_s: float) -> None:
+    def _refuse(self, entry: Subscription, reason: str, now_s: float) -> None:
         entry.reason = reason
         if is_lasting(reason):
             entry.retry_at_s = None

@@ -57,7 +57,7 @@ class Hole(msgspec.Struct, frozen=True):
         return self.symbol, self.interval
 
 
-class _Story:
+class _SeriesState:
     """What is known of one series."""
 
     __slots__ = ("by_rest", "first_s", "given", "hole", "last_s", "lost_at_s", "waiting")
@@ -78,46 +78,46 @@ class _Story:
         return self.lost_at_s is not None and open_s >= self.lost_at_s
 
 
-class CandleLedger:
+class CandleSequencer:
     """Remembers per series what was given out, and what has to wait."""
 
     def __init__(self) -> None:
-        self._stories: dict[Series, _Story] = {}
+        self._states: dict[Series, _SeriesState] = {}
 
     def knows(self, series: Series) -> bool:
         """Whether a series has begun."""
-        return series in self._stories
+        return series in self._states
 
     def is_lost(self, series: Series) -> bool:
         """Whether a series still waits for its first snapshot after an outage."""
-        story = self._stories.get(series)
-        return story is not None and story.lost_at_s is not None
+        state = self._states.get(series)
+        return state is not None and state.lost_at_s is not None
 
     def begin(self, series: Series, first_open_s: int) -> None:
         """Begin a series: only candles from this open time on are given out.
 
         The first snapshot of all brings candles from before we listened; they are history.
         """
-        self._stories.setdefault(series, _Story(first_open_s))
+        self._states.setdefault(series, _SeriesState(first_open_s))
 
     def lost(self, series: Series, from_s: int) -> None:
         """Note that a series is lost, and from which open time on its candles are in doubt."""
-        story = self._stories.get(series)
-        if story is None:
+        state = self._states.get(series)
+        if state is None:
             return
-        known_s = story.lost_at_s
-        story.lost_at_s = max(from_s if known_s is None else min(known_s, from_s), story.first_s)
+        known_s = state.lost_at_s
+        state.lost_at_s = max(from_s if known_s is None else min(known_s, from_s), state.first_s)
 
     def snapshot(
         self, series: Series, oldest_open_s: int
     ) -> tuple[Hole | None, list[SeriesCandle]]:
         """Note a snapshot; give the hole it leaves, or None, and what may go out now."""
-        story = self._stories.get(series)
-        if story is None or story.lost_at_s is None:
+        state = self._states.get(series)
+        if state is None or state.lost_at_s is None:
             return None, []
-        lost_at_s, story.lost_at_s = story.lost_at_s, None
-        hole = self._open_hole(story, series, lost_at_s, oldest_open_s)
-        return hole, [] if story.hole is not None else self._release(story)
+        lost_at_s, state.lost_at_s = state.lost_at_s, None
+        hole = self._open_hole(state, series, lost_at_s, oldest_open_s)
+        return hole, [] if state.hole is not None else self._release(state)
 
     def unresolved(self, series: Series, now_open_s: int) -> Hole | None:
         """Return the hole up to the running interval of a series that is still lost, or None.
@@ -125,42 +125,42 @@ class CandleLedger:
         While that is still the interval in which it was lost, the wait goes on. The series stays
         lost: what ends from then on is in doubt, too.
         """
-        story = self._stories.get(series)
-        if story is None or story.lost_at_s is None or story.lost_at_s >= now_open_s:
+        state = self._states.get(series)
+        if state is None or state.lost_at_s is None or state.lost_at_s >= now_open_s:
             return None
-        lost_at_s, story.lost_at_s = story.lost_at_s, now_open_s
-        return self._open_hole(story, series, lost_at_s, now_open_s)
+        lost_at_s, state.lost_at_s = state.lost_at_s, now_open_s
+        return self._open_hole(state, series, lost_at_s, now_open_s)
 
     def recovered(self, series: Series) -> list[SeriesCandle]:
         """Note that a lost series flows again without a snapshot; give what may go out now."""
-        story = self._stories.get(series)
-        if story is None:
+        state = self._states.get(series)
+        if state is None:
             return []
-        story.lost_at_s = None
-        return self._release(story) if story.hole is None else []
+        state.lost_at_s = None
+        return self._release(state) if state.hole is None else []
 
     def doubtful(self, candle: SeriesCandle) -> Hole | None:
         """Note a candle that lacks a trade for all we know; give the hole to fill, or None."""
         series, open_s = (candle.symbol, candle.interval), candle.bar.time
-        story = self._stories.get(series)
-        if story is None or open_s <= story.last_s:
+        state = self._states.get(series)
+        if state is None or open_s <= state.last_s:
             return None
-        story.waiting[open_s] = candle
-        return self._open_hole(story, series, open_s, open_s + candle.interval * 60)
+        state.waiting[open_s] = candle
+        return self._open_hole(state, series, open_s, open_s + candle.interval * 60)
 
     def passed_over(self, series: Series, open_s: int) -> Hole | None:
         """Note an interval that traded and brought no candle; give the hole to fill, or None."""
-        story = self._stories.get(series)
-        if story is None or open_s < story.first_s or open_s in story.given:
+        state = self._states.get(series)
+        if state is None or open_s < state.first_s or open_s in state.given:
             return None
-        if open_s <= story.last_s:  # newer ones are out: what REST has of it is a correction
+        if open_s <= state.last_s:  # newer ones are out: what REST has of it is a correction
             return Hole(*series, open_s, open_s + series[1] * 60, confirms=True)
-        return self._open_hole(story, series, open_s, open_s + series[1] * 60)
+        return self._open_hole(state, series, open_s, open_s + series[1] * 60)
 
     def filled_trades(self, series: Series) -> int:
         """Return how many trades REST's candles of a series have told of so far."""
-        story = self._stories.get(series)
-        return story.by_rest if story is not None else 0
+        state = self._states.get(series)
+        return state.by_rest if state is not None else 0
 
     def gap_before(self, series: Series, open_s: int, at_most: int) -> int:
         """Return the open time from which on intervals before a candle were passed over as empty.
@@ -171,49 +171,51 @@ class CandleLedger:
             at_most: Longest gap, in intervals.
         """
         length_s = series[1] * 60
-        story = self._stories.get(series)
-        if story is None:
+        state = self._states.get(series)
+        if state is None:
             return open_s
-        before = max((t for t in story.given if t < open_s), default=story.first_s - length_s)
+        before = max((t for t in state.given if t < open_s), default=state.first_s - length_s)
         return max(before + length_s, open_s - at_most * length_s)
 
-    def _open_hole(self, story: _Story, series: Series, since_s: int, until_s: int) -> Hole | None:
+    def _open_hole(
+        self, state: _SeriesState, series: Series, since_s: int, until_s: int
+    ) -> Hole | None:
         if since_s >= until_s:
             return None
-        if story.hole is not None:
-            since_s = min(since_s, story.hole.since_s)
-            until_s = max(until_s, story.hole.until_s)
-        story.hole = Hole(series[0], series[1], since_s, until_s)
-        return story.hole
+        if state.hole is not None:
+            since_s = min(since_s, state.hole.since_s)
+            until_s = max(until_s, state.hole.until_s)
+        state.hole = Hole(series[0], series[1], since_s, until_s)
+        return state.hole
 
     def closed(self, candle: SeriesCandle) -> list[SeriesCandle]:
         """Take in one closed candle; give what may go out now."""
         series, open_s = (candle.symbol, candle.interval), candle.bar.time
-        story = self._stories.get(series)
-        if story is None:
+        state = self._states.get(series)
+        if state is None:
             if candle.evidence is Evidence.SNAPSHOT:
                 return []  # history, told before its snapshot was
-            story = self._stories[series] = _Story(open_s)
-        if open_s < story.first_s:
+            state = self._states[series] = _SeriesState(open_s)
+        if open_s < state.first_s:
             return []
-        if open_s <= story.last_s:
-            return self._correct(story, candle)
-        hole = story.hole
+        if open_s <= state.last_s:
+            return self._correct(state, candle)
+        hole = state.hole
         if hole is not None and hole.since_s == open_s == hole.until_s - candle.interval * 60:
             # The row that the hole was for has come after all.
-            story.hole = None
-            return [*self._give(story, [candle]), *self._release(story)]
-        if story.holds_back(open_s):
-            waiting = story.waiting.get(open_s)
+            state.hole = None
+            return [*self._give(state, [candle]), *self._release(state)]
+        if state.holds_back(open_s):
+            waiting = state.waiting.get(open_s)
             if waiting is None or is_better(candle.bar, waiting.bar, candle.source, waiting.source):
-                story.waiting[open_s] = candle
+                state.waiting[open_s] = candle
             return []
-        return self._give(story, [candle])
+        return self._give(state, [candle])
 
     def current_hole(self, hole: Hole) -> bool:
         """Whether this hole is still to be filled (a later outage may have grown it)."""
-        story = self._stories.get(hole.series)
-        return story is not None and (hole.confirms or story.hole == hole)
+        state = self._states.get(hole.series)
+        return state is not None and (hole.confirms or state.hole == hole)
 
     def filled(self, hole: Hole, bars: Iterable[OHLCBar]) -> list[SeriesCandle]:
         """Close a hole with REST's bars (oldest first); give what may go out now, in order.
@@ -221,89 +223,89 @@ class CandleLedger:
         Intervals without a trade are left out, as the stream does. What was given out before is
         corrected where REST knows better.
         """
-        story = self._stories.get(hole.series)
-        if story is None:
+        state = self._states.get(hole.series)
+        if state is None:
             return []
         mended = {
             bar.time: SeriesCandle(hole.symbol, hole.interval, bar, Source.REST, Evidence.REST)
             for bar in bars
             if hole.since_s <= bar.time < hole.until_s
-            and bar.time >= story.first_s
+            and bar.time >= state.first_s
             and bar.count > 0
         }
-        known = [one for open_s, one in sorted(mended.items()) if open_s <= story.last_s]
-        given = [c for one in known for c in self._correct(story, one)]
-        if story.hole == hole:
-            story.hole = None
+        known = [one for open_s, one in sorted(mended.items()) if open_s <= state.last_s]
+        given = [c for one in known for c in self._correct(state, one)]
+        if state.hole == hole:
+            state.hole = None
         elif not hole.confirms:
             return given  # superseded by a larger one
         for open_s, one in mended.items():
-            waiting = story.waiting.get(open_s)
-            if open_s > story.last_s and (
+            waiting = state.waiting.get(open_s)
+            if open_s > state.last_s and (
                 waiting is None or not is_better(waiting.bar, one.bar, waiting.source, one.source)
             ):
-                story.by_rest -= waiting.bar.count if waiting is not None else 0
-                story.waiting[open_s] = one
-        return given + self._release(story)
+                state.by_rest -= waiting.bar.count if waiting is not None else 0
+                state.waiting[open_s] = one
+        return given + self._release(state)
 
     def give_up(self, hole: Hole) -> list[SeriesCandle]:
         """Let newer candles wait no longer for a hole; give what may go out now.
 
         The hole may still be filled: what it brings is then told as corrections.
         """
-        story = self._stories.get(hole.series)
-        if story is None or story.hole != hole:
+        state = self._states.get(hole.series)
+        if state is None or state.hole != hole:
             return []
-        story.hole = None
-        for open_s in [t for t, c in story.waiting.items() if c.evidence is Evidence.DOUBTFUL]:
-            del story.waiting[open_s]  # better missing than wrong
-        return self._release(story)
+        state.hole = None
+        for open_s in [t for t, c in state.waiting.items() if c.evidence is Evidence.DOUBTFUL]:
+            del state.waiting[open_s]  # better missing than wrong
+        return self._release(state)
 
     def forget(self, series: Series) -> list[SeriesCandle]:
         """Drop a series; give what was still waiting."""
-        story = self._stories.pop(series, None)
-        if story is None:
+        state = self._states.pop(series, None)
+        if state is None:
             return []
-        story.lost_at_s = story.hole = None
-        return [c for c in self._release(story) if c.evidence is not Evidence.DOUBTFUL]
+        state.lost_at_s = state.hole = None
+        return [c for c in self._release(state) if c.evidence is not Evidence.DOUBTFUL]
 
     # --- inside ---
 
-    def _release(self, story: _Story) -> list[SeriesCandle]:
-        ready = [t for t in sorted(story.waiting) if not story.holds_back(t)]
-        return self._give(story, [story.waiting.pop(t) for t in ready])
+    def _release(self, state: _SeriesState) -> list[SeriesCandle]:
+        ready = [t for t in sorted(state.waiting) if not state.holds_back(t)]
+        return self._give(state, [state.waiting.pop(t) for t in ready])
 
-    def _give(self, story: _Story, candles: list[SeriesCandle]) -> list[SeriesCandle]:
+    def _give(self, state: _SeriesState, candles: list[SeriesCandle]) -> list[SeriesCandle]:
         given: list[SeriesCandle] = []
         for candle in candles:
-            if candle.bar.time <= story.last_s:
-                given += self._correct(story, candle)
+            if candle.bar.time <= state.last_s:
+                given += self._correct(state, candle)
                 continue
-            story.last_s = candle.bar.time
-            self._remember(story, candle)
+            state.last_s = candle.bar.time
+            self._remember(state, candle)
             given.append(candle)
         return given
 
-    def _correct(self, story: _Story, candle: SeriesCandle) -> list[SeriesCandle]:
+    def _correct(self, state: _SeriesState, candle: SeriesCandle) -> list[SeriesCandle]:
         """Compare what comes for a candle of the past with what was given out."""
-        known = story.given.get(candle.bar.time)
+        known = state.given.get(candle.bar.time)
         if known is None:
-            oldest_s = min(story.given, default=story.first_s)
-            if len(story.given) >= REMEMBERED and candle.bar.time < oldest_s:
+            oldest_s = min(state.given, default=state.first_s)
+            if len(state.given) >= REMEMBERED and candle.bar.time < oldest_s:
                 return []  # too long ago to be compared
         elif not is_better(candle.bar, known[0], candle.source, known[1]):
             return []
-        self._remember(story, candle)
+        self._remember(state, candle)
         previous = known[0] if known is not None else None
         return [msgspec.structs.replace(candle, previous=previous, corrects=True)]
 
-    def _remember(self, story: _Story, candle: SeriesCandle) -> None:
-        known = story.given.get(candle.bar.time)
-        story.given[candle.bar.time] = (candle.bar, candle.source)
+    def _remember(self, state: _SeriesState, candle: SeriesCandle) -> None:
+        known = state.given.get(candle.bar.time)
+        state.given[candle.bar.time] = (candle.bar, candle.source)
         if candle.source is Source.REST:  # what rows have told of it is counted there
-            story.by_rest += candle.bar.count - (known[0].count if known is not None else 0)
-        if len(story.given) > REMEMBERED:
-            del story.given[min(story.given)]
+            state.by_rest += candle.bar.count - (known[0].count if known is not None else 0)
+        if len(state.given) > REMEMBERED:
+            del state.given[min(state.given)]
 
 
 def is_better(new: OHLCBar, known: OHLCBar, source: Source, known_source: Source) -> bool:

@@ -10,60 +10,60 @@ from krakked._errors import ClosedError
 from krakked._files.owner import OwnerProcess
 from krakked._market.pairs import PairTable
 from krakked._market.stream.background import Background
-from krakked._market.stream.lanes import Lanes, LineKey
-from krakked._market.stream.line import Line
+from krakked._market.stream.connection_plan import ConnectionPlan, PlanKey
 from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
+from krakked._market.stream.supervisor import ConnectionSupervisor
 from krakked._market.stream.symbols import SymbolNames
 from krakked._timeframes import LABELS, parse_timeframe
 
 
-class Fleet:
-    """Which pairs and timeframes are streamed, and by which line.
+class ConnectionPool:
+    """Which pairs and timeframes are streamed, and by which supervisor.
 
     Args:
         lanes: The plan of connections.
         table: Gives the present table of all known pairs.
-        new_line: Makes a line of that name.
+        new_supervisor: Makes a supervisor of that name.
         want: Told of every symbol that is to be streamed.
         forget: Told of every symbol and interval that is no longer streamed; None for all of them.
     """
 
     def __init__(
         self,
-        lanes: Lanes,
+        lanes: ConnectionPlan,
         *,
         table: Callable[[], PairTable],
-        new_line: Callable[[str], Line],
+        new_supervisor: Callable[[str], ConnectionSupervisor],
         want: Callable[[str], None],
         forget: Callable[[str, int | None], None],
     ) -> None:
         self.names = SymbolNames()
-        self._lanes = lanes
+        self._plan = lanes
         self._table = table
-        self._new_line = new_line
+        self._new_supervisor = new_supervisor
         self._want = want
         self._forget = forget
-        self._lines: dict[LineKey, Line] = {}
+        self._supervisors: dict[PlanKey, ConnectionSupervisor] = {}
         self._nursery: trio.Nursery | None = None
         self._ended = False
         self._owner = OwnerProcess("The live stream")
         self._background = Background()
 
-    def __iter__(self) -> Iterator[Line]:
-        return iter(list(self._lines.values()))
+    def __iter__(self) -> Iterator[ConnectionSupervisor]:
+        return iter(list(self._supervisors.values()))
 
     @property
     def intervals(self) -> tuple[int, ...]:
         """Streamed candle intervals in minutes."""
-        return self._lanes.intervals
+        return self._plan.intervals
 
     @property
     def timeframes(self) -> tuple[str, ...]:
         """Streamed timeframes."""
-        return tuple(LABELS[i] for i in self._lanes.intervals)
+        return tuple(LABELS[i] for i in self._plan.intervals)
 
     def start(self, nursery: trio.Nursery, background: Background) -> None:
-        """Begin to connect; lines live in this nursery."""
+        """Begin to connect; supervisors live in this nursery."""
         self._nursery, self._background = nursery, background
         self._follow()
 
@@ -89,9 +89,9 @@ class Fleet:
             symbol = self.names.symbol(canonical) or self.names.add(canonical, table)
             symbols.add(symbol)
             self._want(symbol)
-            self._lanes.add(symbol)
-        for line in self:  # whoever names a pair again wants it asked for again
-            line.ask_again(symbols)
+            self._plan.add(symbol)
+        for supervisor in self:  # whoever names a pair again wants it asked for again
+            supervisor.ask_again(symbols)
         self._follow()
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
@@ -113,49 +113,53 @@ class Fleet:
     def add_timeframe(self, timeframe: str) -> None:
         """Stream one more timeframe."""
         self.check_open()
-        self._lanes.add_interval(parse_timeframe(timeframe))
+        self._plan.add_interval(parse_timeframe(timeframe))
         self._follow()
 
     def remove_timeframe(self, timeframe: str) -> None:
         """Stop streaming a timeframe."""
         self.check_open()
         interval = parse_timeframe(timeframe)
-        self._lanes.remove_interval(interval)
-        for symbol in self._lanes.symbols:
+        self._plan.remove_interval(interval)
+        for symbol in self._plan.symbols:
             self._forget(symbol, interval)
         self._follow()
 
     def rename(self, old: str, new: str) -> None:
         """Stream a pair under another symbol (the exchange knows better)."""
-        self._lanes.remove(old)
+        self._plan.remove(old)
         self._want(new)
-        self._lanes.add(new)
+        self._plan.add(new)
         self._forget(old, None)
         self._follow()
 
     def end(self, symbol: str, reason: str) -> None:
         """Note that the exchange serves a symbol no more."""
-        for line in self:
-            line.end(symbol, reason)
+        for supervisor in self:
+            supervisor.end(symbol, reason)
 
     # --- how things stand ---
 
-    def line_of(self, key: SubscriptionKey) -> Line | None:
-        """Return the line that carries a subscription, or None."""
-        where = self._lanes.line_of(key)
-        return self._lines.get(where) if where is not None else None
+    def supervisor_of(self, key: SubscriptionKey) -> ConnectionSupervisor | None:
+        """Return the supervisor that carries a subscription, or None."""
+        where = self._plan.supervisor_of(key)
+        return self._supervisors.get(where) if where is not None else None
 
     def subscription(self, key: SubscriptionKey) -> tuple[SubscriptionState, str | None]:
         """Return a subscription's state, and the reason when refused."""
-        if self._lanes.line_of(key) is None:
+        if self._plan.supervisor_of(key) is None:
             return SubscriptionState.ENDED, None
-        line = self.line_of(key)
-        return line.table.state(key) if line is not None else (SubscriptionState.WANTED, None)
+        supervisor = self.supervisor_of(key)
+        return (
+            supervisor.table.state(key)
+            if supervisor is not None
+            else (SubscriptionState.WANTED, None)
+        )
 
     def retry_after_s(self, key: SubscriptionKey, now_s: float) -> float | None:
         """Return the seconds until a refused subscription is asked for again, or None."""
-        line = self.line_of(key)
-        return line.table.retry_after_s(key, now_s) if line is not None else None
+        supervisor = self.supervisor_of(key)
+        return supervisor.table.retry_after_s(key, now_s) if supervisor is not None else None
 
     # --- inside ---
 
@@ -164,25 +168,25 @@ class Fleet:
             symbol = self.names.symbol(canonical)
             if symbol is not None:
                 self._forget(symbol, None)
-                self._lanes.remove(symbol)
+                self._plan.remove(symbol)
                 self.names.remove(canonical)
 
     def _follow(self) -> None:
-        """Make the lines what the plan says; only while running."""
+        """Make the supervisors what the plan says; only while running."""
         if self._nursery is None:
             return
-        plan = self._lanes.plan()
-        for key in set(self._lines) - set(plan):
-            self._lines.pop(key).scope.cancel()
+        plan = self._plan.plan()
+        for key in set(self._supervisors) - set(plan):
+            self._supervisors.pop(key).scope.cancel()
         for key, wanted in plan.items():
-            line = self._lines.get(key)
-            if line is None:
-                line = self._lines[key] = self._new_line(self._lanes.name(key))
-                self._nursery.start_soon(self._keep, line)
-            line.name = self._lanes.name(key)
-            line.want(set(wanted))
+            supervisor = self._supervisors.get(key)
+            if supervisor is None:
+                supervisor = self._supervisors[key] = self._new_supervisor(self._plan.name(key))
+                self._nursery.start_soon(self._keep, supervisor)
+            supervisor.name = self._plan.name(key)
+            supervisor.want(set(wanted))
 
-    async def _keep(self, line: Line) -> None:
-        """Run a line for as long as it is part of the plan, whatever happens inside it."""
-        with line.scope:
-            await self._background.keep(f"connection {line.name}", line.run)
+    async def _keep(self, supervisor: ConnectionSupervisor) -> None:
+        """Run a supervisor for as long as it is part of the plan, whatever happens inside it."""
+        with supervisor.scope:
+            await self._background.keep(f"connection {supervisor.name}", supervisor.run)

@@ -10,8 +10,8 @@ import trio
 
 from krakked._errors import ApiError, KrakkedError, NetworkError
 from krakked._market.bars import OHLCBar, bar_of_row
-from krakked._market.stream.ledger import Hole, SeriesCandle
 from krakked._market.stream.loglimit import LogLimiter
+from krakked._market.stream.sequencer import Hole, SeriesCandle
 from krakked._network.clock import Clock
 from krakked._rest.models import KEPT_S, OHLC_ROWS, OHLCRow
 

@@ -19,7 +19,7 @@ class Phase(Enum):
     UNSUBSCRIBING = 3
 
 
-class Entry:
+class Subscription:
     """One subscription's life on one connection."""
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """One place in the plan of connections: it connects, again and again, and keeps its subscriptions.
 
-A line outlives its connections. It owns the desired state and the backoff; what concerns the whole
-feed (candles, names, changes) it hands to its hooks.
+A supervisor outlives its connections. It owns the desired state and the backoff; what concerns the
+whole feed (candles, names, changes) it hands to its hooks.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import trio
 
 from krakked._core import MarketCache
 from krakked._market.stream.backoff import Backoff
+from krakked._market.stream.connect_limiter import ConnectLimiter
 from krakked._market.stream.connection import Connection, Endpoint
-from krakked._market.stream.facts import ConnectionState, ConnectionStatus
-from krakked._market.stream.gate import ConnectGate
+from krakked._market.stream.disconnect import Disconnect, DisconnectReason
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.opening import StreamOpener
-from krakked._market.stream.reasons import Disconnect, DisconnectReason
 from krakked._market.stream.requests import (
     INSTRUMENT,
     OHLC,
@@ -31,28 +30,29 @@ from krakked._market.stream.requests import (
     SubscriptionKey,
     SubscriptionState,
 )
+from krakked._market.stream.statistics import ConnectionState, ConnectionStatus
 from krakked._market.stream.subscriptions import ENDED, SubscriptionTable
 from krakked._network.clock import Clock
 
 MUTE_RECONNECT_S = 300.0
 """A connection all of whose tickers are mute is replaced, at most so often."""
 NAMED = 100
-"""So many refused subscriptions one log line names."""
+"""So many refused subscriptions one log supervisor names."""
 REFUSED = SubscriptionState.REFUSED
 
 log = logging.getLogger("krakked.stream")
 
 
-class LineHooks(Protocol):
-    """What a line tells its feed. All plain calls; none may raise or wait."""
+class SupervisorHooks(Protocol):
+    """What a supervisor tells its feed. All plain calls; none may raise or wait."""
 
-    def greeted(self, line: Line, system: str | None, raw_json: str) -> None:
+    def greeted(self, supervisor: ConnectionSupervisor, system: str | None, raw_json: str) -> None:
         """Take a status frame; None when the exchange spoke without one."""
 
-    def resubscribed(self, line: Line, ok: int, refused: int) -> None:
+    def resubscribed(self, supervisor: ConnectionSupervisor, ok: int, refused: int) -> None:
         """Everything wanted was answered after a reconnect."""
 
-    def lost(self, line: Line, outcome: Disconnect) -> None:
+    def lost(self, supervisor: ConnectionSupervisor, outcome: Disconnect) -> None:
         """A connection that had been greeted is gone, or never got that far."""
 
     def ohlc_snapshot(
@@ -60,13 +60,15 @@ class LineHooks(Protocol):
     ) -> None:
         """A snapshot of candles was applied: open times of its oldest and newest row, its time."""
 
-    def refused(self, line: Line, keys: Iterable[SubscriptionKey], reason: str) -> None:
+    def refused(
+        self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey], reason: str
+    ) -> None:
         """The exchange refused these subscriptions, or ended them though they are wanted."""
 
-    def fell_mute(self, line: Line, keys: Iterable[SubscriptionKey]) -> None:
+    def fell_mute(self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey]) -> None:
         """These subscriptions are acknowledged and bring nothing."""
 
-    def recovered(self, line: Line, key: SubscriptionKey) -> None:
+    def recovered(self, supervisor: ConnectionSupervisor, key: SubscriptionKey) -> None:
         """A mute subscription brings data again."""
 
     def instrument(self, raw_json: str) -> None:
@@ -83,7 +85,7 @@ class LineHooks(Protocol):
         """Market data may have changed."""
 
 
-class Line:
+class ConnectionSupervisor:
     """Supervises one connection after the other.
 
     Args:
@@ -94,7 +96,7 @@ class Line:
         cache: Where market data goes.
         gate: Who may connect now.
         hooks: The feed.
-        req_ids: Request ids, shared by all lines.
+        req_ids: Request ids, shared by all supervisors.
         random: Chance, for the jitter.
         on_frame: Gets every raw text frame, for recording.
     """
@@ -107,8 +109,8 @@ class Line:
         opener: StreamOpener,
         clock: Clock,
         cache: MarketCache,
-        gate: ConnectGate,
-        hooks: LineHooks,
+        gate: ConnectLimiter,
+        hooks: SupervisorHooks,
         req_ids: Iterator[int],
         random: Random,
         limiter: LogLimiter,
@@ -178,7 +180,7 @@ class Line:
             self._connection.wake()
 
     def stop(self, reason: DisconnectReason, detail: str) -> None:
-        """End the present connection; the line connects again."""
+        """End the present connection; the supervisor connects again."""
         if self._connection is not None:
             self._connection.stop(reason, detail)
 
@@ -234,7 +236,7 @@ class Line:
         return outcome
 
     def series(self) -> list[tuple[str, int]]:
-        """Return the candle series that this line carries."""
+        """Return the candle series that this supervisor carries."""
         return [
             (key.symbol, key.interval)
             for key in self.table.states()
@@ -441,7 +443,7 @@ class Line:
 
 
 def key_words(key: SubscriptionKey) -> tuple[str, str]:
-    """Return channel and symbol for a log line."""
+    """Return channel and symbol for a log supervisor."""
     return key.channel, key.symbol or ""
 
 

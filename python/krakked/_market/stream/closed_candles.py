@@ -20,9 +20,9 @@ from krakked._market.stream.background import Background
 from krakked._market.stream.crosscheck import TickerSource
 from krakked._market.stream.evidence import Evidence
 from krakked._market.stream.exchange_time import ExchangeTime
-from krakked._market.stream.filler import GapFiller, OHLCSource
-from krakked._market.stream.ledger import CandleLedger, Hole, Series, SeriesCandle
+from krakked._market.stream.gap_fill import GapFiller, OHLCSource
 from krakked._market.stream.loglimit import LogLimiter
+from krakked._market.stream.sequencer import CandleSequencer, Hole, Series, SeriesCandle
 from krakked._market.stream.symbols import SymbolNames
 from krakked._network.clock import Clock
 from krakked._timeframes import LABELS
@@ -67,7 +67,7 @@ class MarketSource(OHLCSource, TickerSource, Protocol):
         ...
 
 
-class CandleDesk:
+class ClosedCandles:
     """Everything about closed candles.
 
     Args:
@@ -101,14 +101,14 @@ class CandleDesk:
         self._on_closed = on_closed
         self._background = background
         self._limiter = limiter
-        self._ledger = CandleLedger()
+        self._sequencer = CandleSequencer()
         self._filler = GapFiller(
             rest,
             clock=clock,
             rest_name=names.canonical,
-            fill=self._ledger.filled,
-            give_up=self._ledger.give_up,
-            still=self._ledger.current_hole,
+            fill=self._sequencer.filled,
+            give_up=self._sequencer.give_up,
+            still=self._sequencer.current_hole,
             out=self._give_out,
             limiter=limiter,
         )
@@ -150,11 +150,11 @@ class CandleDesk:
                 Evidence(closed.evidence),
             )
             if candle.evidence is Evidence.DOUBTFUL:
-                hole = self._ledger.doubtful(candle)
+                hole = self._sequencer.doubtful(candle)
                 if hole is not None:
                     self._fill(hole)
             else:
-                ready += self._ledger.closed(candle)
+                ready += self._sequencer.closed(candle)
         self._give_out(ready)
 
     def lost(self, series: Iterable[Series]) -> None:
@@ -166,7 +166,7 @@ class CandleDesk:
             from_s = int((now_s - SETTLING_S) // length_s) * length_s
             self._cache.doubt(*one)
             oldest_s = self._cache.take_doubt(*one)
-            self._ledger.lost(one, from_s if oldest_s is None else min(oldest_s, from_s))
+            self._sequencer.lost(one, from_s if oldest_s is None else min(oldest_s, from_s))
             self._without_snapshot.pop(one, None)
 
     def snapshot(
@@ -174,14 +174,14 @@ class CandleDesk:
     ) -> None:
         """Note a snapshot of a series, before `collect` takes what it closed."""
         self._without_snapshot.pop(series, None)
-        if not self._ledger.knows(series):
+        if not self._sequencer.knows(series):
             # Whatever has ended by now is history: it is in the store, or REST has it.
             now_s = gateway_ns / 1e9 if gateway_ns is not None else self._now_s()
             length_s = series[1] * 60
             running_s = int(now_s // length_s) * length_s
-            self._ledger.begin(series, max(newest_open_s, running_s))
+            self._sequencer.begin(series, max(newest_open_s, running_s))
             return
-        hole, ready = self._ledger.snapshot(series, oldest_open_s)
+        hole, ready = self._sequencer.snapshot(series, oldest_open_s)
         if hole is not None:
             self._fill(hole)
         self._give_out(ready)
@@ -190,14 +190,14 @@ class CandleDesk:
         """Note that these series are acknowledged anew: their snapshots are due."""
         now_s = self._clock.elapsed_ns() / 1e9
         for one in series:
-            if self._ledger.is_lost(one):
+            if self._sequencer.is_lost(one):
                 self._without_snapshot.setdefault(one, now_s)
 
     def forget(self, series: Series) -> None:
         """Note that a series is no longer streamed."""
         self._without_snapshot.pop(series, None)
         self._to_confirm.pop(series, None)
-        self._give_out(self._ledger.forget(series))
+        self._give_out(self._sequencer.forget(series))
 
     # --- what time brings ---
 
@@ -213,7 +213,7 @@ class CandleDesk:
         unproven = self._cache.close_due(now_ns, held_up=held_up)
         self.collect()
         for symbol, interval, open_s in self._cache.take_passed_over(now_ns):
-            hole = self._ledger.passed_over((symbol, interval), open_s)
+            hole = self._sequencer.passed_over((symbol, interval), open_s)
             if hole is not None:
                 self._fill(hole)
         self.resubscribed(series for series, flowing in flows.items() if not flowing)
@@ -232,16 +232,16 @@ class CandleDesk:
     def _do_without_snapshot(self, series: Series, *, flows: bool) -> None:
         length_s = series[1] * 60
         over_s = self._now_s() - CERTAIN_S
-        hole = self._ledger.unresolved(series, int(over_s // length_s) * length_s)
+        hole = self._sequencer.unresolved(series, int(over_s // length_s) * length_s)
         if hole is not None:
             self._fill(hole)
             if flows:  # rows come without a snapshot: what ends from now on they will tell
                 del self._without_snapshot[series]
-                self._give_out(self._ledger.recovered(series))
+                self._give_out(self._sequencer.recovered(series))
 
     def filled_trades(self, series: Series) -> int:
         """Return how many trades REST's candles of a series have told of so far."""
-        return self._ledger.filled_trades(series)
+        return self._sequencer.filled_trades(series)
 
     def compare(self, series: Series, since_s: float) -> None:
         """Compare what was given out of a series since an elapsed time with REST."""
@@ -257,7 +257,7 @@ class CandleDesk:
         due_s = self._clock.elapsed_ns() / 1e9 + CONFIRM_AFTER_S
         known = self._to_confirm.pop(series, None)
         # The intervals before it that brought nothing are looked at as well.
-        since_s = self._ledger.gap_before(series, open_s, GAP_AT_MOST)
+        since_s = self._sequencer.gap_before(series, open_s, GAP_AT_MOST)
         since_s = since_s if known is None else min(since_s, known[0])
         if known is not None:
             due_s = known[2]

@@ -8,8 +8,8 @@ from typing import Protocol
 from krakked._core import MarketCache
 from krakked._market.pairs import PairTable
 from krakked._market.stream.crosscheck import SILENT_S, Silent
-from krakked._market.stream.facts import PairStream
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.statistics import PairStream
 from krakked._market.stream.symbols import SymbolNames
 from krakked._network.clock import Clock
 from krakked._timeframes import parse_timeframe

@@ -16,17 +16,17 @@ from krakked._timeframes import LABELS
 SYMBOLS_PER_CONNECTION: Final = 800
 """No limit is published for public channels; the whole USD universe fits in one connection."""
 
-LineKey = tuple[int, int]
+PlanKey = tuple[int, int]
 """(lane, shard)."""
 
 
-class Lanes:
+class ConnectionPlan:
     """The plan of connections: lanes by timeframe, shards by symbols."""
 
     def __init__(
         self, intervals: Iterable[int], symbols_per_connection: int = SYMBOLS_PER_CONNECTION
     ) -> None:
-        self._lanes: list[int | None] = list(intervals) or [None]
+        self._plan: list[int | None] = list(intervals) or [None]
         self._limit = symbols_per_connection
         self._shard_of: dict[str, int] = {}
         self._load: dict[int, int] = {}
@@ -34,7 +34,7 @@ class Lanes:
     @property
     def intervals(self) -> tuple[int, ...]:
         """Candle intervals in minutes, first lane first."""
-        return tuple(i for i in self._lanes if i is not None)
+        return tuple(i for i in self._plan if i is not None)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -43,17 +43,17 @@ class Lanes:
 
     def add_interval(self, interval: int) -> None:
         """Give a timeframe a lane."""
-        if interval in self._lanes:
+        if interval in self._plan:
             return
-        if None in self._lanes:
-            self._lanes[self._lanes.index(None)] = interval
+        if None in self._plan:
+            self._plan[self._plan.index(None)] = interval
         else:
-            self._lanes.append(interval)
+            self._plan.append(interval)
 
     def remove_interval(self, interval: int) -> None:
         """Take a timeframe's lane away (the first lane stays for the tickers)."""
-        if interval in self._lanes:
-            self._lanes[self._lanes.index(interval)] = None
+        if interval in self._plan:
+            self._plan[self._plan.index(interval)] = None
 
     def add(self, symbol: str) -> None:
         """Give a symbol a place: the first shard with room."""
@@ -72,10 +72,10 @@ class Lanes:
     def _room(self, shard: int) -> bool:
         return self._load.get(shard, 0) < self._limit
 
-    def plan(self) -> dict[LineKey, list[SubscriptionKey]]:
+    def plan(self) -> dict[PlanKey, list[SubscriptionKey]]:
         """Return the subscriptions of every connection that is needed."""
-        lines: dict[LineKey, list[SubscriptionKey]] = {}
-        for lane, interval in enumerate(self._lanes):
+        lines: dict[PlanKey, list[SubscriptionKey]] = {}
+        for lane, interval in enumerate(self._plan):
             for symbol, shard in self._shard_of.items():
                 keys = lines.setdefault((lane, shard), [])
                 if lane == 0:
@@ -89,17 +89,17 @@ class Lanes:
             lines[first].append(SubscriptionKey(INSTRUMENT))
         return lines
 
-    def line_of(self, key: SubscriptionKey) -> LineKey | None:
+    def supervisor_of(self, key: SubscriptionKey) -> PlanKey | None:
         """Return the connection that carries a ticker or ohlc subscription, or None."""
         shard = self._shard_of.get(key.symbol or "")
         if shard is None:
             return None
         if key.channel == TICKER:
             return (0, shard)
-        return (self._lanes.index(key.interval), shard) if key.interval in self._lanes else None
+        return (self._plan.index(key.interval), shard) if key.interval in self._plan else None
 
-    def name(self, line: LineKey) -> str:
+    def name(self, line: PlanKey) -> str:
         """Return a connection's name for people: ``1m``, ``ticker``, ``5m/2``."""
-        interval = self._lanes[line[0]]
+        interval = self._plan[line[0]]
         name = "ticker" if interval is None else LABELS[interval]
         return f"{name}/{line[1] + 1}" if line[1] else name

@@ -25,7 +25,7 @@ def budget_for(clock: Clock, host: str) -> ConnectBudget:
     return budgets.setdefault(host, ConnectBudget())
 
 
-class ConnectGate:
+class ConnectLimiter:
     """Lets connections through: one at a time while none is known to work.
 
     Args:
