@@ -364,6 +364,8 @@ class MarketCache:
         Readers' threads wake at once for the first change, then at most once in `conflate_ns`; 0:
         for each. Not on Windows.
         """
+    def unlisten(self) -> None:
+        """Close that descriptor; to be called when nobody waits for it. Not on Windows."""
     def wake(self) -> None:
         """Make that descriptor readable, whatever happened."""
     def heard(self) -> None:

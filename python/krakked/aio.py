@@ -20,7 +20,6 @@ for. Callbacks (`progress`, `on_frame`) are called in that thread: hand on what 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING
 from krakked._client import open_kraken as _open_kraken
 from krakked._faces.aio_calls import Kraken, LiveFeed, RestClient
 from krakked._faces.aio_changes import Changes
-from krakked._faces.asyncio_calls import awaited, outcome
+from krakked._faces.asyncio_calls import awaited, close, outcome
 from krakked._faces.trio_thread import TrioThread
 
 if TYPE_CHECKING:
@@ -89,13 +88,7 @@ async def open_kraken(
         kraken = await outcome(thread.ready)
         yield Kraken(thread, kraken)
     finally:
-        thread.ask_to_close()
-        closing = asyncio.ensure_future(outcome(thread.ended))
-        try:
-            await asyncio.shield(closing)
-        except asyncio.CancelledError:
-            await closing  # the store is being closed: what was acknowledged is written
-            raise
+        await close(thread)
 
 
 async def validate_credentials(
@@ -122,5 +115,4 @@ async def validate_credentials(
             partial(validate, candidate, otp=otp, config=config, network=network, clock=clock),
         )
     finally:
-        thread.ask_to_close()
-        await outcome(thread.ended)
+        await close(thread)

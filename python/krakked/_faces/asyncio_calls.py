@@ -29,6 +29,25 @@ async def awaited(thread: TrioThread[Opened], function: Callable[[], Awaitable[T
         raise
 
 
+async def close(thread: TrioThread[Opened]) -> None:
+    """Close what a trio thread keeps open, and raise what ended it before its time.
+
+    To the end, whatever is cancelled meanwhile: what was acknowledged is being written.
+    """
+    thread.ask_to_close()
+    ended = asyncio.wrap_future(thread.ended)
+    cancelled: asyncio.CancelledError | None = None
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        ended.exception()  # looked at: the cancellation goes first
+        raise cancelled
+    thread.finish()
+
+
 async def outcome(future: Future[T]) -> T:
     """Wait for a future of another thread, without cancelling it."""
     return await asyncio.shield(asyncio.wrap_future(future))

@@ -170,7 +170,11 @@ class TrioThread(Generic[Opened]):
             raise KrakkedError(f"{self._what} cannot be closed from one of its own callbacks.")
         self.ask_to_close()
         wait_for([self.ended])
-        self._thread.join()
+        self.finish()
+
+    def finish(self) -> None:
+        """Let the thread go that has ended; raises what ended it before its time."""
+        self._thread.join()  # it has nothing left to do but to return
         self.ended.result()
 
     def _opened_here(self) -> tuple[trio.lowlevel.TrioToken, trio.Nursery]:

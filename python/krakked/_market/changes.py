@@ -6,6 +6,7 @@ shared by all consumers; they are never dropped or repeated, and a consumer that
 more than `LOG_LIMIT` of them is told so by an error instead of losing any silently.
 """
 
+import contextlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -265,6 +266,10 @@ class ChangeHub:
         """End every iterator once it has given what is left."""
         self.closed = True
         self.touch()
+        if self._bell is not None:
+            trio.lowlevel.notify_closing(self._bell)
+            self._bell = None
+            self.cache.unlisten()
 
     def consumer(
         self, symbols_of: Collection[str] | None, kinds: Collection[ChangeKind]
@@ -311,7 +316,8 @@ class ChangeHub:
         """Wait for the cache's bell. Trio lets one task do so: that one wakes the others."""
         self._at_the_bell = True
         try:
-            await trio.lowlevel.wait_readable(bell)
+            with contextlib.suppress(trio.ClosedResourceError):  # the end
+                await trio.lowlevel.wait_readable(bell)
             self.cache.heard()
         finally:
             self._at_the_bell = False

@@ -1,6 +1,8 @@
 //! `MarketCache`.
 
 use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::Mutex;
 
 use krakked_core::board::Board;
 use krakked_core::cache;
@@ -8,6 +10,8 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
 use crate::lock::FairLock;
+#[cfg(unix)]
+use crate::lock::lock;
 use crate::owner::Owner;
 #[cfg(unix)]
 use crate::reader::wake::Wake;
@@ -17,9 +21,16 @@ use crate::rows::{ClosedCandle, ExactCandle, ExactTicker, LiveCandle, Ticker};
 #[derive(Default)]
 pub(crate) struct SharedCache {
     pub(crate) lock: FairLock<cache::Cache>,
-    /// What wakes a listener; there from `listen` on.
+    /// What wakes a listener; there from `listen` to `unlisten`.
     #[cfg(unix)]
-    pub(crate) bell: std::sync::OnceLock<Wake>,
+    bell: Mutex<Option<Arc<Wake>>>,
+}
+
+#[cfg(unix)]
+impl SharedCache {
+    pub(crate) fn bell(&self) -> Option<Arc<Wake>> {
+        lock(&self.bell).clone()
+    }
 }
 
 /// Latest ticker and live candles of every symbol.
@@ -182,23 +193,32 @@ impl MarketCache {
     #[cfg(unix)]
     fn listen(&self, py: Python<'_>, conflate_ns: i64) -> PyResult<i32> {
         self.with(py, |cache| cache.conflate(conflate_ns))?;
-        if self.shared.bell.get().is_none() {
-            let _ = self.shared.bell.set(Wake::new()?); // another thread was faster: the same
-        }
-        Ok(self.shared.bell.get().map_or(-1, Wake::descriptor))
+        let mut bell = lock(&self.shared.bell);
+        let wake = match &*bell {
+            Some(wake) => wake,
+            None => bell.insert(Arc::new(Wake::new()?)),
+        };
+        Ok(wake.descriptor())
+    }
+
+    #[cfg(unix)]
+    fn unlisten(&self) -> PyResult<()> {
+        self.owner.check()?;
+        lock(&self.shared.bell).take();
+        Ok(())
     }
 
     #[cfg(unix)]
     fn wake(&self) -> PyResult<()> {
         self.owner.check()?;
-        self.shared.bell.get().map(Wake::ring);
+        self.shared.bell().inspect(|it| it.ring());
         Ok(())
     }
 
     #[cfg(unix)]
     fn heard(&self) -> PyResult<()> {
         self.owner.check()?;
-        self.shared.bell.get().map(Wake::clear);
+        self.shared.bell().inspect(|it| it.clear());
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -196,3 +197,22 @@ def test_two_wakings_are_as_far_apart_as_was_asked() -> None:
         gaps = [after - before for before, after in pairwise(times)]
         # The waking itself is stamped by the thread, a little before it is seen here.
         assert sum(gaps) >= 5 * 0.050 - 0.025
+
+
+async def test_the_end_closes_the_bell_at_once_and_wakes_who_waits_for_it() -> None:
+    """Not when the garbage collector comes by: a program may open clients again and again."""
+    with desk(2.0) as made, trio.fail_after(PATIENCE_S):
+        bell = made.cache.listen(0)
+        changes = made.hub.consumer(None, TICKER)
+        left: list[object] = []
+
+        async def listen() -> None:
+            left.extend([change async for change in changes])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await trio.testing.wait_all_tasks_blocked()
+            made.hub.close()
+        assert left == []
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(bell)

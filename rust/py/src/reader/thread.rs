@@ -13,7 +13,7 @@ use krakked_core::inbox::End;
 use super::Shared;
 use super::sys::{self, READABLE, elapsed_ns, wanted};
 use super::tls::{Session, random_mask};
-use super::wake::{Link, Wake};
+use super::wake::Link;
 use crate::lock::lock;
 
 /// One read of a plain socket at most: 860 frames of a ticker.
@@ -328,7 +328,7 @@ impl Sink {
             Ring::No => None,
             Ring::Later(wait_ns) => Some(now_ns.saturating_add(wait_ns)),
             Ring::Now => {
-                self.shared.cache.bell.get().map(Wake::ring);
+                self.shared.cache.bell().inspect(|it| it.ring());
                 None
             }
         };
