@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 import enum
 import inspect
 import os
+import pickle
 import pydoc
 import subprocess
 import sys
@@ -233,3 +235,23 @@ def test_the_package_is_silent_until_a_program_asks_for_its_log() -> None:
     code = "import krakked, logging; krakked.Kraken; logging.getLogger('krakked.rest').error('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+ERRORS = sorted(name for name, thing in CLASSES.items() if issubclass(thing, krakked.KrakkedError))
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_error_survives_the_way_out_of_another_process(name: str) -> None:
+    error = CLASSES[name].__new__(CLASSES[name], "what happened")
+    error.__dict__.update(pair="XBTUSD", retry_after_s=1.5, path=None)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == "what happened"
+    assert again.__dict__ == error.__dict__
+    assert str(copy.deepcopy(error)) == str(error)
+
+
+def test_an_error_with_fields_comes_out_of_a_pool() -> None:
+    error = krakked.DataStaleError("old", pair="X", age_s=3.0, why=krakked.StaleReason.FEED_DOWN)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.pair, again.age_s, again.why) == ("old", "X", 3.0, error.why)

@@ -15,6 +15,15 @@ from krakked._public import public
 class KrakkedError(Exception):
     """Anything krakked refuses or could not do; catch this to catch everything of ours."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's own calls the constructor with the message alone, which most of ours refuse:
+        # a worker of multiprocessing that raised one would hang its pool.
+        return _made_anew, (type(self), self.args), dict(self.__dict__)
+
+
+def _made_anew(kind: type[KrakkedError], args: tuple[object, ...]) -> KrakkedError:
+    return kind.__new__(kind, *args)
+
 
 @public
 class ClosedError(KrakkedError):

@@ -22,7 +22,7 @@ from krakked._market.arguments import one_of, one_or_many
 from krakked._market.bars import OHLCBar, Source, live_bar
 from krakked._market.stream.disconnect import DisconnectReason
 from krakked._market.stream.evidence import Evidence
-from krakked._network.clock import Clock
+from krakked._network.clock import Clock, require_home
 from krakked._public import public
 from krakked._timeframes import LABELS
 
@@ -230,6 +230,8 @@ class ChangeHub:
         self._consumers: weakref.WeakSet[Changes] = weakref.WeakSet()
         self._waiting = 0
         self._wake = trio.Event()
+        self.home: trio.lowlevel.TrioToken | None = None
+        """The trio in which the stream runs."""
         self._bell: int | None = None
         self._conflate_s = 0.0
         self._at_the_bell = False
@@ -379,6 +381,7 @@ class Changes:
         return self
 
     async def __anext__(self) -> Change:
+        require_home(self._hub.home, "An iterator of changes()")
         if self._reading:
             raise ChangesInUseError(
                 "Another task waits for this iterator of changes(): each would miss what the other "

@@ -7,6 +7,7 @@ from typing import final
 
 from krakked._market.stream.feed import Feed
 from krakked._market.stream.statistics import FeedStatistics
+from krakked._network.clock import require_home
 from krakked._public import public
 from krakked._timeframes import Timeframe
 
@@ -43,14 +44,17 @@ class LiveFeed:
             UnknownPairError: One of them does not exist; nothing was changed.
             ClosedError: The stream has ended.
         """
+        require_home(self._stream.hub.home, "The live stream")
         self._stream.add_pairs(pairs)
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten. Errors as for `add_pairs`."""
+        require_home(self._stream.hub.home, "The live stream")
         self._stream.remove_pairs(pairs)
 
     def set_pairs(self, pairs: Iterable[str]) -> None:
         """Stream exactly these pairs. Errors as for `add_pairs`."""
+        require_home(self._stream.hub.home, "The live stream")
         self._stream.set_pairs(pairs)
 
     def add_timeframe(self, timeframe: Timeframe) -> None:
@@ -60,10 +64,12 @@ class LiveFeed:
             UnknownTimeframeError: No such timeframe, or one that is not streamed.
             ClosedError: The stream has ended.
         """
+        require_home(self._stream.hub.home, "The live stream")
         self._stream.add_timeframe(timeframe)
 
     def remove_timeframe(self, timeframe: Timeframe) -> None:
         """Stop streaming a timeframe. Errors as for `add_timeframe`."""
+        require_home(self._stream.hub.home, "The live stream")
         self._stream.remove_timeframe(timeframe)
 
     def statistics(self) -> FeedStatistics:

@@ -92,3 +92,23 @@ def require_trio(what: str) -> None:
             f"{what} runs under trio, and this is not a trio program: start it with trio.run, or "
             "use krakked.aio (asyncio) or krakked.blocking (plain calls)."
         )
+
+
+def require_home(home: trio.lowlevel.TrioToken | None, what: str) -> None:
+    """Refuse another thread, or another trio, than the one in which something lives.
+
+    Args:
+        home: Where it lives; None before it runs: anybody may use it then.
+        what: What it is, for the error.
+
+    Raises:
+        KrakkedError: Called from elsewhere.
+    """
+    if home is None:
+        return
+    if not trio.lowlevel.in_trio_run() or trio.lowlevel.current_trio_token() is not home:
+        raise KrakkedError(
+            f"{what} belongs to the trio that opened the client, and was called from elsewhere. "
+            "From another thread: trio.from_thread.run or run_sync with that trio's token, or use "
+            "krakked.blocking."
+        )

@@ -29,11 +29,12 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class Wait:
     """The entry of one waiting call."""
 
-    __slots__ = ("endpoint", "reason", "since", "told", "until")
+    __slots__ = ("clock", "endpoint", "reason", "since", "told", "until")
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
-        self.since = trio.current_time()
+        self.clock = trio.lowlevel.current_clock()  # so that any thread may ask how long
+        self.since = self.clock.current_time()
         self.reason = WaitReason.TURN
         self.until: float | None = None
         self.told: set[WaitReason] = set()
@@ -63,16 +64,18 @@ class WaitBoard:
 
     def snapshot(self) -> tuple[Waiting, ...]:
         """Return every waiting call, the longest waiting first."""
-        now = trio.current_time()
         return tuple(
-            Waiting(
-                endpoint=entry.endpoint,
-                reason=entry.reason,
-                since_s=now - entry.since,
-                left_s=None if entry.until is None else max(0.0, entry.until - now),
-            )
-            for entry in self._entries.values()
+            _told(entry, entry.clock.current_time()) for entry in [*self._entries.values()]
         )
+
+
+def _told(entry: Wait, now: float) -> Waiting:
+    return Waiting(
+        endpoint=entry.endpoint,
+        reason=entry.reason,
+        since_s=now - entry.since,
+        left_s=None if entry.until is None else max(0.0, entry.until - now),
+    )
 
 
 log = logging.getLogger("krakked.rest.waits")

@@ -73,9 +73,14 @@ fn pair(tens: u8, ones: u8) -> Option<i64> {
 
 /// Reads `Z` or `.digitsZ`.
 fn fraction_ns(tail: &[u8]) -> Result<i64, TimestampError> {
-    let digits = match tail {
-        [b'Z'] => return Ok(0),
-        [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) => digits,
+    // RFC 3339 writes UTC in three ways; Kraken's is `Z`.
+    let rest = [b"Z".as_slice(), b"+00:00", b"-00:00"]
+        .iter()
+        .find_map(|zone| tail.strip_suffix(*zone))
+        .ok_or(TimestampError::Malformed)?;
+    let digits = match rest {
+        [] => return Ok(0),
+        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => digits,
         _ => return Err(TimestampError::Malformed),
     };
     let mut value = 0;
@@ -121,6 +126,8 @@ mod tests {
         for (text, ns) in [
             ("1970-01-01T00:00:00Z", 0),
             ("1970-01-01T00:00:00.000000001Z", 1),
+            ("1970-01-01T00:00:00.5+00:00", 500_000_000),
+            ("1970-01-01T00:00:01-00:00", 1_000_000_000),
             ("1969-12-31T23:59:59.5Z", -500_000_000),
             ("2026-09-25T17:48:26.844359566Z", 1_790_358_506_844_359_566),
             ("2026-09-25T17:48:26.844359Z", 1_790_358_506_844_359_000),
@@ -155,7 +162,7 @@ mod tests {
             "2026-09-25t17:48:26z",
             "2026-09-25T17:48:26.Z",
             "2026-09-25T17:48:26.1234567890Z",
-            "2026-09-25T17:48:26+00:00",
+            "2026-09-25T17:48:26+01:00",
             "2026-13-01T00:00:00Z",
             "2026-00-01T00:00:00Z",
             "2026-02-29T00:00:00Z",

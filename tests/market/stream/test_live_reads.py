@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from tests.market.stream.conftest import OpenStage
     from trio.testing import MockClock
 
+import krakked
 from krakked._errors import (
     ConfigError,
     DataStaleError,
@@ -23,7 +26,7 @@ from krakked._errors import (
 )
 from krakked._market.changes import Disconnected
 from krakked._market.stream.disconnect import DisconnectReason
-from krakked.sandbox import SandboxSettings
+from krakked.sandbox import SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow
 
@@ -223,3 +226,39 @@ async def test_a_wait_that_is_no_time_is_refused(
     async with stage() as s:
         with pytest.raises(ConfigError, match="timeout_s"):
             await s.feed.wait_live(["XBTUSD"], timeout_s)
+
+
+async def test_the_report_may_be_asked_from_any_thread_and_the_rest_says_where_it_belongs(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    settings = SandboxSettings(pair_count=40)
+    async with (
+        open_sandbox(memory=True, settings=settings) as exchange,
+        krakked.open_kraken(
+            exchange.config(tmp_path),
+            pairs=["XBTUSD"],
+            network=exchange.network,
+            clock=exchange.clock,
+        ) as kraken,
+    ):
+        await kraken.wait_live(timeout_s=60)
+        changes = kraken.changes()
+        told: list[object] = []
+
+        def elsewhere() -> None:
+            told.append(kraken.get_data_status().verdict)
+            for use in (
+                lambda: kraken.feed.add_pairs(["ETHUSD"]),
+                lambda: kraken.feed.remove_timeframe("1m"),
+                lambda: trio.run(changes.__anext__),
+            ):
+                try:
+                    use()
+                except krakked.KrakkedError as error:
+                    told.append(type(error))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join(30)
+        assert told == ["ok", *[krakked.KrakkedError] * 3]
+        assert kraken.feed.pairs == ("XBTUSD",)

@@ -169,6 +169,7 @@ class Feed:
         try:
             async with trio.open_nursery() as nursery:
                 self._timer = trio.lowlevel.current_clock()
+                self.hub.home = trio.lowlevel.current_trio_token()
                 self._sleep = SleepWatch(self._instant(self._timer))
                 nursery.start_soon(
                     self.background.keep, "closing candles", self._closed_candles.run
