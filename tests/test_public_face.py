@@ -156,6 +156,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks for each Struct")
+@pytest.mark.slow
 def test_every_struct_decodes_and_pickles_in_a_fresh_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FRESH, *STRUCTS], capture_output=True, text=True, check=False

@@ -77,6 +77,7 @@ async def test_open_kraken_reads_real_sockets_in_rust(tmp_path: Path) -> None:
         assert readers() == 0
 
 
+@pytest.mark.slow
 async def test_the_setting_leaves_all_to_python(tmp_path: Path) -> None:
     settings = SandboxSettings(pair_count=10, activity=1.0, quote_activity=1.0)
     async with open_sandbox(seed=3, settings=settings) as exchange:
@@ -383,6 +384,7 @@ async def test_closing_wakes_who_waits_and_leaves_nothing() -> None:
             await reading.stream.send_all(b"x")
 
 
+@pytest.mark.slow
 async def test_hundreds_of_drops_leave_no_thread_and_no_descriptor() -> None:
     """By FIN and by RST, in the middle of a frame, every third one dropped without a close."""
     count = 0

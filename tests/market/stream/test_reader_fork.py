@@ -95,6 +95,7 @@ def in_child(use: Callable[[], object]) -> str:
     return told if status == 0 else f"died with status {status}"
 
 
+@pytest.mark.slow
 def test_children_forked_at_full_speed_are_refused_and_none_hangs() -> None:
     with at_work() as work:
         uses: list[Callable[[], object]] = [

@@ -86,6 +86,7 @@ async def who_reads(port: int, host: str = "localhost") -> type[object]:
     return type(stream)
 
 
+@pytest.mark.slow
 async def test_open_kraken_reads_tls_in_rust(trusted: Authority, tmp_path: Path) -> None:
     settings = SandboxSettings(pair_count=10, activity=1.0, quote_activity=1.0)
     context = server_context(trusted.leaf("localhost"))
