@@ -136,8 +136,6 @@ def body(kind: Kind, function: ast.FunctionDef | ast.AsyncFunctionDef, face: str
     job = f"lambda: {target}" if passed_on(function) else f"{owner}.{function.name}"
     if is_property(function):
         target = f"{owner}.{function.name}"
-    if function.name in {"rest", "feed"}:
-        raise AssertionError(function.name)
     if function.name == "changes":
         return f"return Changes(self._thread, self._thread.run_sync(lambda: {target}))"
     if isinstance(function, ast.AsyncFunctionDef):

@@ -21,7 +21,7 @@ for. Callbacks (`progress`, `on_frame`) are called in that thread: hand on what 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -82,8 +82,7 @@ async def open_kraken(
             on_frame=on_frame,
         ),
         "This Kraken object",
-    )
-    thread.start()
+    ).start()
     try:
         kraken = await outcome(thread.ready)
         yield Kraken(thread, kraken)
@@ -102,12 +101,7 @@ async def validate_credentials(
     """Try a key with Kraken before it is saved; see `krakked.validate_credentials`."""
     from krakked._credentials.validation import validate_credentials as validate  # noqa: PLC0415
 
-    @asynccontextmanager
-    async def nothing() -> AsyncIterator[None]:
-        yield
-
-    thread = TrioThread(nothing, "This call")
-    thread.start()
+    thread = TrioThread(nullcontext, "This call").start()  # a call needs no client
     await outcome(thread.ready)
     try:
         return await awaited(

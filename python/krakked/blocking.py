@@ -15,8 +15,8 @@ waits. Callbacks (`progress`, `on_frame`) are called in that thread and must not
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -79,8 +79,7 @@ def open_kraken(
             on_frame=on_frame,
         ),
         "This Kraken object",
-    )
-    thread.start()
+    ).start()
     kraken = thread.wait_ready()
     try:
         yield Kraken(thread, kraken)
@@ -103,12 +102,7 @@ def validate_credentials(
 
 
 def _once(function: Callable[[], Awaitable[T]]) -> T:
-    @asynccontextmanager
-    async def nothing() -> AsyncIterator[None]:
-        yield
-
-    thread = TrioThread(nothing, "This call")
-    thread.start()
+    thread = TrioThread(nullcontext, "This call").start()  # a call needs no client
     thread.wait_ready()
     try:
         return thread.call(function)

@@ -95,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.prepare(is_program=is_program)
         if is_program:
             signal.signal(signal.SIGTERM, partial(_interrupt, terminated))
-        if is_program and not debug:
-            _keep_quiet()
+            if not debug:
+                _keep_quiet()
         try:
             arguments = build_parser(words).parse_args(words)
             _set_up_logging(verbose=arguments.verbose, debug=debug)

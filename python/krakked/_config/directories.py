@@ -11,6 +11,7 @@ import platformdirs
 from krakked._config.identity import KRAKEN, exchange_identity
 from krakked._config.settings import KrakkedConfig, OHLCStoreSettings, Settings
 from krakked._errors import ConfigError
+from krakked._files.durable import may_be_path
 
 DIRECTORY_VARIABLE = "KRAKKED_CONFIG_DIR"
 """Environment variable that moves the whole directory."""
@@ -153,11 +154,7 @@ def expand(text: str, *, key: str) -> Path:
         ConfigError: The home directory it names cannot be found, or it can be no path; `key` says
             which setting it was.
     """
-    try:
-        possible = "\0" not in text and bool(os.fsencode(text))
-    except UnicodeEncodeError:
-        possible = False
-    if not possible:
+    if not may_be_path(text):
         raise ConfigError(f"{key}: {text!r:.60} can be no path.", key=key)
     try:
         return Path(text).expanduser().absolute()

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final, Generic, TypeVar, final
+from typing import Final, Generic, Self, TypeVar, final
 
 import trio
 
@@ -105,9 +105,10 @@ class TrioThread(Generic[Opened]):
 
     # --- the program's side ----------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Begin to open."""
         self._thread.start()
+        return self
 
     def begin(self, function: Callable[[], Awaitable[T]]) -> Job[T]:
         """Begin a call, from any thread but the one here.

@@ -68,6 +68,14 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def may_be_path(text: str) -> bool:
+    """Whether a file could have that name: some text without NUL that the system can encode."""
+    try:
+        return "\0" not in text and bool(os.fsencode(text))
+    except UnicodeEncodeError:
+        return False
+
+
 def make_directories(path: Path, *, mode: int = 0o777) -> None:
     """Create a directory and its parents so that the names survive a power cut.
 

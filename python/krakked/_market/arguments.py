@@ -5,7 +5,6 @@ A wrong one is a `ConfigError` whose `key` names the argument.
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from krakked._errors import ConfigError
+from krakked._files.durable import may_be_path
 
 _SHOWN: Final = 60
 
@@ -91,7 +91,6 @@ def path_of(value: object, name: str) -> Path:
     """
     if isinstance(value, str | os.PathLike):
         path = os.fspath(value)
-        with contextlib.suppress(UnicodeEncodeError):
-            if isinstance(path, str) and os.fsencode(path).strip() and "\0" not in path:
-                return Path(path)
+        if isinstance(path, str) and path.strip() and may_be_path(path):
+            return Path(path)
     raise wrong(name, value, "a path")

@@ -243,8 +243,8 @@ class SystemNetwork:
     async def _trusted_soon(self) -> ssl.SSLContext:
         """The same off the loop."""
         if self._context is None:
-            self._context = await trio.to_thread.run_sync(tls_context, self._tls_key_log)
-        return self._context
+            await trio.to_thread.run_sync(self._trusted)
+        return self._trusted()
 
     def _trusted(self) -> ssl.SSLContext:
         if self._context is None:

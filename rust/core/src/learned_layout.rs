@@ -10,7 +10,7 @@
 use crate::fast_path::Reader;
 use crate::json::Scanner;
 use crate::message::Message;
-use crate::rows::{CandleRow, MAX_INTERVAL_MINUTES, Rows, TICKER_VALUE_NAMES, TickerRow};
+use crate::rows::{CandleRow, MAX_INTERVAL_MINUTES, Rows, TickerRow, TickerSlot};
 
 /// No longer message is learned from: what is kept has to stay small.
 const LONGEST: usize = 4096;
@@ -41,12 +41,11 @@ struct Layout {
 enum Slot {
     /// Time of the event, beside the rows.
     EventTime,
+    /// A field of a ticker.
+    Ticker(TickerSlot),
+    // Those of a candle.
     Symbol,
-    /// A ticker's number, by its place in [`TICKER_VALUE_NAMES`].
-    Value(usize),
     Trades,
-    /// A ticker's own time.
-    Time,
     Open,
     High,
     Low,
@@ -186,10 +185,14 @@ impl Layout {
         let mut row = TickerRow::default();
         self.each(reader, |slot, reader| {
             match slot {
-                Slot::Symbol => row.symbol = reader.symbol(rows)?,
-                Slot::Value(at) => *row.values.get_mut(at)? = Some(reader.number()?),
-                Slot::Trades => row.trades = Some(reader.whole()?),
-                Slot::Time => row.exchange_ns = Some(reader.time(&mut rows.minute)?),
+                Slot::Ticker(TickerSlot::Symbol) => row.symbol = reader.symbol(rows)?,
+                Slot::Ticker(TickerSlot::Value(at)) => {
+                    *row.values.get_mut(at)? = Some(reader.number()?);
+                }
+                Slot::Ticker(TickerSlot::Trades) => row.trades = Some(reader.whole()?),
+                Slot::Ticker(TickerSlot::Time) => {
+                    row.exchange_ns = Some(reader.time(&mut rows.minute)?);
+                }
                 _ => reader.pass()?,
             }
             Some(())
@@ -252,19 +255,12 @@ impl Layout {
 
 impl Slot {
     fn of(key: &str, candle: bool) -> Self {
+        if !candle {
+            return TickerSlot::of(key).map_or(Self::Any, Self::Ticker);
+        }
         match key {
             "symbol" => Self::Symbol,
             "trades" => Self::Trades,
-            _ if !candle => TICKER_VALUE_NAMES
-                .iter()
-                .position(|&name| name == key)
-                .map_or_else(
-                    || match key {
-                        "timestamp" => Self::Time,
-                        _ => Self::Any,
-                    },
-                    Self::Value,
-                ),
             "open" => Self::Open,
             "high" => Self::High,
             "low" => Self::Low,

@@ -237,12 +237,24 @@ struct TickerKey {
     slot: TickerSlot,
 }
 
-#[derive(Clone, Copy)]
-enum TickerSlot {
+/// Where a field of a ticker goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum TickerSlot {
     Symbol,
+    /// By its place in [`TICKER_VALUE_NAMES`].
     Value(usize),
     Trades,
     Time,
+}
+
+impl TickerSlot {
+    /// None for a field that is of no use here.
+    pub(crate) fn of(key: &str) -> Option<Self> {
+        TICKER_KEYS
+            .iter()
+            .find(|field| field.name == key)
+            .map(|field| field.slot)
+    }
 }
 
 impl TickerKey {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from krakked._errors import StoreError
+from krakked._files.durable import may_be_path
 
 _REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"})
 
@@ -41,11 +42,7 @@ def directory_of(named: str | Path) -> Path:
             "(market_data.ohlc_store.root_dir), and copy finished files from there.",
             path=text,
         )
-    try:
-        names = bool(os.fsencode(text).strip()) and "\0" not in text
-    except UnicodeEncodeError:
-        names = False
-    if not names:
+    if not text.strip() or not may_be_path(text):
         raise StoreError(f"{text!r:.200} names no directory.")
     try:
         return Path(named).expanduser().absolute()

@@ -124,7 +124,7 @@ class SeriesFiles:
         return _close_of(table)
 
     def changes(
-        self, new: pa.Table, covered: Range | None, coverage: Coverage
+        self, new: pa.Table, covered: Range | None, coverage: Coverage, partial: pa.Table
     ) -> Iterator[tuple[PartitionChange | None, int]]:
         """Yield each partition that new rows or a new covered range concern, as it should become.
 
@@ -132,6 +132,7 @@ class SeriesFiles:
             new: New rows, in order, unique.
             covered: Range newly answered for, if any.
             coverage: Coverage of the series with it.
+            partial: The stored candles that may lack trades, all of them.
 
         Yields:
             What to write (None when all is right already), and the number of new rows stored.
@@ -141,7 +142,6 @@ class SeriesFiles:
             return
         before: Close | None = None
         step_s = self._series.step_s
-        partial = self._partial()
         names = deque(partitions_between(self._series.timeframe, *window))
         while names:
             name = names.popleft()
@@ -160,9 +160,10 @@ class SeriesFiles:
             if merged.num_rows:
                 before = _close_of(merged)
             whole_rows, partial_rows = merge.parted(merged)
-            change = PartitionChange(name, whole_rows, partial_rows)
-            same = whole_rows.equals(file_rows) and partial_rows.equals(loose)
-            yield None if same else change, stored
+            if whole_rows.equals(file_rows) and partial_rows.equals(loose):
+                yield None, stored
+                continue
+            yield PartitionChange(name, whole_rows, partial_rows), stored
             reached = before is not None and before.time_s == end - step_s
             if not names and reached and coverage.holds(end):
                 # What became known may be what the next partition's first intervals waited for.
@@ -171,16 +172,17 @@ class SeriesFiles:
     def apply(self, new: pa.Table, covered: Range | None, coverage: Coverage) -> Applied:
         """Store what `changes` gives, durably; several partitions are written side by side."""
         total = 0
-        partial: dict[str, pa.Table] = {}
+        partial = self._partial()
+        partial_of: dict[str, pa.Table] = {}
         few = self._is_few(new, covered)
         with ExitStack() as stack:
             pool: ThreadPoolExecutor | None = None
             waiting: deque[Future[None]] = deque()
-            for change, stored in self.changes(new, covered, coverage):
+            for change, stored in self.changes(new, covered, coverage, partial):
                 total += stored
                 if change is None:
                     continue
-                partial[change.partition] = change.partial
+                partial_of[change.partition] = change.partial
                 if few:
                     self.write(change.partition, change.whole)
                     continue
@@ -192,8 +194,8 @@ class SeriesFiles:
             for future in waiting:
                 future.result()
         # Last: a candle that has become whole is in both files for a moment, and never in none.
-        self._write_partial(partial)
-        return Applied(total, len(partial))
+        self._write_partial(partial, partial_of)
+        return Applied(total, len(partial_of))
 
     def _is_few(self, new: pa.Table, covered: Range | None) -> bool:
         window = _window(new, covered, self._series.step_s)
@@ -204,18 +206,12 @@ class SeriesFiles:
         if table.num_rows:
             self._replace(self.path(partition), table, partition)
 
-    def _write_partial(self, changed: Mapping[str, pa.Table]) -> None:
+    def _write_partial(self, old: pa.Table, changed: Mapping[str, pa.Table]) -> None:
         """Replace the candles that may lack trades, those of some partitions."""
-        old = self._partial()
-        pieces = [old]
-        for name in changed:
-            start, end = partition_bounds(name)
-            pieces = [
-                part
-                for table in pieces
-                for part in (merge.between(table, None, start), merge.between(table, end, None))
-            ]
-        new = merge.unique(pa.concat_tables([EMPTY, *pieces, *changed.values()]).combine_chunks())
+        timeframe = self._series.timeframe
+        stays = [partition_of(timeframe, moment) not in changed for moment in times(old)]
+        kept = old.filter(pa.array(stays, pa.bool_()))
+        new = merge.unique(pa.concat_tables([kept, *changed.values()]).combine_chunks())
         if new.equals(old):
             return
         if new.num_rows:

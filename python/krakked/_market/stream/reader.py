@@ -13,10 +13,10 @@ from operator import index
 import trio
 
 from krakked._core import FrameTap, SocketReader, TlsTrust
-from krakked._market.stream.tap import HANDSHAKE_BYTES
+from krakked._market.stream.tap import WireStream
 
 
-class ReaderStream(trio.abc.Stream):
+class ReaderStream(WireStream):
     """A trio Stream over a socket that is read by a thread, with the face of `TapStream`.
 
     Args:
@@ -42,19 +42,15 @@ class ReaderStream(trio.abc.Stream):
         trust: TlsTrust | None = None,
         host: str | None = None,
     ) -> None:
+        super().__init__(on_end)
         self._reader = SocketReader(tap, descriptor, trust=trust, host=host)
         self._tap = tap  # which ends when nobody holds it any more
         self._descriptor = self._reader.descriptor
         self._on_notice = on_notice
-        self._on_end = on_end
-        self._ended = self._closed = False
+        self._closed = False
         self._given_bytes = 0
         self._watched = False
         self._woken = trio.Event()
-        self.upgraded = False
-        """Set by the connection once the handshake is done: the answer's size is then no limit."""
-        self.head = b""
-        """First bytes received: the status line of the answer to the upgrade."""
 
     @property
     def received_bytes(self) -> int:
@@ -99,14 +95,13 @@ class ReaderStream(trio.abc.Stream):
             else:
                 self._on_notice()
         self._given_bytes += len(taken)
-        if not taken or not (self.upgraded or self._given_bytes <= HANDSHAKE_BYTES):
+        if not taken or not self._admits(self._given_bytes):
             self._end()
             end = self._reader.end
             if end is not None and end[0] not in {"eof", "cut"}:
                 raise trio.BrokenResourceError(end[1])
             return b""
-        if len(self.head) < 16:
-            self.head = (self.head + taken[:16])[:16]
+        self._keep_head(taken)
         return taken
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -165,8 +160,3 @@ class ReaderStream(trio.abc.Stream):
             self._watched = False
             self._woken.set()
             self._woken = trio.Event()
-
-    def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._on_end()

@@ -23,9 +23,40 @@ BURST_BYTES: Final = 262_144
 """One read while more waits than CHUNK_BYTES: the event loop's cost is shared by 860 frames."""
 HANDSHAKE_BYTES: Final = 262_144
 """A server that answers the upgrade with more than this is not answering it."""
+HEAD_BYTES: Final = 16
+"""As long as a status line is of interest."""
 
 
-class TapStream(trio.abc.Stream):
+class WireStream(trio.abc.Stream):
+    """What the connection sees of a socket, whoever reads it: the upgrade's answer, and the end.
+
+    Args:
+        on_end: Called once when the other side ended or broke the stream.
+    """
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+        self._ended = False
+        self.upgraded = False
+        """Set by the connection once the handshake is done: the answer's size is then no limit."""
+        self.head = b""
+        """First bytes received: the status line of the answer to the upgrade."""
+
+    def _admits(self, count: int) -> bool:
+        """Whether the other side may have said so much by now."""
+        return self.upgraded or count <= HANDSHAKE_BYTES
+
+    def _keep_head(self, data: bytes) -> None:
+        if len(self.head) < HEAD_BYTES:
+            self.head = (self.head + data[:HEAD_BYTES])[:HEAD_BYTES]
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end()
+
+
+class TapStream(WireStream):
     """A trio Stream that lets a `FrameTap` see, and keep, what arrives.
 
     Args:
@@ -45,20 +76,15 @@ class TapStream(trio.abc.Stream):
         on_chunk: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
+        super().__init__(on_end)
         self._inner = inner
         self._tap = tap
         self._clock = clock
         self._on_chunk = on_chunk
-        self._on_end = on_end
         self._forward = b""
         self._room = CHUNK_BYTES
-        self._ended = False
-        self.upgraded = False
-        """Set by the connection once the handshake is done: the answer's size is then no limit."""
         self.received_bytes = 0
         """Bytes received so far, before TLS is counted."""
-        self.head = b""
-        """First bytes received: the status line of the answer to the upgrade."""
         self.last_bytes_ns = clock.elapsed_ns()
         """Elapsed time of the newest bytes of any kind; of the opening before the first."""
         self.end: tuple[str, str] | None = None
@@ -82,11 +108,11 @@ class TapStream(trio.abc.Stream):
                 self._end()
                 raise
             self._room = BURST_BYTES if len(data) >= CHUNK_BYTES else CHUNK_BYTES
-            if not data or not self._admit(len(data)):
+            self.received_bytes += len(data)
+            if not data or not self._admits(self.received_bytes):
                 self._end()
                 return b""
-            if len(self.head) < 16:
-                self.head = (self.head + bytes(data[:16]))[:16]
+            self._keep_head(bytes(data))
             now_ns = self.last_bytes_ns = self._clock.elapsed_ns()
             if self._tap is None:
                 self._forward = bytes(data)
@@ -111,12 +137,3 @@ class TapStream(trio.abc.Stream):
         """Close the inner stream."""
         self._forward = b""
         await self._inner.aclose()
-
-    def _admit(self, count: int) -> bool:
-        self.received_bytes += count
-        return self.upgraded or self.received_bytes <= HANDSHAKE_BYTES
-
-    def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._on_end()
