@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from krakked._errors import NoDataYetError as NoDataYetError
     from krakked._errors import NonceError as NonceError
     from krakked._errors import NoPasswordError as NoPasswordError
+    from krakked._errors import NotLiveError as NotLiveError
     from krakked._errors import RateLimitError as RateLimitError
     from krakked._errors import RequestError as RequestError
     from krakked._errors import ServiceError as ServiceError
@@ -214,7 +215,7 @@ _HOME = {
         CredentialsRejectedError CredentialsUnvalidatedError DataStaleError DisconnectedError
         ForkedProcessError ImportFormatError InvalidTimeError KrakkedError LockTimeoutError
         LockoutError MarketDataError MissingBarsError NetworkError NetworkTimeoutError
-        NoCredentialsError NoDataYetError NoPasswordError NonceError RateLimitError
+        NoCredentialsError NoDataYetError NoPasswordError NonceError NotLiveError RateLimitError
         RequestError ServiceError StaleReason StoreCorruptError StoreError StoreExchangeError
         StoreFullError StoreLockedError StoreVersionError SubscriptionRefusedError
         UnknownPairError UnknownTimeframeError VaultDamagedError VaultError VaultLockedError

@@ -540,7 +540,7 @@ class Kraken:
     async def wait_live(
         self, pairs: Iterable[str] | None = None, *, timeout_s: float = 30.0
     ) -> None:
-        """Wait until pairs have a live ticker; see `Feed.wait_live`.
+        """Wait until pairs have a live ticker and Kraken has acknowledged their candles.
 
         Args:
             pairs: Any spelling; None for all that are streamed.
@@ -549,8 +549,8 @@ class Kraken:
         Raises:
             UnknownPairError: No such pair.
             SubscriptionRefusedError: Kraken refused it.
-            NoDataYetError: Not live in time.
-            ExceptionGroup: More than one pair failed: one of the above for each.
+            NoDataYetError: Not live in time; the message says what stands in the way.
+            NotLiveError: More than one pair failed: `errors` has one of the above for each.
         """
         await self._stream().wait_live(pairs, timeout_s)
 
@@ -559,7 +559,7 @@ class Kraken:
         pairs: Iterable[str] | None = None,
         kinds: Collection[ChangeKind | str] | None = None,
     ) -> Changes:
-        """Listen: ``async for change in kraken.changes(...)``; see `krakked._market.changes`.
+        """Listen: ``async for change in kraken.changes(...)``.
 
         A change wakes who waits at once, the next one after `market_data.ws.conflate_ms`; what
         came in between is told with it, each pair's newest state once.

@@ -117,6 +117,9 @@ class Ticker:
     @property
     def updated_ns(self) -> int:
         """Elapsed time at which it came."""
+    @property
+    def late_ns(self) -> int:
+        """How long before it was made, as far as its own time tells."""
 
 @final
 class ExactTicker:
@@ -158,6 +161,9 @@ class ExactTicker:
     @property
     def updated_ns(self) -> int:
         """Elapsed time at which it came."""
+    @property
+    def late_ns(self) -> int:
+        """How long before it was made, as far as its own time tells."""
 
 @final
 class LiveCandle:
@@ -189,6 +195,9 @@ class LiveCandle:
     @property
     def updated_ns(self) -> int:
         """Elapsed time of the newest row."""
+    @property
+    def late_ns(self) -> int:
+        """How long before it was made, as far as its event's time tells."""
 
 @final
 class ExactCandle:
@@ -220,6 +229,9 @@ class ExactCandle:
     @property
     def updated_ns(self) -> int:
         """Elapsed time of the newest row."""
+    @property
+    def late_ns(self) -> int:
+        """How long before it was made, as far as its event's time tells."""
 
 @final
 class ClosedCandle:
@@ -272,8 +284,10 @@ class MarketCache:
     (`FrameTap.end`), or after `doubt`, what was not given out is unconfirmed until a row tells its
     state; what no row ever confirms is dropped and left to the back-fill.
 
-    Rules of a ticker: an update with an exchange time before the known one is late and ignored; a
-    snapshot always counts.
+    Rules of a ticker: a row with an exchange time before the known one is late and ignored. An
+    update's own time tells how late it came (`late_ns`), by Kraken's clock and by this machine's,
+    whichever is kinder; a row that bears no time of its own inherits what its connection's newest
+    one told within a minute.
 
     Rows whose time lies more than a minute ahead of Kraken's clock, as its own answers tell it, or
     off the grid of their interval are refused and counted.
@@ -290,6 +304,10 @@ class MarketCache:
         """The same with every number as its exact wire digits."""
     def updated_ns(self, symbol: str) -> int | None:
         """Elapsed time of the newest ticker, or None."""
+    def late_ns(self, symbol: str) -> int | None:
+        """How long before its arrival the newest ticker was made, or None."""
+    def learn_wall(self, wall_ns: int, now_ns: int) -> None:
+        """Note what this machine's wall clock shows at an elapsed time."""
     def want(self, symbol: str) -> None:
         """Give a symbol a place; from the first call on all others are ignored."""
     def close_due(self, now_ns: int, *, held_up: bool = False) -> list[int]:

@@ -327,6 +327,7 @@ class StaleReason(StrEnum):
     FEED_DOWN = "feed_down"
     SUBSCRIPTION_MUTE = "subscription_mute"
     MARKET_QUIET = "market_quiet"
+    DATA_LATE = "data_late"
     RESUMED = "resumed_from_suspend"
 
 
@@ -336,8 +337,9 @@ class DataStaleError(MarketDataError):
 
     Attributes:
         pair: Canonical name.
-        age_s: Seconds since the last update.
-        why: Whether the feed is down, the subscription mute, or the market quiet on a live feed.
+        age_s: Seconds since the last update; what it came late is counted in.
+        why: Whether the feed is down, the subscription mute, the market quiet on a live feed, or
+            what comes was made too long ago.
     """
 
     def __init__(self, message: str, *, pair: str, age_s: float, why: StaleReason) -> None:
@@ -377,6 +379,22 @@ class SubscriptionRefusedError(MarketDataError):
         self.pair = pair
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+
+@public
+class NotLiveError(MarketDataError):
+    """More than one pair is not live; for one alone its own error is raised.
+
+    Attributes:
+        errors: One for each pair: `UnknownPairError`, `SubscriptionRefusedError` or
+            `NoDataYetError`.
+    """
+
+    errors: tuple[MarketDataError, ...] = ()
+
+    def __init__(self, message: str, *, errors: tuple[MarketDataError, ...]) -> None:
+        super().__init__(message)
+        self.errors = errors
 
 
 @public

@@ -84,6 +84,20 @@ def test_all_well() -> None:
     assert status.pairs_with_recent_ticker == 1
 
 
+def test_late_is_not_live_and_quiet_everywhere_is_not_well() -> None:
+    late = msgspec.structs.replace(LIVE, age_s=61.0, late_s=60.0)
+    status = report(feed=msgspec.structs.replace(FEED, pairs={"XBTUSD": late}))
+    assert status.pairs["XBTUSD"].freshness is Freshness.LATE
+    assert (status.verdict, status.pairs_with_recent_ticker) == (Verdict.DEGRADED, 0)
+    assert "1 pairs (XBTUSD) come too late" in status.reasons[0]
+    quiet = msgspec.structs.replace(LIVE, age_s=90.0)
+    both = report(feed=msgspec.structs.replace(FEED, pairs={"XBTUSD": quiet, "ETHUSD": LIVE}))
+    assert both.verdict is Verdict.OK
+    alone = report(feed=msgspec.structs.replace(FEED, pairs={"XBTUSD": quiet}))
+    assert alone.verdict is Verdict.DEGRADED
+    assert "live reads raise" in alone.reasons[0]
+
+
 def test_without_a_stream_rest_alone_decides() -> None:
     assert report(feed=None).verdict is Verdict.OK
     assert not report(feed=None).ws_connected

@@ -19,6 +19,7 @@ from krakked._errors import (
     LockoutError,
     LockTimeoutError,
     NetworkError,
+    NotLiveError,
     RateLimitError,
     ServiceError,
     StoreError,
@@ -78,6 +79,8 @@ def flatten(error: BaseException) -> list[BaseException]:
     """Return the leaves of an exception group, or the error itself."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for part in error.exceptions for leaf in flatten(part)]
+    if isinstance(error, NotLiveError) and error.errors:
+        return list(error.errors)
     return [error]
 
 

@@ -300,7 +300,7 @@ class LiveFeed:
         return self._feed.pairs
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         return self._feed.timeframes
 
@@ -779,7 +779,7 @@ class Kraken:
     async def wait_live(
         self, pairs: Iterable[str] | None = None, *, timeout_s: float = 30.0
     ) -> None:
-        """Wait until pairs have a live ticker; see `Feed.wait_live`.
+        """Wait until pairs have a live ticker and Kraken has acknowledged their candles.
 
         Args:
             pairs: Any spelling; None for all that are streamed.
@@ -788,8 +788,8 @@ class Kraken:
         Raises:
             UnknownPairError: No such pair.
             SubscriptionRefusedError: Kraken refused it.
-            NoDataYetError: Not live in time.
-            ExceptionGroup: More than one pair failed: one of the above for each.
+            NoDataYetError: Not live in time; the message says what stands in the way.
+            NotLiveError: More than one pair failed: `errors` has one of the above for each.
         """
         return await awaited(
             self._thread, lambda: self._kraken.wait_live(pairs, timeout_s=timeout_s)
@@ -798,7 +798,7 @@ class Kraken:
     def changes(
         self, pairs: Iterable[str] | None = None, kinds: Collection[ChangeKind | str] | None = None
     ) -> Changes:
-        """Listen: ``async for change in kraken.changes(...)``; see `krakked._market.changes`.
+        """Listen: ``async for change in kraken.changes(...)``.
 
         A change wakes who waits at once, the next one after `market_data.ws.conflate_ms`; what
         came in between is told with it, each pair's newest state once.

@@ -296,7 +296,7 @@ class LiveFeed:
         return self._feed.pairs
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         return self._feed.timeframes
 
@@ -768,7 +768,7 @@ class Kraken:
         return self._kraken.get_live_ohlc(pair, timeframe, exact=exact)
 
     def wait_live(self, pairs: Iterable[str] | None = None, *, timeout_s: float = 30.0) -> None:
-        """Wait until pairs have a live ticker; see `Feed.wait_live`.
+        """Wait until pairs have a live ticker and Kraken has acknowledged their candles.
 
         Args:
             pairs: Any spelling; None for all that are streamed.
@@ -777,15 +777,15 @@ class Kraken:
         Raises:
             UnknownPairError: No such pair.
             SubscriptionRefusedError: Kraken refused it.
-            NoDataYetError: Not live in time.
-            ExceptionGroup: More than one pair failed: one of the above for each.
+            NoDataYetError: Not live in time; the message says what stands in the way.
+            NotLiveError: More than one pair failed: `errors` has one of the above for each.
         """
         return self._thread.call(lambda: self._kraken.wait_live(pairs, timeout_s=timeout_s))
 
     def changes(
         self, pairs: Iterable[str] | None = None, kinds: Collection[ChangeKind | str] | None = None
     ) -> Changes:
-        """Listen: ``for change in kraken.changes(...)``; see `krakked._market.changes`.
+        """Listen: ``for change in kraken.changes(...)``.
 
         A change wakes who waits at once, the next one after `market_data.ws.conflate_ms`; what
         came in between is told with it, each pair's newest state once.

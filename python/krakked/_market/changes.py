@@ -24,7 +24,7 @@ from krakked._market.stream.disconnect import DisconnectReason
 from krakked._market.stream.evidence import Evidence
 from krakked._network.clock import Clock, require_home
 from krakked._public import public
-from krakked._timeframes import LABELS
+from krakked._timeframes import LABELS, Timeframe
 
 LOG_LIMIT: Final = 250_000
 """Closed candles and events that one consumer may be behind: hours of the whole universe."""
@@ -73,7 +73,7 @@ class TickerChange(msgspec.Struct, frozen=True, kw_only=True):
     volume: float | None
     """Base units in 24 hours."""
     last_update_ts: float
-    """Unix seconds by the local wall clock."""
+    """Unix seconds by the local wall clock: when it arrived, less what it came late."""
 
 
 @public
@@ -81,10 +81,10 @@ class CandleChange(msgspec.Struct, frozen=True, kw_only=True):
     """The running candle of a pair; states in between are skipped."""
 
     pair: str
-    timeframe: str
+    timeframe: Timeframe
     bar: OHLCBar
     last_update_ts: float
-    """Unix seconds by the local wall clock."""
+    """Unix seconds by the local wall clock: when it arrived, less what it came late."""
 
 
 @public
@@ -92,7 +92,7 @@ class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A finished candle: each exactly once, in order of time for each pair and timeframe."""
 
     pair: str
-    timeframe: str
+    timeframe: Timeframe
     bar: OHLCBar
     source: Source
     """WEBSOCKET, or REST where an outage was filled."""
@@ -108,7 +108,7 @@ class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pair: str
-    timeframe: str
+    timeframe: Timeframe
     bar: OHLCBar
     """The candle as it is known now."""
     previous: OHLCBar | None
@@ -160,7 +160,7 @@ class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
     pair: str
     channel: str
     """``ticker`` or ``ohlc``."""
-    timeframe: str | None
+    timeframe: Timeframe | None
     """For ``ohlc``."""
     reason: str
     """The exchange's text."""
@@ -174,7 +174,7 @@ class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
 
     pair: str
     channel: str
-    timeframe: str | None
+    timeframe: Timeframe | None
 
 
 @public
@@ -183,7 +183,7 @@ class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
 
     pair: str
     channel: str
-    timeframe: str | None
+    timeframe: Timeframe | None
 
 
 @public
@@ -477,7 +477,7 @@ class Changes:
             ask_qty=row.ask_qty,
             last=row.last,
             volume=row.volume,
-            last_update_ts=self._stamp(row.updated_ns),
+            last_update_ts=self._stamp(row.updated_ns - row.late_ns),
         )
 
     def _candle(self, symbol: str, interval: int) -> CandleChange | None:
@@ -491,9 +491,9 @@ class Changes:
             pair=pair,
             timeframe=LABELS[interval],
             bar=live_bar(row),
-            last_update_ts=self._stamp(row.updated_ns),
+            last_update_ts=self._stamp(row.updated_ns - row.late_ns),
         )
 
-    def _stamp(self, updated_ns: int) -> float:
+    def _stamp(self, made_ns: int) -> float:
         clock = self._hub.clock
-        return (clock.wall_ns() - clock.elapsed_ns() + updated_ns) / 1e9
+        return (clock.wall_ns() - clock.elapsed_ns() + made_ns) / 1e9

@@ -14,7 +14,7 @@ from krakked._market.stream.feed import Feed
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
 from krakked._market.stream.wait_live import refusal
 from krakked._public import public
-from krakked._timeframes import parse_timeframe
+from krakked._timeframes import LABELS, Timeframe, parse_timeframe
 
 Number = TypeVar("Number", bound=float | Decimal)
 """What prices and amounts are given as: float, or `Decimal` with ``exact=True``."""
@@ -29,7 +29,8 @@ class LatestPrice(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     price: Number
     """Quote per base."""
     last_update_ts: float
-    """Unix seconds by the local wall clock: when the newest ticker arrived."""
+    """Unix seconds by the local wall clock: when the newest ticker arrived, less what it came late
+    by its own time."""
 
     def __float__(self) -> float:
         return float(self.price)
@@ -50,7 +51,8 @@ class BestBidAsk(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     ask_qty: Number
     """Base units at the ask."""
     last_update_ts: float
-    """Unix seconds by the local wall clock: when the newest ticker arrived."""
+    """Unix seconds by the local wall clock: when the newest ticker arrived, less what it came late
+    by its own time."""
 
 
 @public
@@ -59,8 +61,8 @@ class LiveOHLC(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
 
     pair: str
     """Canonical name."""
-    timeframe: str
-    """``1m`` ... ``1d``."""
+    timeframe: Timeframe
+    """``1m`` ... ``15d``."""
     time: int
     """Open time, unix seconds UTC."""
     open: Number
@@ -80,7 +82,8 @@ class LiveOHLC(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     closed: bool
     """True from its end until the next one begins."""
     last_update_ts: float
-    """Unix seconds by the local wall clock: when its newest update arrived."""
+    """Unix seconds by the local wall clock: when its newest update arrived, less what it came late
+    by its own time."""
 
 
 class LiveReads:
@@ -96,7 +99,7 @@ class LiveReads:
         row = cache.ticker_exact(symbol) if exact else cache.ticker(symbol)
         if row is None:
             raise _nothing_yet(canonical, key)
-        updated_ts = self._fresh(canonical, key, row.updated_ns)
+        updated_ts = self._fresh(canonical, key, row.updated_ns, row.late_ns)
         last = row.last
         if last is None or float(last) <= 0:  # Kraken writes 0 for a pair without any trade
             raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
@@ -109,7 +112,7 @@ class LiveReads:
         row = cache.ticker_exact(symbol) if exact else cache.ticker(symbol)
         if row is None:
             raise _nothing_yet(canonical, key)
-        updated_ts = self._fresh(canonical, key, row.updated_ns)
+        updated_ts = self._fresh(canonical, key, row.updated_ns, row.late_ns)
         bid, bid_qty, ask, ask_qty = row.bid, row.bid_qty, row.ask, row.ask_qty
         if bid is None or bid_qty is None or ask is None or ask_qty is None or not _both(bid, ask):
             raise NoDataYetError(f"{canonical} has no quotes on both sides.", pair=canonical)
@@ -139,10 +142,10 @@ class LiveReads:
         row = cache.candle_exact(symbol, interval) if exact else cache.candle(symbol, interval)
         if row is None:
             raise _nothing_yet(canonical, key)
-        updated_ts = self._fresh(canonical, key, row.updated_ns)
+        updated_ts = self._fresh(canonical, key, row.updated_ns, row.late_ns)
         return LiveOHLC(
             pair=canonical,
-            timeframe=timeframe,
+            timeframe=LABELS[interval],
             time=row.open_s,
             open=_number(row.open),
             high=_number(row.high),
@@ -186,14 +189,20 @@ class LiveReads:
                 pair=canonical,
             )
 
-    def _fresh(self, canonical: str, key: SubscriptionKey, updated_ns: int) -> float:
+    def _fresh(self, canonical: str, key: SubscriptionKey, updated_ns: int, late_ns: int) -> float:
         """Return the wall time of an update; raise when it is too old."""
         feed = self._feed
-        age_s = (feed.clock.elapsed_ns() - updated_ns) / 1e9
+        here_s = (feed.clock.elapsed_ns() - updated_ns) / 1e9
+        age_s = here_s + late_ns / 1e9
         resumed = updated_ns < feed.resumed_ns()
         if age_s <= feed.stale_after_s and not resumed:
             return feed.clock.wall_ns() / 1e9 - age_s
-        why = StaleReason.RESUMED if resumed else self._why(key)
+        if resumed:
+            why = StaleReason.RESUMED
+        elif here_s <= feed.stale_after_s:
+            why = StaleReason.DATA_LATE
+        else:
+            why = self._why(key)
         raise DataStaleError(
             f"The newest {key.channel} data of {canonical} is {age_s:.1f} s old "
             f"(at most {feed.stale_after_s:g} s count as fresh): {_WORDS[why]}.",
@@ -215,6 +224,7 @@ _WORDS = {
     StaleReason.FEED_DOWN: "the connection to the exchange is down and being restored",
     StaleReason.SUBSCRIPTION_MUTE: "the subscription is acknowledged but brings nothing",
     StaleReason.MARKET_QUIET: "the feed is live, the market is quiet",
+    StaleReason.DATA_LATE: "what comes was made that long ago, by its own time",
     StaleReason.RESUMED: "the machine has slept since",
 }
 

@@ -33,7 +33,7 @@ class LiveFeed:
         return self._stream.pairs
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         return self._stream.timeframes
 

@@ -15,6 +15,7 @@ from krakked._market.stream.statistics import (
 )
 from krakked._public import public
 from krakked._rest.health import LimiterStatus, NonceStatus, RestStatus
+from krakked._timeframes import Timeframe
 
 _STORE_ACTION = (
     "Give this user the right to write there, or name another directory: "
@@ -44,6 +45,8 @@ class Freshness(StrEnum):
     """A ticker within the tolerance."""
     QUIET = "quiet"
     """Older than the tolerance on a healthy subscription: nobody traded or quoted."""
+    LATE = "late"
+    """It comes, but was made longer ago than the tolerance, by its own time."""
     MUTE = "mute"
     """Acknowledged, but the exchange sends nothing."""
     STALE = "stale"
@@ -60,12 +63,13 @@ class PairFreshness(msgspec.Struct, frozen=True, kw_only=True):
 
     freshness: Freshness
     age_s: float | None
-    """Seconds since the newest ticker; None before the first."""
+    """Seconds since the newest ticker was made, as far as its own time tells, else since it came;
+    None before the first."""
     reason: str | None
     """The exchange's text when refused, or the pair's status when not ``online``."""
-    refused_timeframes: tuple[str, ...] = ()
+    refused_timeframes: tuple[Timeframe, ...] = ()
     """Timeframes whose candles were refused."""
-    mute_timeframes: tuple[str, ...] = ()
+    mute_timeframes: tuple[Timeframe, ...] = ()
     """Timeframes whose candles do not come although acknowledged."""
     retry_after_s: float | None = None
     """Seconds until what was refused is asked for again; None when the reason lasts."""
@@ -217,6 +221,8 @@ def judge_pair(stream: PairStream, stale_after_s: float) -> PairFreshness:
         freshness = Freshness.MUTE
     elif stream.age_s is None:
         freshness = Freshness.WAITING
+    elif stream.age_s - stream.late_s <= stale_after_s and not stream.slept:
+        freshness = Freshness.LATE
     elif stream.connected and not stream.slept:
         freshness = Freshness.QUIET
     else:
@@ -304,6 +310,10 @@ def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> lis
             "acknowledged but silent",
             "Wait: krakked subscribes again; compare with REST when it lasts.",
         ),
+        Freshness.LATE: (
+            "come too late to count as fresh",
+            "Compare with another network: Kraken's stream or the way to here is behind.",
+        ),
         Freshness.STALE: ("stale", "Wait: krakked reconnects by itself."),
         Freshness.WAITING: ("without data so far", "Wait a few seconds: await wait_live()."),
     }
@@ -311,6 +321,16 @@ def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> lis
         names = [name for name, pair in pairs.items() if pair.freshness is freshness]
         if names:
             found.append((f"{_listed(names)} {text}.", action))
+    if pairs and all(pair.freshness is Freshness.QUIET for pair in pairs.values()):
+        ages = [pair.age_s for pair in pairs.values() if pair.age_s is not None]
+        found.append(
+            (
+                f"{_listed(list(pairs))} quiet: the newest ticker of all is {min(ages):.0f} s old, "
+                "and live reads raise.",
+                "Wait for a trade or a quote; where none is rare, raise "
+                "market_data.ws.stale_tolerance_seconds.",
+            )
+        )
     silent = [name for name, pair in pairs.items() if pair.mute_timeframes]
     if silent:
         found.append(

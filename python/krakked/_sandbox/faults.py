@@ -319,6 +319,10 @@ class Faults:
         faults.lag_s, faults.lag_jitter_s = seconds, jitter_s
         faults.lagging = None if symbols is None else set(symbols)
 
+    def lag_tickers(self, seconds: float) -> None:
+        """Let tickers come so late, and all else in time; those under way still come later."""
+        self._server.faults.ticker_lag_s = seconds
+
     def late_rows(self, chance: float, seconds: float) -> None:
         """Send some ohlc rows up to so much later, behind newer rows and newer candles."""
         self._server.faults.late_rows_chance = chance

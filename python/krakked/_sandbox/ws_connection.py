@@ -95,8 +95,17 @@ class ClientConnection:
         if self._venue.settings.lean_frames:
             text = frames.lean(channel, text)
         for frame in self._faults.data_frames(self.number, channel, symbol, text):
+            late_s = self._faults.ticker_lag_s if channel == "ticker" else 0.0
+            if late_s > 0.0:
+                self._pump.later(trio.current_time() + late_s, partial(self._send_late, frame))
+                continue
             self.last_data = trio.current_time()
             self._push_in_order(frame)
+
+    def _send_late(self, text: str) -> None:
+        if not self._gone:
+            self.last_data = trio.current_time()
+            self._push_in_order(text)
 
     def _push_in_order(self, text: str) -> None:
         """Queue a frame behind what the gateway keeps back for now."""

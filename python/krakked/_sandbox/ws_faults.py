@@ -24,6 +24,7 @@ class StreamFaults:
     late_rows_chance: float = 0.0
     late_rows_s: float = 0.0
     pongs_overtake: bool = False
+    ticker_lag_s: float = 0.0
     held: dict[int, float] = field(default_factory=dict)
     hold_all_s: float = 0.0
     muted: set[str] = field(default_factory=set)

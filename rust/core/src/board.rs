@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
 
-use crate::cache::Ticker;
 use crate::series::LiveCandle;
+use crate::ticker::Ticker;
 
 /// All symbols' places.
 #[derive(Debug, Default)]

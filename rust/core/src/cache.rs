@@ -8,12 +8,12 @@ use foldhash::fast::RandomState;
 
 use crate::bell::{Bell, Ring};
 use crate::board::{Board, Place};
-use crate::decimal::Decimal;
 use crate::evidence_source::EvidenceSource;
-use crate::rows::{CandleRow, TICKER_VALUES, TickerRow};
+use crate::rows::{CandleRow, TickerRow};
 use crate::series::{Evidence, LiveCandle, LiveSeries, Origin, RowOutcome};
 use crate::stamped_clock::StampedClock;
-use crate::trade_marks::{Mark, TradeMarks, proves_trade};
+use crate::ticker::{Ticker, TickerLate, Witness};
+use crate::trade_marks::{Mark, proves_trade};
 
 /// How many symbols are kept. Kraken lists about 1,450; what comes beyond this is ignored.
 pub const MAX_SYMBOLS: usize = 16_384;
@@ -23,26 +23,6 @@ const MAX_SERIES: usize = 16;
 
 /// Longest symbol kept, bytes. Kraken's longest has about 15.
 const MAX_SYMBOL_BYTES: usize = 64;
-
-/// Newest ticker of one symbol.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ticker {
-    /// Exact numbers by [`crate::rows::TICKER_VALUE_NAMES`].
-    pub values: [Option<Decimal>; TICKER_VALUES],
-    /// Trades in 24 hours.
-    pub trades: Option<u64>,
-    /// Kraken's time of the update, unix nanoseconds.
-    pub exchange_ns: Option<i64>,
-    /// Elapsed time at which it came.
-    pub updated_ns: i64,
-}
-
-/// A ticker is mute when a candle row told of a trade so long ago and no ticker came since.
-const TICKER_MUTE_NS: i64 = 15_000_000_000;
-
-/// Candle rows may come so much later than the ticker of the same trade; where a ticker bears no time
-/// only its arrival can tell whether it showed that trade.
-const TICKER_AHEAD_NS: i64 = 25_000_000_000;
 
 /// Candles that open at multiples of their length, up to a day; longer ones have their own calendar.
 const ALIGNED_MINUTES: u32 = 1_440;
@@ -58,18 +38,6 @@ pub struct ClosedCandle {
     pub candle: LiveCandle,
     /// Why it is given out.
     pub evidence: Evidence,
-}
-
-/// What the ticker of a symbol has shown, and what it owes.
-#[derive(Debug, Default)]
-struct Witness {
-    marks: TradeMarks,
-    /// Elapsed time since which the exchange owes us this ticker; None while it owes nothing.
-    expected_ns: Option<i64>,
-    /// Elapsed time at which a candle row told of a trade that the ticker has not shown.
-    owed_ns: Option<i64>,
-    /// The ticker missed trades: the next row proves none, it only tells how things stand.
-    gap: bool,
 }
 
 /// What changed for a watcher: symbols with a new ticker, and (symbol, minutes) of candles.
@@ -101,6 +69,8 @@ pub struct Cache {
     /// What is known of each open connection.
     sources: BTreeMap<u64, EvidenceSource>,
     next_connection: u64,
+    /// How far the candle maker is behind the gateways' clock, as last seen on any connection.
+    behind_ns: i64,
 }
 
 impl Cache {
@@ -162,10 +132,21 @@ impl Cache {
         true
     }
 
-    /// Kraken's time, unix nanoseconds; None before the first answer that bore one.
+    /// Takes in what this machine's wall clock shows.
+    pub fn learn_wall(&mut self, wall_ns: i64, now_ns: i64) {
+        self.clock.learn_wall(wall_ns, now_ns);
+    }
+
+    /// How long ago something with this stamp was made; 0 while no clock tells.
+    pub(crate) fn age_ns(&self, stamp_ns: i64, now_ns: i64) -> i64 {
+        self.clock.age_ns(stamp_ns, now_ns)
+    }
+
+    /// The time that Kraken's candle maker has at least, unix nanoseconds; None before the first
+    /// answer that bore a time.
     #[must_use]
     pub fn server_ns(&self, now_ns: i64) -> Option<i64> {
-        self.clock.at(now_ns)
+        Some(self.clock.at(now_ns)?.saturating_sub(self.behind_ns))
     }
 
     /// Worst lag of a connection's candle rows in ten minutes, and the time a candle waits for them.
@@ -217,13 +198,15 @@ impl Cache {
         self.names[slot as usize].clone()
     }
 
-    /// Applies a ticker row. A snapshot always counts, whatever its time, unless it is no time at all.
+    /// Applies a ticker row. None moves the price back, a snapshot neither: what a lagging gateway
+    /// tells of the present is the past.
     #[inline]
     pub(crate) fn apply_ticker(
         &mut self,
         slot: u32,
         row: &TickerRow,
         snapshot: bool,
+        late: &mut TickerLate,
         now_ns: i64,
     ) -> RowOutcome {
         let at = slot as usize;
@@ -233,8 +216,16 @@ impl Cache {
             return RowOutcome::Refused;
         }
         let mut shown = self.places[at].ticker();
-        if !snapshot
-            && let Some(known) = &*shown
+        let known_ns = shown.as_ref().and_then(|known| known.exchange_ns);
+        // A snapshot is made when asked and bears the time of what it tells. Kraken's documentation
+        // does not say whether an update without a trade bears a time of its own.
+        if let Some(new_ns) = row.exchange_ns
+            && !snapshot
+            && known_ns.is_none_or(|known_ns| new_ns > known_ns)
+        {
+            late.note(self.clock.age_ns(new_ns, now_ns), now_ns);
+        }
+        if let Some(known) = &*shown
             && let (Some(known_ns), Some(new_ns)) = (known.exchange_ns, row.exchange_ns)
         {
             // What was taken in before Kraken's clock was known may be no time at all.
@@ -242,7 +233,7 @@ impl Cache {
                 return RowOutcome::Late;
             }
             let witness = &mut self.witnesses[at];
-            if proves_trade(&known.values, known.trades, row) && !witness.gap {
+            if !snapshot && proves_trade(&known.values, known.trades, row) && !witness.gap {
                 witness.marks.add(Mark {
                     stamp_ns: new_ns,
                     arrived_ns: now_ns,
@@ -250,13 +241,13 @@ impl Cache {
             }
         }
         let witness = &mut self.witnesses[at];
-        witness.owed_ns = None;
-        witness.gap = false;
+        witness.showed(row, snapshot);
         *shown = Some(Ticker {
             values: row.values,
             trades: row.trades,
             exchange_ns: row.exchange_ns,
             updated_ns: now_ns,
+            late_ns: late.at(now_ns),
         });
         drop(shown);
         self.changes += 1;
@@ -299,17 +290,9 @@ impl Cache {
         if outcome == RowOutcome::Applied {
             self.changes += 1;
             series.changed = self.changes;
-            if !origin.snapshot && witness.owed_ns.is_none() {
+            if !origin.snapshot {
                 let ticker = self.places[slot as usize].ticker();
-                let shown = ticker.as_ref().is_some_and(|ticker| {
-                    match (ticker.exchange_ns, origin.event_ns) {
-                        (Some(shown_ns), Some(event_ns)) => shown_ns / 1_000 >= event_ns / 1_000,
-                        _ => origin.now_ns - ticker.updated_ns < TICKER_AHEAD_NS,
-                    }
-                });
-                if !shown {
-                    witness.owed_ns = Some(origin.now_ns);
-                }
+                witness.told(ticker.as_ref(), origin.event_ns, origin.now_ns);
             }
         }
         Some(outcome)
@@ -337,6 +320,15 @@ impl Cache {
         for source in self.sources.values_mut() {
             source.tick(now_ns, held_up);
         }
+        if let Some(behind_ns) = self
+            .sources
+            .values()
+            .filter_map(EvidenceSource::least_lag_ns)
+            .min()
+        {
+            self.behind_ns = behind_ns;
+        }
+        let behind_ns = self.behind_ns;
         let server_ns = self.clock.at(now_ns);
         let mut unproven = Vec::new();
         for (slot, all) in self.series.iter_mut().enumerate() {
@@ -345,9 +337,9 @@ impl Cache {
                 let evidence = match (connection, series.end_s()) {
                     (Some(source), Some(end_s)) => {
                         let over_ns = end_s.saturating_mul(1_000_000_000);
-                        let found = source.evidence(over_ns, now_ns);
+                        let found = source.evidence(over_ns, behind_ns, now_ns);
                         if found.is_none()
-                            && source.wants_pong(over_ns, server_ns, now_ns)
+                            && source.wants_pong(over_ns, behind_ns, server_ns, now_ns)
                             && !unproven.contains(&series.source)
                         {
                             unproven.push(series.source);
@@ -389,10 +381,7 @@ impl Cache {
     /// The exchange acknowledged a ticker, or owes it no more.
     pub fn expect_ticker(&mut self, symbol: &str, since_ns: Option<i64>) {
         if let Some(slot) = self.slot(symbol) {
-            let witness = &mut self.witnesses[slot as usize];
-            witness.expected_ns = since_ns;
-            witness.owed_ns = None;
-            witness.gap |= since_ns.is_none();
+            self.witnesses[slot as usize].expect(since_ns);
         }
     }
 
@@ -401,11 +390,7 @@ impl Cache {
     pub fn take_mute(&mut self, now_ns: i64) -> ChangedSet {
         let (mut tickers, mut candles) = ChangedSet::default();
         for (slot, witness) in self.witnesses.iter_mut().enumerate() {
-            if let (Some(expected), Some(owed)) = (witness.expected_ns, witness.owed_ns)
-                && now_ns.saturating_sub(owed.max(expected)) >= TICKER_MUTE_NS
-            {
-                witness.expected_ns = None;
-                witness.gap = true;
+            if witness.fell_mute(now_ns) {
                 tickers.push(self.names[slot].clone());
             }
             for series in &mut self.series[slot] {

@@ -9,6 +9,7 @@ use crate::malformed::Malformed;
 use crate::message::{Message, SubjectRef, decode};
 use crate::rows::Rows;
 use crate::series::{Origin, RowOutcome};
+use crate::ticker::TickerLate;
 
 /// How many events wait at most. A full resubscription of 1,500 symbols makes about 6,000.
 pub const MAX_EVENTS: usize = 65_536;
@@ -119,6 +120,7 @@ struct Ledger {
     last_frame_ns: i64,
     last_data_ns: i64,
     malformed_in_a_row: u64,
+    ticker_late: TickerLate,
 }
 
 impl FrameTap {
@@ -138,6 +140,7 @@ impl FrameTap {
                 last_frame_ns: 0,
                 last_data_ns: 0,
                 malformed_in_a_row: 0,
+                ticker_late: TickerLate::default(),
             },
             ended: false,
         }
@@ -273,6 +276,10 @@ impl Ledger {
                     snapshot,
                     event_ns,
                     now_ns,
+                    late_ns: match event_ns {
+                        Some(event_ns) if !snapshot => cache.age_ns(event_ns, now_ns),
+                        _ => 0,
+                    },
                 };
                 self.apply_candles(cache, rows, origin);
             }
@@ -287,7 +294,7 @@ impl Ledger {
                 self.counts.ignored += 1;
                 continue;
             };
-            match cache.apply_ticker(slot, row, snapshot, now_ns) {
+            match cache.apply_ticker(slot, row, snapshot, &mut self.ticker_late, now_ns) {
                 RowOutcome::Applied => self.counts.tickers += 1,
                 RowOutcome::Refused => {
                     self.counts.refused += 1;

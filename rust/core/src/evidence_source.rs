@@ -35,6 +35,10 @@ pub(crate) struct EvidenceSource {
     fresh_ns: i64,
     /// How far the engine's clock seems ahead of the gateway's: rows seem to come before their time.
     skew_ns: i64,
+    /// Least lag of each of the last minutes; `i64::MAX` where no row came.
+    least_ns: [i64; MINUTES],
+    /// Least lag since the last tick.
+    fresh_least_ns: i64,
 }
 
 impl Default for EvidenceSource {
@@ -47,6 +51,8 @@ impl Default for EvidenceSource {
             minute: 0,
             fresh_ns: 0,
             skew_ns: 0,
+            least_ns: [i64::MAX; MINUTES],
+            fresh_least_ns: i64::MAX,
         }
     }
 }
@@ -60,6 +66,7 @@ impl EvidenceSource {
         if let Some(server_ns) = server_ns {
             let lag_ns = server_ns.saturating_sub(event_ns);
             self.fresh_ns = self.fresh_ns.max(lag_ns);
+            self.fresh_least_ns = self.fresh_least_ns.min(lag_ns);
             self.skew_ns = self
                 .skew_ns
                 .max(lag_ns.saturating_neg().min(GRACE_AT_MOST_NS));
@@ -73,17 +80,29 @@ impl EvidenceSource {
         for _ in 0..passed.min(MINUTES) {
             self.worst_ns.rotate_right(1);
             self.worst_ns[0] = 0;
+            self.least_ns.rotate_right(1);
+            self.least_ns[0] = i64::MAX;
         }
         self.minute = minute;
         if !held_up {
             self.worst_ns[0] = self.worst_ns[0].max(self.fresh_ns);
         }
         self.fresh_ns = 0;
+        self.least_ns[0] = self.least_ns[0].min(self.fresh_least_ns);
+        self.fresh_least_ns = i64::MAX;
     }
 
     /// Worst lag of rows in the last ten minutes.
     pub(crate) fn worst_lag_ns(&self) -> i64 {
         self.worst_ns.iter().copied().fold(self.fresh_ns, i64::max)
+    }
+
+    /// What every row of the last ten minutes lags by: how far the gateway's clock is ahead of the
+    /// engine's, or how late all rows come. None: no row came.
+    pub(crate) fn least_lag_ns(&self) -> Option<i64> {
+        let least = self.least_ns.iter().copied().fold(i64::MAX, i64::min);
+        let far = if least < GRACE_NS { 0 } else { least }; // less is the way here
+        (least < i64::MAX).then_some(far)
     }
 
     /// How long after its end a candle may still miss rows.
@@ -98,24 +117,34 @@ impl EvidenceSource {
     }
 
     /// Whether a candle that ends then is over, and by what.
-    pub(crate) fn evidence(&self, end_ns: i64, now_ns: i64) -> Option<Evidence> {
+    ///
+    /// `behind_ns`: how far the candle maker is behind the gateway's clock.
+    pub(crate) fn evidence(&self, end_ns: i64, behind_ns: i64, now_ns: i64) -> Option<Evidence> {
         let due_ns = self.due_ns(end_ns);
         if self.watermark_ns >= due_ns {
             return Some(Evidence::Watermark);
         }
-        let answered = self.pong_ns >= self.quiet_due_ns(end_ns);
+        let answered = self.pong_ns >= self.quiet_due_ns(end_ns, behind_ns);
         (answered && self.is_quiet(now_ns)).then_some(Evidence::Quiet)
     }
 
     /// Whether only the answer to a ping sent now could close a candle that ends then.
-    pub(crate) fn wants_pong(&self, end_ns: i64, server_ns: Option<i64>, now_ns: i64) -> bool {
-        let due_ns = self.quiet_due_ns(end_ns);
+    pub(crate) fn wants_pong(
+        &self,
+        end_ns: i64,
+        behind_ns: i64,
+        server_ns: Option<i64>,
+        now_ns: i64,
+    ) -> bool {
+        let due_ns = self.quiet_due_ns(end_ns, behind_ns);
         self.is_quiet(now_ns) && server_ns.is_some_and(|server_ns| server_ns >= due_ns)
     }
 
-    fn quiet_due_ns(&self, end_ns: i64) -> i64 {
+    fn quiet_due_ns(&self, end_ns: i64, behind_ns: i64) -> i64 {
         let grace_ns = self.grace_ns().max(QUIET_GRACE_NS);
-        end_ns.saturating_add(grace_ns + self.skew_ns)
+        end_ns
+            .saturating_add(grace_ns + self.skew_ns)
+            .saturating_add(behind_ns)
     }
 
     /// While rows come, the maker itself will tell when it is past the end.

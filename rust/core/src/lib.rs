@@ -30,6 +30,7 @@ pub mod rows;
 pub mod series;
 pub mod sign;
 mod stamped_clock;
+pub mod ticker;
 pub mod timestamp;
 mod trade_marks;
 pub mod trades;

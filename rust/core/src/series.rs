@@ -61,6 +61,8 @@ pub struct LiveCandle {
     pub event_ns: Option<i64>,
     /// Elapsed time of the newest row.
     pub updated_ns: i64,
+    /// How long before it was made, as far as its event's time tells.
+    pub late_ns: i64,
 }
 
 /// Why a candle is given out.
@@ -158,6 +160,8 @@ pub(crate) struct Origin {
     pub(crate) snapshot: bool,
     pub(crate) event_ns: Option<i64>,
     pub(crate) now_ns: i64,
+    /// How long ago an update was made.
+    pub(crate) late_ns: i64,
 }
 
 impl LiveSeries {
@@ -549,6 +553,7 @@ fn new_candle(row: &CandleRow, origin: Origin) -> LiveCandle {
         closed: false,
         event_ns: origin.event_ns.filter(|_| !origin.snapshot),
         updated_ns: origin.now_ns,
+        late_ns: origin.late_ns,
     }
 }
 

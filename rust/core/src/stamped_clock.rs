@@ -12,6 +12,9 @@ const AHEAD_NS: i64 = 60_000_000_000;
 /// So many stamps in a row, all ahead by the same, and it is the clock that was wrong.
 const AGREEING: u32 = 32;
 
+/// A stamp this near to a clock was made just now.
+const ON_TIME_NS: i64 = 5_000_000_000;
+
 /// What is known of Kraken's clock. Offsets are unix nanoseconds minus elapsed nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct StampedClock {
@@ -20,6 +23,8 @@ pub(crate) struct StampedClock {
     offset_ns: Option<i64>,
     strays: u32,
     stray_offset_ns: i64,
+    /// The same of this machine's wall clock, as last told.
+    wall_offset_ns: Option<i64>,
 }
 
 impl StampedClock {
@@ -41,6 +46,30 @@ impl StampedClock {
     /// Kraken's time, unix nanoseconds; None before the first answer.
     pub(crate) fn at(&self, now_ns: i64) -> Option<i64> {
         self.offset_ns.map(|it| it.saturating_add(now_ns))
+    }
+
+    /// Takes in what this machine's wall clock shows.
+    pub(crate) fn learn_wall(&mut self, wall_ns: i64, now_ns: i64) {
+        self.wall_offset_ns = Some(wall_ns.saturating_sub(now_ns));
+    }
+
+    /// How long ago a stamp was made; 0 while nothing tells.
+    ///
+    /// The gateway's clock may be wrong, and this machine's, too. A row that either of them says was
+    /// made just now was: two clocks err by the very time that a row is late only by design.
+    #[inline]
+    pub(crate) fn age_ns(&self, stamp_ns: i64, now_ns: i64) -> i64 {
+        let made_ns = stamp_ns.saturating_sub(now_ns);
+        let Some(by_gateway) = self.offset_ns.map(|it| it.saturating_sub(made_ns)) else {
+            return 0;
+        };
+        if by_gateway <= ON_TIME_NS {
+            return by_gateway.max(0);
+        }
+        match self.wall_offset_ns.map(|it| it.saturating_sub(made_ns)) {
+            Some(by_wall) if by_wall.abs() <= ON_TIME_NS => by_wall.max(0),
+            _ => by_gateway,
+        }
     }
 
     /// Whether a stamp lies further ahead than any true one can.
@@ -113,6 +142,22 @@ mod tests {
         assert!(!clock.admits(UNIX + AHEAD_NS + 1, 0));
         assert!(clock.admits(UNIX + AHEAD_NS + 1, 1));
         assert!(clock.admits(UNIX - 1_000_000 * SECOND, 0));
+    }
+
+    #[test]
+    fn a_stamp_is_as_old_as_the_kindlier_of_two_clocks_says() {
+        let mut clock = StampedClock::default();
+        assert_eq!(clock.age_ns(UNIX, 0), 0);
+        clock.learn(UNIX, 0);
+        assert_eq!(clock.age_ns(UNIX, 70 * SECOND), 70 * SECOND);
+        assert_eq!(clock.age_ns(UNIX + 9 * SECOND, 0), 0);
+        clock.learn_wall(UNIX - 70 * SECOND, 0); // the gateway runs 70 s ahead of us
+        assert_eq!(clock.age_ns(UNIX, 70 * SECOND), 0);
+        assert_eq!(clock.age_ns(UNIX, 71 * SECOND), SECOND);
+        assert_eq!(clock.age_ns(UNIX, 130 * SECOND), 130 * SECOND); // neither of them
+        clock.learn_wall(UNIX - 3_600 * SECOND, 0); // ours is an hour slow: it proves nothing
+        assert_eq!(clock.age_ns(UNIX, 70 * SECOND), 70 * SECOND);
+        assert_eq!(clock.age_ns(UNIX, 4 * SECOND), 4 * SECOND);
     }
 
     #[test]

@@ -595,7 +595,7 @@ fn forgetting_keeps_what_was_given_out() {
 }
 
 #[test]
-fn tickers_of_the_past_are_late_but_a_snapshot_always_counts() {
+fn tickers_of_the_past_are_late_and_snapshots_likewise() {
     let mut feed = Feed::new();
     let at =
         |second: u32, bid: u64| ticker("BTC/USD", bid).replace("48:26", &format!("48:{second}"));
@@ -611,20 +611,84 @@ fn tickers_of_the_past_are_late_but_a_snapshot_always_counts() {
         (1.5, 1)
     );
     feed.text(&at(26, 3));
+    let bid = |feed: &Feed| {
+        let shown = feed.cache.ticker("BTC/USD").unwrap();
+        shown.values[0].unwrap().to_f64()
+    };
     feed.text(&at(20, 4).replace("update", "snapshot"));
-    assert_eq!(
-        feed.cache.ticker("BTC/USD").unwrap().values[0]
-            .unwrap()
-            .to_f64(),
-        4.5
-    );
+    assert_eq!(bid(&feed), 3.5, "a gateway that lags");
+    feed.text(&at(26, 5).replace("update", "snapshot"));
+    assert_eq!(bid(&feed), 5.5);
     let kinds: Vec<_> = feed.connection.take_events().into_iter().collect();
-    assert_eq!(kinds.len(), 1, "the snapshot: {kinds:?}");
+    assert_eq!(kinds.len(), 2, "the snapshots: {kinds:?}");
     assert!(
         kinds
             .iter()
             .all(|kind| matches!(kind, Event::TickerSnapshot(it) if &**it == "BTC/USD"))
     );
+}
+
+#[test]
+fn a_ticker_is_as_late_as_its_own_time_says() {
+    let mut feed = Feed::new();
+    let snapshot = |second, trades| traded(1, second, trades).replace("update", "snapshot");
+    let late_s = |feed: &Feed| {
+        let shown = feed.cache.ticker("BTC/USD").unwrap();
+        (shown.late_ns + 500_000_000) / 1_000_000_000
+    };
+    feed.text(&pong(2, 30));
+    feed.text(&snapshot(26, 1)); // it may be old, for all that it tells
+    assert_eq!(late_s(&feed), 0);
+    feed.text(&traded(1, 30, 2));
+    assert_eq!(late_s(&feed), 60);
+    feed.text(&traded(1, 30, 2)); // another quote under the time of the last trade
+    assert_eq!(late_s(&feed), 60, "as late as what came before it");
+    feed.text(&snapshot(31, 3));
+    assert_eq!(late_s(&feed), 60, "a snapshot behind late rows is late");
+    feed.text(&traded(2, 30, 4));
+    assert_eq!(late_s(&feed), 0);
+    feed.text(&traded(2, 30, 4));
+    assert_eq!(late_s(&feed), 0);
+    feed.cache
+        .learn_wall((BASE + 151) * 1_000_000_000, feed.now_ns);
+    for _ in 0..40 {
+        feed.text(&pong(4, 0)); // this gateway alone is far ahead now
+    }
+    feed.text(&traded(2, 31, 5));
+    assert_eq!(late_s(&feed), 0, "our clock agrees with the ticker");
+}
+
+#[test]
+fn a_late_ticker_pays_no_debt() {
+    let mut feed = Feed::new();
+    feed.text(&pong(5, 0));
+    feed.cache.expect_ticker("BTC/USD", Some(feed.now_ns));
+    feed.text(&traded(4, 0, 1).replace("update", "snapshot"));
+    feed.update((5, 5, 10));
+    for second in 1..=16 {
+        feed.seconds_pass(1);
+        feed.text(&traded(4, second, u64::from(second) + 1));
+    }
+    assert_eq!(
+        feed.cache.take_mute(feed.now_ns).0.len(),
+        1,
+        "still in 18:04"
+    );
+}
+
+#[test]
+fn a_gateway_that_is_far_ahead_closes_nothing_early() {
+    let mut feed = Feed::new();
+    feed.text(&pong(4, 40)); // 70 s ahead of the maker
+    feed.text(&told((3, 5, 10), 30));
+    feed.seconds_pass(33);
+    feed.cache.close_due(feed.now_ns, false);
+    feed.text(&pong(5, 13));
+    feed.cache.close_due(feed.now_ns, false);
+    assert!(feed.given().is_empty(), "3 s past the end for the maker");
+    feed.text(&pong(5, 29));
+    feed.cache.close_due(feed.now_ns, false);
+    assert_eq!(feed.given(), [(3, 5, Evidence::Quiet)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use krakked_core::cache;
 use krakked_core::decimal::Decimal;
 use krakked_core::series;
+use krakked_core::ticker;
 use pyo3::prelude::*;
 
 /// A ticker class whose numbers are of one type.
@@ -25,10 +26,11 @@ macro_rules! ticker {
             trades: Option<u64>,
             exchange_ns: Option<i64>,
             updated_ns: i64,
+            late_ns: i64,
         }
 
-        impl From<cache::Ticker> for $name {
-            fn from(ticker: cache::Ticker) -> Self {
+        impl From<ticker::Ticker> for $name {
+            fn from(ticker: ticker::Ticker) -> Self {
                 // in the order of `TICKER_VALUE_NAMES`
                 let [
                     bid,
@@ -58,6 +60,7 @@ macro_rules! ticker {
                     trades: ticker.trades,
                     exchange_ns: ticker.exchange_ns,
                     updated_ns: ticker.updated_ns,
+                    late_ns: ticker.late_ns,
                 }
             }
         }
@@ -80,6 +83,7 @@ macro_rules! candle {
             trades: u64,
             closed: bool,
             updated_ns: i64,
+            late_ns: i64,
         }
 
         impl From<series::LiveCandle> for $name {
@@ -96,6 +100,7 @@ macro_rules! candle {
                     trades: candle.trades,
                     closed: candle.closed,
                     updated_ns: candle.updated_ns,
+                    late_ns: candle.late_ns,
                 }
             }
         }

@@ -46,7 +46,7 @@ def feed_over(
 
 
 def said(row: object) -> dict[str, object]:
-    names = {name for name in dir(row) if not name.startswith("_")} - {"updated_ns"}
+    names = {name for name in dir(row) if not name.startswith("_")} - {"updated_ns", "late_ns"}
     return {name: getattr(row, name) for name in names}
 
 

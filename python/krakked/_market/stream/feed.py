@@ -52,11 +52,11 @@ from krakked._market.stream.sleep import Finding, Instant, SleepWatch
 from krakked._market.stream.statistics import FeedStatistics
 from krakked._market.stream.supervisor import ConnectionSupervisor
 from krakked._market.stream.symbols import DELISTED, SymbolNames, decode_instrument
-from krakked._market.stream.wait_live import wait_live
+from krakked._market.stream.wait_live import obstacle, wait_live
 from krakked._market.stream.watchdogs import FRAME_S, HELD_UP_S
 from krakked._network.clock import Clock
 from krakked._network.network import Network
-from krakked._timeframes import LABELS, parse_timeframe
+from krakked._timeframes import LABELS, Timeframe, parse_timeframe
 
 TICK_S: Final = 1.0
 """Distance of the feed's looks at its supervisors and candles."""
@@ -197,6 +197,7 @@ class Feed:
 
     def _tick(self, *, held_up: bool) -> None:
         self._check_sleep()
+        self.cache.learn_wall(self.clock.wall_ns(), self.clock.elapsed_ns())
         self._note_data()
         for supervisor in self._pool:
             if supervisor.tick():
@@ -279,7 +280,7 @@ class Feed:
         return self.names.pairs
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         return self._pool.timeframes
 
@@ -335,6 +336,14 @@ class Feed:
         """Return the seconds until a refused subscription is asked for again; None = never."""
         return self._pool.retry_after_s(key, self._now_s())
 
+    def obstacle(self, key: SubscriptionKey) -> str:
+        """Return why a subscription brings nothing yet, in words."""
+        supervisor = self._pool.supervisor_of(key)
+        if supervisor is None:
+            return "no connection carries it yet"
+        ended, (state, _) = supervisor.last_disconnect, supervisor.table.state(key)
+        return obstacle(state, supervisor.state, str(ended) if ended is not None else None)
+
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether the connection that carries a subscription is up and not silent."""
         supervisor = self._pool.supervisor_of(key)
@@ -360,7 +369,7 @@ class Feed:
         pairs: Iterable[str] | None = None,
         kinds: Collection[ChangeKind | str] | None = None,
     ) -> Changes:
-        """Listen to what happens from now on; see `krakked._market.changes`.
+        """Listen to what happens from now on; see `krakked.Kraken.changes`.
 
         Args:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
@@ -371,18 +380,7 @@ class Feed:
         return self.hub.consumer(only, chosen)
 
     async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:
-        """Wait until pairs have a live ticker and their candles are acknowledged.
-
-        Args:
-            pairs: Any spelling; None for all streamed pairs.
-            timeout_s: Longest wait, in seconds.
-
-        Raises:
-            UnknownPairError: No such pair.
-            SubscriptionRefusedError: The exchange refused it (at once).
-            NoDataYetError: Not live in time.
-            ExceptionGroup: More than one pair failed: one of the above for each.
-        """
+        """Wait until pairs have a live ticker; see `krakked.Kraken.wait_live`."""
         await wait_live(self, self.pairs if pairs is None else one_or_many(pairs), timeout_s)
 
     async def wait_state(self) -> None:
@@ -571,7 +569,7 @@ class Feed:
         if key.symbol is not None and key.interval is not None:
             self._closed_candles.lost([(key.symbol, key.interval)])
 
-    def _words(self, key: SubscriptionKey) -> tuple[str | None, str, str | None]:
+    def _words(self, key: SubscriptionKey) -> tuple[str | None, str, Timeframe | None]:
         pair = self.names.canonical(key.symbol) if key.symbol is not None else None
         return pair, key.channel, LABELS.get(key.interval) if key.interval is not None else None
 

@@ -12,7 +12,7 @@ from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, Subsc
 from krakked._market.stream.statistics import PairStream
 from krakked._market.stream.symbols import SymbolNames
 from krakked._network.clock import Clock
-from krakked._timeframes import parse_timeframe
+from krakked._timeframes import Timeframe, parse_timeframe
 
 
 class ReportedFeed(Protocol):
@@ -34,7 +34,7 @@ class ReportedFeed(Protocol):
         ...
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         ...
 
@@ -66,12 +66,14 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
         state, reason = feed.subscription(key)
         candles = {t: feed.subscription(SubscriptionKey(OHLC, symbol, i))[0] for t, i in intervals}
         updated_ns = feed.cache.updated_ns(symbol)
+        late_ns = feed.cache.late_ns(symbol) or 0
         refused = [key, *(SubscriptionKey(OHLC, symbol, i) for _, i in intervals)]
         waits = [w for each in refused if (w := feed.retry_after_s(each)) is not None]
         streams[canonical] = PairStream(
             state=state,
             reason=reason or feed.names.statuses.get(canonical),
-            age_s=None if updated_ns is None else (now_ns - updated_ns) / 1e9,
+            age_s=None if updated_ns is None else (now_ns - updated_ns + late_ns) / 1e9,
+            late_s=late_ns / 1e9,
             refused_timeframes=_those(candles, SubscriptionState.REFUSED),
             mute_timeframes=_those(candles, SubscriptionState.MUTE),
             connected=feed.line_is_up(key),
@@ -107,5 +109,7 @@ def silent_ones(
     return silent
 
 
-def _those(candles: dict[str, SubscriptionState], state: SubscriptionState) -> tuple[str, ...]:
+def _those(
+    candles: dict[Timeframe, SubscriptionState], state: SubscriptionState
+) -> tuple[Timeframe, ...]:
     return tuple(timeframe for timeframe, found in candles.items() if found is state)

@@ -14,7 +14,7 @@ from krakked._market.stream.connection_plan import ConnectionPlan, PlanKey
 from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.supervisor import ConnectionSupervisor
 from krakked._market.stream.symbols import SymbolNames
-from krakked._timeframes import LABELS, parse_timeframe
+from krakked._timeframes import LABELS, Timeframe, parse_timeframe
 
 
 class ConnectionPool:
@@ -58,7 +58,7 @@ class ConnectionPool:
         return self._plan.intervals
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         return tuple(LABELS[i] for i in self._plan.intervals)
 

@@ -7,6 +7,7 @@ import msgspec
 from krakked._market.stream.notices import Notices
 from krakked._market.stream.requests import SubscriptionState
 from krakked._public import public
+from krakked._timeframes import Timeframe
 
 
 @public
@@ -63,10 +64,13 @@ class PairStream(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     """The exchange's text when refused, or its state of the pair when not ``online``."""
     age_s: float | None
-    """Seconds since the newest ticker; None before the first."""
-    refused_timeframes: tuple[str, ...] = ()
+    """Seconds since the newest ticker was made, as far as its own time tells, else since it came;
+    None before the first."""
+    late_s: float = 0.0
+    """How much of it the newest ticker came late."""
+    refused_timeframes: tuple[Timeframe, ...] = ()
     """Timeframes whose candles were refused."""
-    mute_timeframes: tuple[str, ...] = ()
+    mute_timeframes: tuple[Timeframe, ...] = ()
     """Timeframes whose candles are known to be missing although acknowledged."""
     connected: bool = True
     """Whether the connection that carries the ticker is up."""

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Collection, Iterable
+from typing import Final, Protocol
 
 import trio
 
 from krakked._errors import (
     MarketDataError,
     NoDataYetError,
+    NotLiveError,
     SubscriptionRefusedError,
 )
 from krakked._market.arguments import seconds_of
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
-from krakked._timeframes import parse_timeframe
+from krakked._market.stream.statistics import ConnectionState
+from krakked._timeframes import LABELS, Timeframe, parse_timeframe
+
+NAMED: Final = 5
+"""Pairs whose errors the message of all spells out."""
 
 
 class WatchedFeed(Protocol):
     """What the wait needs to know."""
 
     @property
-    def timeframes(self) -> tuple[str, ...]:
+    def timeframes(self) -> tuple[Timeframe, ...]:
         """Streamed timeframes."""
         ...
 
@@ -41,6 +46,10 @@ class WatchedFeed(Protocol):
         """Return the seconds until a refused subscription is asked for again; None = never."""
         ...
 
+    def obstacle(self, key: SubscriptionKey) -> str:
+        """Return why a subscription brings nothing yet."""
+        ...
+
     async def wait_state(self) -> None:
         """Wait until a state may have changed."""
         ...
@@ -58,18 +67,31 @@ def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
     symbol = feed.symbol_of(canonical)
     if symbol is None:
         return NoDataYetError(f"{canonical} is not streamed.", pair=canonical)
-    keys = [SubscriptionKey(TICKER, symbol)]
-    keys += [SubscriptionKey(OHLC, symbol, parse_timeframe(t)) for t in feed.timeframes]
     live = True
-    for key in keys:
+    for key in _keys(feed, symbol):
         state, reason = feed.subscription(key)
         if state is SubscriptionState.REFUSED:
             return refusal(key, canonical, reason, feed.retry_after_s(key))
-        enough = {SubscriptionState.LIVE}
-        if key.channel == OHLC:  # a pair that never traded has no candle to send
-            enough.add(SubscriptionState.ACKNOWLEDGED)
-        live = live and state in enough
+        live = live and state in _enough(key)
     return live
+
+
+def obstacle(state: SubscriptionState, connection: ConnectionState, last: str | None) -> str:
+    """Return why a subscription brings nothing yet, in words.
+
+    Args:
+        state: Of the subscription.
+        connection: Of the connection that carries it.
+        last: How that connection ended the last time, or None.
+    """
+    if connection is ConnectionState.CONNECTING:
+        return "the connection is being made" + (f", the last one ended: {last}" if last else "")
+    if connection is not ConnectionState.CONNECTED:
+        why = last or "krakked allows itself only so many attempts a minute"
+        return f"not connected: {why}; krakked tries again by itself"
+    if state is SubscriptionState.WANTED:
+        return "Kraken has not answered the subscription yet"
+    return "Kraken has acknowledged the subscription and sends nothing"
 
 
 def refusal(
@@ -90,7 +112,7 @@ def refusal(
 
 
 async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -> None:
-    """Wait; see `krakked._market.stream.feed.Feed.wait_live`."""
+    """Wait; see `krakked.Kraken.wait_live`."""
     timeout_s = seconds_of(timeout_s, "timeout_s")
     left = list(pairs)
     errors: list[MarketDataError] = []
@@ -115,10 +137,40 @@ async def wait_live(feed: WatchedFeed, pairs: Iterable[str], timeout_s: float) -
     await trio.lowlevel.checkpoint()
     errors += [
         refused.get(pair)
-        or NoDataYetError(f"{pair} was not live within {timeout_s:g} s.", pair=feed.resolve(pair))
+        or NoDataYetError(
+            f"{pair} was not live within {timeout_s:g} s: {_why(feed, pair)}.",
+            pair=feed.resolve(pair),
+        )
         for pair in left
     ]
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise ExceptionGroup(f"{len(errors)} pairs are not live", errors)
+        told = [str(error) for error in errors[:NAMED]]
+        more = len(errors) - NAMED
+        raise NotLiveError(
+            f"{len(errors)} pairs are not live. {' '.join(told)}"
+            + (f" And {more} more: see `errors`." if more > 0 else ""),
+            errors=tuple(errors),
+        )
+
+
+def _why(feed: WatchedFeed, pair: str) -> str:
+    symbol = feed.symbol_of(feed.resolve(pair)) or ""
+    for key in _keys(feed, symbol):
+        state, _ = feed.subscription(key)
+        if state not in _enough(key):
+            what = key.channel if key.interval is None else f"{LABELS[key.interval]} candles"
+            return f"{what}: {feed.obstacle(key)}"
+    return "it became live just now"
+
+
+def _keys(feed: WatchedFeed, symbol: str) -> list[SubscriptionKey]:
+    intervals = [parse_timeframe(t) for t in feed.timeframes]
+    return [SubscriptionKey(TICKER, symbol), *(SubscriptionKey(OHLC, symbol, i) for i in intervals)]
+
+
+def _enough(key: SubscriptionKey) -> Collection[SubscriptionState]:
+    if key.channel == OHLC:  # a pair that never traded has no candle to send
+        return {SubscriptionState.LIVE, SubscriptionState.ACKNOWLEDGED}
+    return {SubscriptionState.LIVE}
