@@ -20,6 +20,7 @@ from krakked._errors import ClosedError, KrakkedError, MarketDataError
 from krakked._files.owner import OwnerProcess
 from krakked._network.clock import Clock, SystemClock, require_trio, run_blocking
 from krakked._public import public
+from krakked._roles import require_able, require_kind
 
 if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing must cost little
     from krakked._config.directories import Files
@@ -635,15 +636,21 @@ async def open_kraken(
     """
     from krakked._config.directories import files_of
     from krakked._config.loader import load_config
+    from krakked._config.settings import KrakkedConfig
     from krakked._market.arguments import one_or_many
+    from krakked._market.candle_store import CandleStore
     from krakked._market.universe_source import UniverseSource
     from krakked._network.network import SystemNetwork, exchange_reached
     from krakked._rest.client import RestClient
 
     require_trio("open_kraken")
     config = config if config is not None else load_config()
+    require_kind(config, "config", KrakkedConfig)
     network = network if network is not None else SystemNetwork(config.network.proxy)
     clock = clock if clock is not None else SystemClock()
+    if store is not None:
+        require_able(store, "store", CandleStore)
+    named = None if pairs is None else one_or_many(pairs)
     files = files_of(config, exchange_reached(network))
     state = files.state_dir
     async with (
@@ -670,7 +677,7 @@ async def open_kraken(
                     table=lambda: source.table,
                     rest=rest,
                     on_closed=_LiveJournal(candles, clock),
-                    pairs=source.current.pairs if pairs is None else one_or_many(pairs),
+                    pairs=source.current.pairs if named is None else named,
                     on_frame=on_frame,
                     on_symbols=source.apply_instrument,
                     state_dir=state,
@@ -682,7 +689,7 @@ async def open_kraken(
                 source=source,
                 store=candles,
                 feed=feed,
-                follows_universe=pairs is None,
+                follows_universe=named is None,
             )
             async with _running(feed, candles, clock):
                 try:
