@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from krakked._market.live import BestBidAsk as BestBidAsk
     from krakked._market.live import LatestPrice as LatestPrice
     from krakked._market.live import LiveOHLC as LiveOHLC
+    from krakked._market.live import LiveTicker as LiveTicker
     from krakked._market.live_feed import LiveFeed as LiveFeed
     from krakked._market.pairs import PairMetadata as PairMetadata
     from krakked._market.pairs import PairTable as PairTable
@@ -233,7 +234,7 @@ _HOME = {
     "_market.history.reader": "Form OnGap",
     "_market.history.report": "BackfillFailure BackfillReport",
     "_market.history.trades_backfill": "MissingRange",
-    "_market.live": "BestBidAsk LatestPrice LiveOHLC",
+    "_market.live": "BestBidAsk LatestPrice LiveOHLC LiveTicker",
     "_market.live_feed": "LiveFeed",
     "_market.pairs": "PairMetadata PairTable",
     "_market.status": "DataStatus Freshness PairFreshness Verdict",

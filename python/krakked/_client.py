@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing mus
     from krakked._market.history.progress import BackfillProgress, Pause
     from krakked._market.history.reader import Form, OnGap
     from krakked._market.history.report import BackfillFailure, BackfillReport
-    from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
+    from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads, LiveTicker
     from krakked._market.live_feed import LiveFeed
     from krakked._market.pairs import PairMetadata, PairTable
     from krakked._market.status import DataStatus
@@ -143,6 +143,8 @@ class Kraken:
     async def refresh_universe(self) -> UniverseChange:
         """Ask Kraken for its pairs again and apply every rule; the live stream follows.
 
+        Who listens to `changes` is told, too.
+
         Returns:
             What was listed, delisted and changed.
 
@@ -157,6 +159,8 @@ class Kraken:
             gone, table = set(change.delisted), self._source.table
             kept = [pair for pair in self._feed.pairs if pair not in gone and pair in table]
             self._feed.set_pairs([*kept, *change.listed])
+        if self._feed is not None and change:
+            self._feed.hub.publish(change)
         return change
 
     # --- closed candles ---------------------------------------------------------------------------
@@ -480,6 +484,29 @@ class Kraken:
         return self._live().get_latest_price(pair, exact=exact)
 
     @overload
+    def get_ticker(self, pair: str, *, exact: Literal[False] = ...) -> LiveTicker[float]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: Literal[True]) -> LiveTicker[Decimal]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: bool) -> LiveTicker[float] | LiveTicker[Decimal]: ...
+
+    def get_ticker(
+        self, pair: str, *, exact: bool = False
+    ) -> LiveTicker[float] | LiveTicker[Decimal]:
+        """Return everything that Kraken's ticker says of a pair, with Kraken's own time of it.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            KrakkedError: Those of `get_latest_price`; what Kraken left out is None here.
+        """
+        return self._live().get_ticker(pair, exact=exact)
+
+    @overload
     def get_best_bid_ask(self, pair: str, *, exact: Literal[False] = ...) -> BestBidAsk[float]: ...
 
     @overload
@@ -559,6 +586,9 @@ class Kraken:
         self,
         pairs: Iterable[str] | None = None,
         kinds: Collection[ChangeKind | str] | None = None,
+        timeframes: Iterable[Timeframe] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> Changes:
         """Listen: ``async for change in kraken.changes(...)``.
 
@@ -568,8 +598,15 @@ class Kraken:
         Args:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: ``ticker candle candle_closed feed``; None for all.
+            timeframes: Only candles of these; None for all that are streamed.
+            snapshot: Begin with how everything stands: each ticker and running candle once.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            ConfigError: No such kind.
         """
-        return self._stream().changes(pairs, kinds)
+        return self._stream().changes(pairs, kinds, timeframes, snapshot=snapshot)
 
     # --- health ----------------------------------------------------------------------------------
 

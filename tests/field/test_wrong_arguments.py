@@ -68,6 +68,7 @@ KRAKEN: Final[dict[str, dict[str, Any]]] = {
     "get_ohlc": {"pair": "XBTUSD", "timeframe": "1d", "lookback": 3},
     "get_ohlc_since": {"pair": "XBTUSD", "timeframe": "1d", "since_ts": 1_790_000_000},
     "get_pair_metadata": {"pair": "XBTUSD"},
+    "get_ticker": {"pair": "XBTUSD"},
     "plan_backfill": {"pair": "XBTUSD", "timeframe": "1d"},
     "repair": {"pair": "XBTUSD", "timeframe": "1d"},
     "wait_live": {},

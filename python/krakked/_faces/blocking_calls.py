@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         KrakkedConfig,
         LatestPrice,
         LiveOHLC,
+        LiveTicker,
         OHLCBar,
         OHLCReply,
         OnGap,
@@ -385,6 +386,8 @@ class Kraken:
     def refresh_universe(self) -> UniverseChange:
         """Ask Kraken for its pairs again and apply every rule; the live stream follows.
 
+        Who listens to `changes` is told, too.
+
         Returns:
             What was listed, delisted and changed.
 
@@ -709,6 +712,29 @@ class Kraken:
         return self._kraken.get_latest_price(pair, exact=exact)
 
     @overload
+    def get_ticker(self, pair: str, *, exact: Literal[False] = ...) -> LiveTicker[float]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: Literal[True]) -> LiveTicker[Decimal]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: bool) -> LiveTicker[float] | LiveTicker[Decimal]: ...
+
+    def get_ticker(
+        self, pair: str, *, exact: bool = False
+    ) -> LiveTicker[float] | LiveTicker[Decimal]:
+        """Return everything that Kraken's ticker says of a pair, with Kraken's own time of it.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            KrakkedError: Those of `get_latest_price`; what Kraken left out is None here.
+        """
+        return self._kraken.get_ticker(pair, exact=exact)
+
+    @overload
     def get_best_bid_ask(self, pair: str, *, exact: Literal[False] = ...) -> BestBidAsk[float]: ...
 
     @overload
@@ -783,7 +809,12 @@ class Kraken:
         return self._thread.call(lambda: self._kraken.wait_live(pairs, timeout_s=timeout_s))
 
     def changes(
-        self, pairs: Iterable[str] | None = None, kinds: Collection[ChangeKind | str] | None = None
+        self,
+        pairs: Iterable[str] | None = None,
+        kinds: Collection[ChangeKind | str] | None = None,
+        timeframes: Iterable[Timeframe] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> Changes:
         """Listen: ``for change in kraken.changes(...)``.
 
@@ -793,9 +824,19 @@ class Kraken:
         Args:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: ``ticker candle candle_closed feed``; None for all.
+            timeframes: Only candles of these; None for all that are streamed.
+            snapshot: Begin with how everything stands: each ticker and running candle once.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            ConfigError: No such kind.
         """
         return Changes(
-            self._thread, self._thread.run_sync(lambda: self._kraken.changes(pairs, kinds))
+            self._thread,
+            self._thread.run_sync(
+                lambda: self._kraken.changes(pairs, kinds, timeframes, snapshot=snapshot)
+            ),
         )
 
     def get_data_status(self) -> DataStatus:
