@@ -39,7 +39,9 @@ class ChangeKind(StrEnum):
     """What to listen to."""
 
     TICKER = "ticker"
+    """`TickerChange`."""
     CANDLE = "candle"
+    """`CandleChange`."""
     CANDLE_CLOSED = "candle_closed"
     """CandleClosed, and CandleCorrected where one turns out wrong: the two come together."""
     FEED = "feed"
@@ -65,11 +67,17 @@ class TickerChange(msgspec.Struct, frozen=True, kw_only=True):
     """The newest ticker of a pair; states in between are skipped."""
 
     pair: str
+    """Canonical name."""
     bid: float | None
+    """Highest bid, quote per base."""
     bid_qty: float | None
+    """Base units at the bid."""
     ask: float | None
+    """Lowest ask, quote per base."""
     ask_qty: float | None
+    """Base units at the ask."""
     last: float | None
+    """Price of the last trade."""
     volume: float | None
     """Base units in 24 hours."""
     last_update_ts: float
@@ -81,8 +89,11 @@ class CandleChange(msgspec.Struct, frozen=True, kw_only=True):
     """The running candle of a pair; states in between are skipped."""
 
     pair: str
+    """Canonical name."""
     timeframe: Timeframe
+    """Label such as ``1m``."""
     bar: OHLCBar
+    """The candle as it stands; it may still change."""
     last_update_ts: float
     """Unix seconds by the local wall clock: when it arrived, less what it came late."""
 
@@ -92,8 +103,11 @@ class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A finished candle: each exactly once, in order of time for each pair and timeframe."""
 
     pair: str
+    """Canonical name."""
     timeframe: Timeframe
+    """Label such as ``1m``."""
     bar: OHLCBar
+    """The finished candle."""
     source: Source
     """WEBSOCKET, or REST where an outage was filled."""
     evidence: Evidence = Evidence.NEXT
@@ -108,7 +122,9 @@ class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pair: str
+    """Canonical name."""
     timeframe: Timeframe
+    """Label such as ``1m``."""
     bar: OHLCBar
     """The candle as it is known now."""
     previous: OHLCBar | None
@@ -124,7 +140,9 @@ class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
     connection: str
     """Name of the connection: ``1m``, ``5m/2``."""
     reason: DisconnectReason
+    """Why, as one of a few kinds."""
     detail: str
+    """The same in words, for people."""
 
 
 @public
@@ -132,6 +150,7 @@ class Reconnected(msgspec.Struct, frozen=True, kw_only=True):
     """A lost connection is back."""
 
     connection: str
+    """Its name: ``1m``, ``5m/2``."""
     gap_s: float
     """Seconds without it."""
 
@@ -141,8 +160,11 @@ class Resubscribed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything wanted was answered after a reconnect."""
 
     connection: str
+    """Its name: ``1m``, ``5m/2``."""
     ok: int
+    """Subscriptions that were acknowledged."""
     refused: int
+    """Subscriptions that were refused."""
 
 
 @public
@@ -158,6 +180,7 @@ class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange refused a subscription, or ended it."""
 
     pair: str
+    """Canonical name."""
     channel: str
     """``ticker`` or ``ohlc``."""
     timeframe: Timeframe | None
@@ -173,8 +196,11 @@ class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription is acknowledged and brings nothing although the pair trades."""
 
     pair: str
+    """Canonical name."""
     channel: str
+    """``ticker`` or ``ohlc``."""
     timeframe: Timeframe | None
+    """For ``ohlc``."""
 
 
 @public
@@ -182,8 +208,11 @@ class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
     """A mute subscription brings data again."""
 
     pair: str
+    """Canonical name."""
     channel: str
+    """``ticker`` or ``ohlc``."""
     timeframe: Timeframe | None
+    """For ``ohlc``."""
 
 
 @public
@@ -191,6 +220,7 @@ class PairStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange changed the state of a pair."""
 
     pair: str
+    """Canonical name."""
     status: str
     """``online``, ``post_only``, ``cancel_only``, ``delisted``, ... ; an open set."""
 
@@ -205,8 +235,11 @@ FeedEvent = (
     | SubscriptionRecovered
     | PairStatus
 )
+"""What happens to the stream, the exchange and its pairs."""
 CandleEvent = CandleClosed | CandleCorrected
+"""What is said of a finished candle."""
 Change = TickerChange | CandleChange | CandleEvent | FeedEvent
+"""Whatever `Kraken.changes` may give."""
 
 
 class ChangeHub:
