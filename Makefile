@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    test-pythons coverage debug-test workflows mutants field-clone truth soak peers-check faces fmt clean
+    test-pythons coverage debug-test workflows mutants field-clone truth soak peers-check faces docs fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,8 +36,8 @@ fast: build ## the quick part of the test suite (plain pytest)
 	$(BIN)/python -m pytest -q
 
 lint: build ## format, ruff, import contracts, clippy
-	$(BIN)/ruff format --check python tests benches
-	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches docs
+	$(BIN)/ruff check python tests benches docs
 	cargo fmt --check
 	$(BIN)/lint-imports --no-logo
 	cargo clippy --workspace --all-targets --locked -q -- -D warnings
@@ -161,10 +161,14 @@ peers-check: build ## unmodified ccxt and python-kraken-sdk against the sandbox
 faces: $(STAMP) ## write krakked.blocking and krakked.aio out of the trio face
 	$(BIN)/python tests/generate_faces.py
 
+docs: build ## the manual into docs/_build, warnings are errors, nothing is fetched
+	$(BIN)/python -m sphinx -E -b html -W --keep-going -n -q docs docs/_build
+	@echo "docs/_build/index.html"
+
 fmt: $(STAMP) ## format everything
-	$(BIN)/ruff format python tests benches
-	$(BIN)/ruff check --fix -q python tests benches || true
+	$(BIN)/ruff format python tests benches docs
+	$(BIN)/ruff check --fix -q python tests benches docs || true
 	cargo fmt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(BENCH_VENV) .venv-peers target dist
+	rm -rf $(VENV) $(BENCH_VENV) .venv-peers target dist docs/_build

@@ -108,9 +108,12 @@ if TYPE_CHECKING:
     from krakked._market.changes import CandleChange as CandleChange
     from krakked._market.changes import CandleClosed as CandleClosed
     from krakked._market.changes import CandleCorrected as CandleCorrected
+    from krakked._market.changes import CandleEvent as CandleEvent
+    from krakked._market.changes import Change as Change
     from krakked._market.changes import ChangeKind as ChangeKind
     from krakked._market.changes import Changes as Changes
     from krakked._market.changes import Disconnected as Disconnected
+    from krakked._market.changes import FeedEvent as FeedEvent
     from krakked._market.changes import MarketStatus as MarketStatus
     from krakked._market.changes import PairStatus as PairStatus
     from krakked._market.changes import Reconnected as Reconnected
@@ -225,9 +228,9 @@ _HOME = {
     "_market.bars": "OHLCBar Source",
     "_market.candle_store": "CandleStore",
     "_market.changes": """
-        CandleChange CandleClosed CandleCorrected ChangeKind Changes Disconnected MarketStatus
-        PairStatus Reconnected Resubscribed SubscriptionMute SubscriptionRecovered
-        SubscriptionRefused TickerChange
+        CandleChange CandleClosed CandleCorrected CandleEvent Change ChangeKind Changes
+        Disconnected FeedEvent MarketStatus PairStatus Reconnected Resubscribed SubscriptionMute
+        SubscriptionRecovered SubscriptionRefused TickerChange
     """,
     "_market.history.plan": "BackfillOrigin BackfillPlan PlanStep",
     "_market.history.progress": "BackfillProgress Pause",

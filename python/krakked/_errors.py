@@ -158,13 +158,19 @@ class Action(StrEnum):
     """The next sensible step after a :class:`NetworkError` or an :class:`ApiError`."""
 
     FIX_CREDENTIALS = "fix_credentials"
+    """The key, its permissions or the account: `krakked setup`, or Kraken's settings of the key."""
     FIX_REQUEST = "fix_request"
+    """An argument is wrong, or Kraken refuses this call as it is."""
     FIX_SETTINGS = "fix_settings"
     """A setting or a variable of the environment is wrong, such as the address of a proxy."""
     WAIT = "wait"
+    """Too many calls: wait for ``retry_after_s``."""
     RETRY = "retry"
+    """Send the same call again, a little later."""
     CHECK_NETWORK = "check_network"
+    """Look at the connection of this machine, and at its proxy."""
     CHECK_SYSTEM_STATUS = "check_system_status"
+    """The market is in a restricted mode: ask `RestClient.system_status`."""
     LOOK_UP_OUTCOME = "look_up_outcome"
     """The call changes something and may have taken effect: never send it again unseen."""
 
@@ -325,10 +331,15 @@ class StaleReason(StrEnum):
     """Why data is stale."""
 
     FEED_DOWN = "feed_down"
+    """The connection is down and being restored."""
     SUBSCRIPTION_MUTE = "subscription_mute"
+    """Acknowledged, but nothing comes although the pair trades."""
     MARKET_QUIET = "market_quiet"
+    """The feed is live; nobody trades."""
     DATA_LATE = "data_late"
+    """What comes was made too long ago, by its own time."""
     RESUMED = "resumed_from_suspend"
+    """The machine has slept since."""
 
 
 @public

@@ -85,7 +85,8 @@ def load_config(config_dir: Path | None = None) -> KrakkedConfig:
     """Read config.yaml; a missing file gives the defaults.
 
     Args:
-        config_dir: Directory to read from; `krakked._config.directories.config_dir()` by default.
+        config_dir: Directory to read from; by default ``KRAKKED_CONFIG_DIR``, else the platform's
+            own (``~/.config/kraken_bot`` on Linux).
 
     Raises:
         ConfigError: Unreadable file, bad YAML, unknown key, wrong type or a value outside its

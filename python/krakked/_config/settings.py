@@ -82,7 +82,9 @@ class MarginEligible(StrEnum):
     """What to do with spot pairs that Kraken marks as eligible for margin."""
 
     EXCLUDE = "exclude"
+    """They are left out."""
     INCLUDE = "include"
+    """They belong like all others."""
 
 
 @public
@@ -137,7 +139,9 @@ class ReaderChoice(StrEnum):
     """Who reads the live stream's sockets."""
 
     AUTO = "auto"
+    """Real sockets in Rust, where that is possible."""
     PYTHON = "python"
+    """All of them in Python."""
 
 
 @public
@@ -163,7 +167,9 @@ class StoreBackend(StrEnum):
     """File format of the candle store."""
 
     PARQUET = "parquet"
+    """Parquet: what other programs read as it is."""
     CSV = "csv"
+    """CSV: larger, without checksums."""
 
 
 @public
@@ -185,7 +191,9 @@ class MarketDataSettings(Settings, frozen=True):
     BLOCK: ClassVar[str] = "market_data"
 
     ws: WebSocketSettings = WebSocketSettings()
+    """The live stream."""
     ohlc_store: OHLCStoreSettings = OHLCStoreSettings()
+    """Closed candles on disk."""
 
 
 @public
@@ -212,10 +220,15 @@ class KrakkedConfig(Settings, frozen=True):
     """The whole of config.yaml, in force."""
 
     region: RegionProfile = RegionProfile()
+    """Where the account lives."""
     universe: UniverseSettings = UniverseSettings()
+    """Which pairs belong."""
     rest: RestSettings = RestSettings()
+    """The HTTP calls."""
     market_data: MarketDataSettings = MarketDataSettings()
+    """The live stream and the store."""
     network: NetworkSettings = NetworkSettings()
+    """The way to the exchange."""
     state_dir: Annotated[str, rules.optional_directory] = ""
     """Directory of what processes share (nonces, limit counters); empty: ``state`` below
     `config_dir`. ``KRAKKED_STATE_DIR`` wins over the file; a relative path counts from
@@ -224,4 +237,4 @@ class KrakkedConfig(Settings, frozen=True):
     """Directory of config.yaml, secrets.enc and state/; set by the loader, never in the file."""
     exchange: str = ""
     """What the exchange is when its addresses cannot tell, as with a sandbox on a free port; set by
-    the sandbox, never in the file. Empty: `krakked._config.identity.exchange_identity` names it."""
+    the sandbox, never in the file. Empty: the addresses name it (``kraken`` for Kraken's own)."""

@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     """What a validation found out."""
 
     VALID = "valid"
+    """Kraken accepts the key."""
     AUTH_PROBLEM = "auth_problem"
     """Key, signature, permission or account: these credentials do not work."""
     SERVICE_PROBLEM = "service_problem"
@@ -29,6 +30,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     """What Kraken said about one candidate."""
 
     outcome: Outcome
+    """What it found out."""
     tag: str
     """Ties this to the candidate it was made for, within this process."""
     validated_at_s: int | None = None

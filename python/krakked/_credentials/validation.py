@@ -40,7 +40,7 @@ async def validate_credentials(
     network: Network | None = None,
     clock: Clock | None = None,
 ) -> Validation:
-    """Ask Kraken whether a key and secret work: one `Balance`, then `GetApiKeyInfo`.
+    """Ask Kraken whether a key and secret work: one ``Balance``, then ``GetApiKeyInfo``.
 
     The call goes through the same shared record as all others of the key: a lockout, and the rest
     that a key takes which Kraken keeps rejecting, hold here as well. Cancelling is safe.
@@ -48,7 +48,7 @@ async def validate_credentials(
     Args:
         candidate: Key and secret.
         otp: One-time password of a key with a second factor: the code, or a function that gives
-            the code of the moment. No code is sent twice; without another one for `GetApiKeyInfo`
+            the code of the moment. No code is sent twice; without another one for ``GetApiKeyInfo``
             the permissions stay unknown.
         config: Settings in force; read from config.yaml by default.
         network: How to reach the exchange; real sockets by default.

@@ -53,9 +53,13 @@ class Source(IntEnum):
     """At the edge of a file, which may lack trades of it: the last candle of any, the first one of
     a file of trades. Stored since format 2, out of the folder that other programs read."""
     WEBSOCKET = 1
+    """The live stream."""
     ARCHIVE = 2
+    """Kraken's downloadable OHLCVT files."""
     TRADES = 3
+    """Made of the trades that REST gave, or of a file of trades."""
     REST = 4
+    """Kraken's OHLC."""
 
 
 def bar_of_row(row: OHLCRow, step_s: int) -> OHLCBar | None:

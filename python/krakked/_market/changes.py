@@ -40,7 +40,9 @@ class ChangeKind(StrEnum):
     """What to listen to."""
 
     TICKER = "ticker"
+    """`TickerChange`."""
     CANDLE = "candle"
+    """`CandleChange`."""
     CANDLE_CLOSED = "candle_closed"
     """CandleClosed, and CandleCorrected where one turns out wrong: the two come together."""
     FEED = "feed"
@@ -66,11 +68,17 @@ class TickerChange(msgspec.Struct, frozen=True, kw_only=True):
     """The newest ticker of a pair; states in between are skipped."""
 
     pair: str
+    """Canonical name."""
     bid: float | None
+    """Highest bid, quote per base."""
     bid_qty: float | None
+    """Base units at the bid."""
     ask: float | None
+    """Lowest ask, quote per base."""
     ask_qty: float | None
+    """Base units at the ask."""
     last: float | None
+    """Price of the last trade."""
     volume: float | None
     """Base units in 24 hours."""
     last_update_ts: float
@@ -82,8 +90,11 @@ class CandleChange(msgspec.Struct, frozen=True, kw_only=True):
     """The running candle of a pair; states in between are skipped."""
 
     pair: str
+    """Canonical name."""
     timeframe: Timeframe
+    """Label such as ``1m``."""
     bar: OHLCBar
+    """The candle as it stands; it may still change."""
     last_update_ts: float
     """Unix seconds by the local wall clock: when it arrived, less what it came late."""
 
@@ -93,8 +104,11 @@ class CandleClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A finished candle: each exactly once, in order of time for each pair and timeframe."""
 
     pair: str
+    """Canonical name."""
     timeframe: Timeframe
+    """Label such as ``1m``."""
     bar: OHLCBar
+    """The finished candle."""
     source: Source
     """WEBSOCKET, or REST where an outage was filled."""
     evidence: Evidence = Evidence.NEXT
@@ -109,7 +123,9 @@ class CandleCorrected(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pair: str
+    """Canonical name."""
     timeframe: Timeframe
+    """Label such as ``1m``."""
     bar: OHLCBar
     """The candle as it is known now."""
     previous: OHLCBar | None
@@ -125,7 +141,9 @@ class Disconnected(msgspec.Struct, frozen=True, kw_only=True):
     connection: str
     """Name of the connection: ``1m``, ``5m/2``."""
     reason: DisconnectReason
+    """Why, as one of a few kinds."""
     detail: str
+    """The same in words, for people."""
 
 
 @public
@@ -133,6 +151,7 @@ class Reconnected(msgspec.Struct, frozen=True, kw_only=True):
     """A lost connection is back."""
 
     connection: str
+    """Its name: ``1m``, ``5m/2``."""
     gap_s: float
     """Seconds without it."""
 
@@ -142,8 +161,11 @@ class Resubscribed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything wanted was answered after a reconnect."""
 
     connection: str
+    """Its name: ``1m``, ``5m/2``."""
     ok: int
+    """Subscriptions that were acknowledged."""
     refused: int
+    """Subscriptions that were refused."""
 
 
 @public
@@ -159,6 +181,7 @@ class SubscriptionRefused(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange refused a subscription, or ended it."""
 
     pair: str
+    """Canonical name."""
     channel: str
     """``ticker`` or ``ohlc``."""
     timeframe: Timeframe | None
@@ -174,8 +197,11 @@ class SubscriptionMute(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription is acknowledged and brings nothing although the pair trades."""
 
     pair: str
+    """Canonical name."""
     channel: str
+    """``ticker`` or ``ohlc``."""
     timeframe: Timeframe | None
+    """For ``ohlc``."""
 
 
 @public
@@ -183,8 +209,11 @@ class SubscriptionRecovered(msgspec.Struct, frozen=True, kw_only=True):
     """A mute subscription brings data again."""
 
     pair: str
+    """Canonical name."""
     channel: str
+    """``ticker`` or ``ohlc``."""
     timeframe: Timeframe | None
+    """For ``ohlc``."""
 
 
 @public
@@ -192,6 +221,7 @@ class PairStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange changed the state of a pair."""
 
     pair: str
+    """Canonical name."""
     status: str
     """``online``, ``post_only``, ``cancel_only``, ``delisted``, ... ; an open set."""
 
@@ -207,8 +237,11 @@ FeedEvent = (
     | PairStatus
     | UniverseChange
 )
+"""What happens to the stream, the exchange and its pairs."""
 CandleEvent = CandleClosed | CandleCorrected
+"""What is said of a finished candle."""
 Change = TickerChange | CandleChange | CandleEvent | FeedEvent
+"""Whatever `Kraken.changes` may give."""
 
 
 class ChangeHub:

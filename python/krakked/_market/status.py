@@ -62,6 +62,7 @@ class PairFreshness(msgspec.Struct, frozen=True, kw_only=True):
     """One streamed pair."""
 
     freshness: Freshness
+    """How far it may be trusted."""
     age_s: float | None
     """Seconds since the newest ticker was made, as far as its own time tells, else since it came;
     None before the first."""
@@ -80,6 +81,7 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The health of everything, at one moment."""
 
     verdict: Verdict
+    """All of it in one word."""
     reasons: tuple[str, ...]
     """Why the verdict is not ``ok``, the gravest first; notes may follow an ``ok``."""
     next_action: str
@@ -99,9 +101,11 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     pairs: dict[str, PairFreshness]
     """Each streamed pair, by canonical name."""
     reconnects: int
+    """Connections after the first, all lines together."""
     frames: int
     """Application frames received."""
     received_bytes: int
+    """Bytes received on the stream."""
     last_frame_age_s: float | None
     """Seconds since the newest frame of any connection."""
     connect_attempts: int
@@ -131,6 +135,7 @@ class DataStatus(msgspec.Struct, frozen=True, kw_only=True):
     clock_ahead_s: float | None
     """How far this machine's clock is ahead of Kraken's; None = not measured."""
     universe_pairs: int
+    """How many pairs the universe holds."""
     universe_age_s: float | None
     """Seconds since Kraken gave the universe in force."""
     universe_from_copy: bool

@@ -34,14 +34,23 @@ class UniverseRule(StrEnum):
     """The rule that left a pair out."""
 
     QUOTE = "quote"
+    """Another quote currency than the region's."""
     SPOT_CLASS = "spot_class"
+    """No spot pair of currencies."""
     STATUS = "status"
+    """Not ``online``."""
     UNFIT = "unfit"
+    """Kraken's entry lacks what trading needs."""
     BASE = "exclude_bases"
+    """`exclude_bases` names its base."""
     MARGIN = "margin_eligible"
+    """Eligible for margin, see `margin_eligible`."""
     NO_TICKER = "no_ticker"
+    """No ticker, so its volume is not known."""
     LIQUIDITY = "liquidity"
+    """Below `min_24h_volume_usd`."""
     EXCLUDED = "exclude_pairs"
+    """`exclude_pairs` names it."""
 
 
 @public

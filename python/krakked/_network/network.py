@@ -132,10 +132,13 @@ def choose_proxy(setting: str | None, host: str, port: int, *, tls: bool) -> Pro
 
 @public
 class SystemNetwork:
-    """Real sockets; certificates as `tls_context` says, proxies as `choose_proxy` does.
+    """Real sockets: the certificates that certifi and the system trust, the proxy that is set.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count as everywhere; ``SSLKEYLOGFILE`` does not.
+
 
     Args:
-        proxy: `network.proxy` of the settings.
+        proxy: As `network.proxy` of the settings.
         tls_key_log: File for the secrets of TLS sessions, to debug with; None = they stay secret.
 
     Raises:

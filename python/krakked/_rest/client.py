@@ -218,7 +218,8 @@ class RestClient(TypedEndpoints):
 
         Calls that only read are tried at most three times, each with a fresh nonce and signature.
         Everything else is sent once. Where it may have taken effect although no proper answer came,
-        the error is not retryable and its action is `LOOK_UP_OUTCOME`: look before sending again.
+        the error is not retryable and its action is `Action.LOOK_UP_OUTCOME`: look before sending
+        it again.
 
         Args:
             endpoint: Kraken's name, such as ``Balance``.

@@ -30,13 +30,21 @@ class WaitReason(StrEnum):
     """Why a call waits."""
 
     TURN = "another call of ours goes first"
+    """First come, first served."""
     PUBLIC_SPACING = "public calls keep their spacing"
+    """See `rest.public_calls_per_second`."""
     PAIR_SPACING = "calls for one pair keep their spacing"
+    """See `rest.public_pair_calls_per_second`."""
     ENGINE = "the matching engine has had enough orders for this pair for now"
+    """Kraken said so of an order call."""
     COUNTER = "the private call counter has to decay"
+    """See `rest.private_counter_max`."""
     OTHER_PROCESS = "another process uses this key"
+    """One after another: nonces have to arrive in order."""
     HOLD = "Kraken asked for a pause"
+    """Kraken has refused a call for there being too many."""
     RETRY = "a failed read is tried again soon"
+    """Not all failures are final."""
 
 
 class Plan(msgspec.Struct, frozen=True):

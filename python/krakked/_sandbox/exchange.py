@@ -61,8 +61,11 @@ class Exchange:
         clock: The clock a client of it should use.
         faults: Everything it can be told to do wrong.
         truth: What really happened on its market.
-        key, secret: A valid API key with read permissions.
-        rest_url, ws_url, ws_auth_url: Addresses; in memory they lead nowhere without `network`.
+        key: A valid API key with read permissions.
+        secret: The secret of `key`.
+        rest_url: Address of REST; in memory it leads nowhere without `network`.
+        ws_url: Address of the public WebSocket; likewise.
+        ws_auth_url: Address of the private WebSocket; likewise.
     """
 
     faults: Faults

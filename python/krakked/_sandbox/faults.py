@@ -211,7 +211,11 @@ class Faults:
             self._server.reject_next += [status] * times
 
     def hostile(self, kind: str) -> None:
-        """Become one of the servers named in `HOSTILE_KINDS`, until `clear`."""
+        """Become a server of some hostile kind, until `clear`.
+
+        Kinds are ``refuses``, ``answers 503``, ``falls silent early``, ``is in maintenance`` and
+        others; a wrong one is a `KeyError`.
+        """
         HOSTILE_KINDS[kind](self)
 
     async def storm(self, seconds: float, *, mean_gap_s: float = 20.0) -> None:

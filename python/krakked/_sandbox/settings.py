@@ -15,8 +15,8 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All knobs; the defaults give a full-sized, strict and cheap exchange."""
 
     start_s: int | None = None
-    """Unix seconds at which the market's clock starts; None: `DEFAULT_START_S` in memory, the wall
-    clock on sockets."""
+    """Unix seconds at which the market's clock starts; None: 2026-11-17T12:00:30Z in memory,
+    the wall clock on sockets."""
     real_time_factor: float = 1.0
     """Market seconds per second of trio's clock (sockets: of the wall clock)."""
     pair_count: int | None = None

@@ -33,9 +33,13 @@ class BackfillOrigin(StrEnum):
     """Where a stretch of a back-fill comes from."""
 
     STORED = "stored"
+    """In the store already: nothing is fetched."""
     ARCHIVE = "archive"
+    """From the archive given."""
     TRADES = "trades"
+    """From the pair's trades."""
     OHLC = "ohlc"
+    """From Kraken's newest 720 candles."""
 
 
 @public

@@ -268,8 +268,8 @@ class OHLCStore:
     ) -> pa.Table:
         """Return the same as `get_bars` as a `pyarrow.Table`.
 
-        Columns: those of `OHLCBar`, then `source` (int8, `Source`). For other libraries see
-        `krakked._market.store.arrow.convert`.
+        Columns: those of `OHLCBar`, then `source` (int8, `Source`). Other libraries take the table
+        as it is (``polars.from_arrow``), or see `Kraken.get_ohlc`, `as_`.
         """
         series = self._series(pair, timeframe)
         first_s, end_s = _bounds(since, until)

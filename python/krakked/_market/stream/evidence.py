@@ -9,7 +9,7 @@ from krakked._public import public
 
 @public
 class Evidence(StrEnum):
-    """Why a candle counts as closed. The first four are the cache's words, see `_core.pyi`."""
+    """Why a candle counts as closed. The first four are seen on the stream."""
 
     NEXT = "next"
     """The next candle of the pair began."""

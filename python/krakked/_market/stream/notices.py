@@ -32,7 +32,9 @@ class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
     """Maintenance that the exchange announces, up to 72 hours ahead."""
 
     event_id: int | None = None
+    """Kraken's number."""
     title: str = ""
+    """In Kraken's words."""
     phase: str = ""
     """``announced``, ``reminder_24h``, ``approaching_30m``, ``imminent_5m``, ..., or new."""
     services: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Maintenance(msgspec.Struct, frozen=True, kw_only=True):
     cancel_before_s: int | None = None
     """Orders should be cancelled before this, unix seconds."""
     url: str = ""
+    """Where Kraken says more; empty when it names no page."""
 
     def sentence(self) -> str:
         """Say it in one sentence."""
@@ -63,10 +66,13 @@ class Emergency(msgspec.Struct, frozen=True, kw_only=True):
     """Trouble that the exchange reports of itself."""
 
     event_id: int | None = None
+    """Kraken's number."""
     title: str = ""
+    """In Kraken's words."""
     status: str = ""
     """Of the incident, in Kraken's words."""
     impact: str = ""
+    """In Kraken's words."""
     services: tuple[str, ...] = ()
     """As in `Maintenance`."""
     started_s: int | None = None
@@ -74,6 +80,7 @@ class Emergency(msgspec.Struct, frozen=True, kw_only=True):
     next_steps: tuple[str, ...] = ()
     """What Kraken plans or advises, in words."""
     url: str = ""
+    """Where Kraken says more; empty when it names no page."""
 
     def sentence(self) -> str:
         """Say it in one sentence."""
@@ -92,7 +99,9 @@ class Notices(msgspec.Struct, frozen=True, kw_only=True):
     """All that is announced now and concerns spot markets."""
 
     maintenance: tuple[Maintenance, ...] = ()
+    """Coming maintenance."""
     emergencies: tuple[Emergency, ...] = ()
+    """Trouble that Kraken reports of itself."""
 
     def at(self, now_s: float) -> "Notices":
         """Leave out maintenance whose expected end is past: the exchange tells only the start."""

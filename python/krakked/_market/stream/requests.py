@@ -35,11 +35,17 @@ class SubscriptionState(StrEnum):
     """Where a subscription stands."""
 
     WANTED = "wanted"
+    """Not asked for yet, or not answered."""
     ACKNOWLEDGED = "acknowledged"
+    """Acknowledged; nothing has come yet."""
     LIVE = "live"
+    """It brings data."""
     MUTE = "mute"
+    """Acknowledged, but it brings nothing although the pair trades."""
     REFUSED = "refused"
+    """The exchange refused it."""
     ENDED = "ended"
+    """Not wanted any more, or never was."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """``1m``, ``5m/2``: the timeframe it carries, and the shard."""
     state: ConnectionState
+    """Where it stands."""
     connects: int
     """How often the exchange has greeted it."""
     last_disconnect: str | None
@@ -61,6 +62,7 @@ class PairStream(msgspec.Struct, frozen=True, kw_only=True):
     """One pair's ticker, as the stream sees it."""
 
     state: SubscriptionState
+    """Where its ticker's subscription stands."""
     reason: str | None
     """The exchange's text when refused, or its state of the pair when not ``online``."""
     age_s: float | None
@@ -86,6 +88,7 @@ class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """The whole stream."""
 
     connections: tuple[ConnectionStatus, ...]
+    """Each connection."""
     pairs: dict[str, PairStream]
     """By canonical name."""
     system: str | None
@@ -97,8 +100,11 @@ class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     connect_attempts: int
     """Attempts in the last 10 minutes, of the 60 that this process allows itself."""
     frames: int
+    """Application frames since the start."""
     received_bytes: int
+    """Bytes since the start."""
     last_frame_age_s: float | None
+    """Seconds since the newest frame of any connection; None before the first."""
     closed_candles: int
     """Closed candles given out."""
     corrected_candles: int = 0
@@ -110,6 +116,7 @@ class FeedStatistics(msgspec.Struct, frozen=True, kw_only=True):
     journal_errors: int
     """Batches of closed candles that could not be written."""
     last_journal_error: str | None
+    """What the last batch that failed met; None when none did."""
     task_errors: dict[str, str] = {}
     """Background tasks that failed lately and began again, with the error of each."""
     resumes: int
