@@ -49,6 +49,14 @@ def seed(text: str) -> int:
     return int(value)
 
 
+def count(text: str) -> int:
+    """Read how many candles are wanted."""
+    value = _number(text)
+    if not (1 <= value <= 100_000_000 and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no whole number from 1 to 100,000,000")
+    return int(value)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
