@@ -71,6 +71,7 @@ KRAKEN: Final[dict[str, dict[str, Any]]] = {
     "get_ticker": {"pair": "XBTUSD"},
     "plan_backfill": {"pair": "XBTUSD", "timeframe": "1d"},
     "repair": {"pair": "XBTUSD", "timeframe": "1d"},
+    "resample": {"pair": "XBTUSD", "rule": "2d", "lookback": 3},
     "wait_live": {},
 }
 REST: Final[dict[str, dict[str, Any]]] = {

@@ -490,6 +490,80 @@ class Kraken:
         )
 
     @overload
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = ...,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = ...,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Form,
+    ) -> Any: ...
+
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = None,
+        refresh: bool = True,
+        provisional: bool = False,
+        on_gap: OnGap = "cut",
+        as_: Form | None = None,
+    ) -> object:
+        """Return the newest closed candles of a length that Kraken makes none of.
+
+        They are put together from candles of a timeframe, as `krakked.resample` does it; the
+        running one is never among them.
+
+        Args:
+            pair: As for `get_ohlc`.
+            rule: ``3m``, ``2h``, ``12h``, ``3d``, ``1w-mon``, ``1M``, ...
+            lookback: How many, at most.
+            timeframe: What they are made of; None = the longest that fits: the fewest to fetch.
+            refresh: As for `get_ohlc`; Kraken's OHLC reaches 720 candles of the timeframe back.
+            provisional: As for `get_ohlc`.
+            on_gap: ``cut``: as `get_ohlc`; and a candle that lacks some of its own is left out.
+                ``raise``: raise instead. ``join``: as if nothing was missing.
+            as_: As for `get_ohlc`.
+
+        Raises:
+            ConfigError: `rule` is none, or its candles are not made of whole ones of `timeframe`.
+            KrakkedError: Those of `get_ohlc`.
+        """
+        return await awaited(
+            self._thread,
+            lambda: self._kraken.resample(
+                pair,
+                rule,
+                lookback,
+                timeframe=timeframe,
+                refresh=refresh,
+                provisional=provisional,
+                on_gap=on_gap,
+                as_=as_,
+            ),
+        )
+
+    @overload
     async def get_ohlc_since(
         self,
         pair: str,
