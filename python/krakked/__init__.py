@@ -155,6 +155,7 @@ if TYPE_CHECKING:
     from krakked._market.store.maintenance import StoreFinding as StoreFinding
     from krakked._market.store.ohlc_store import OHLCStore as OHLCStore
     from krakked._market.store.resample import resample as resample
+    from krakked._market.store.scan import scan as scan
     from krakked._market.stream.disconnect import DisconnectReason as DisconnectReason
     from krakked._market.stream.evidence import Evidence as Evidence
     from krakked._market.stream.notices import Emergency as Emergency
@@ -250,6 +251,7 @@ _HOME = {
     """,
     "_market.store.ohlc_store": "OHLCStore",
     "_market.store.resample": "resample",
+    "_market.store.scan": "scan",
     "_market.stream.evidence": "Evidence",
     "_market.stream.statistics": "ConnectionState ConnectionStatus FeedStatistics PairStream",
     "_market.stream.notices": "Emergency Maintenance Notices",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from krakked._cli.backfill import parse_since
+from krakked._cli.arguments import moment
 from krakked.sandbox import Exchange, Recording, SandboxSettings, open_sandbox
 
 pytestmark = pytest.mark.slow
@@ -109,6 +109,33 @@ async def test_ohlc_prints_draws_and_exports_closed_candles(exchange: Exchange) 
     assert text.startswith("UnknownPairError: ")
 
 
+async def test_export_writes_what_is_stored(exchange: Exchange, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    status, text = await krakked("export", "BTC/USD", "1h", "--out", str(out))
+    assert status == 1, text
+    assert "krakked backfill" in text
+    status, text = await krakked("backfill", "BTC/USD", "--timeframe", "1h")
+    assert status == 0, text
+    for form, name in (("csv", "XBTUSD-1h.csv"), ("freqtrade", "BTC_USD-1h.feather")):
+        words = ("export", "BTC/USD", "1h", "--format", form, "--out", str(out))
+        status, text = await krakked(*words)
+        assert status == 0, text
+        assert "720 candles of XBTUSD 1h" in text
+        assert (out / name).is_file()
+        status, text = await krakked(*words)
+        assert status == 5, text
+        status, text = await krakked(*words, "--force", "--json")
+        assert json.loads(text) == {"path": str(out / name), "candles": 720}
+    status, text = await krakked("export", "XBTUSD", "3h", "--out", str(out), "--json")
+    assert json.loads(text)["candles"] in {239, 240}
+    status, text = await krakked("export", "XBTUSD", "1w", "--out", str(out))
+    assert status == 1
+    status, text = await krakked("export", "XBTUSD", "5x")
+    assert status == 1
+    assert text.startswith("ConfigError: rule is '5x'")
+
+
 async def test_doctor_finds_all_well_and_what_is_not(
     exchange: Exchange, own_config_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,10 +206,10 @@ async def test_an_unknown_pair_is_a_sentence(exchange: Exchange) -> None:
     [("0", 0.0), ("1700000000", 1.7e9), ("2024-01-31", 1706659200.0)],
 )
 def test_since_is_a_date_or_seconds(text: str, seconds: float) -> None:
-    assert parse_since(text) == seconds
+    assert moment(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-5", "1700000000000", "yesterday", "2024-02-30"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="neither a date nor unix seconds"):
-        parse_since(text)
+        moment(text)

@@ -105,6 +105,7 @@ STORE: Final[dict[str, dict[str, Any]]] = {
         "source": krakked.Source.ARCHIVE,
     },
     "last_closed": {"pair": "XBTUSD", "timeframe": "1m"},
+    "partitions": {"pair": "XBTUSD", "timeframe": "1m"},
     "mark_unavailable": {"pair": "XBTUSD", "timeframe": "1m", "stretches": [(0, 60)]},
     "snapshot": {"destination": "copy"},
     "unavailable": {"pair": "XBTUSD", "timeframe": "1m"},

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "universe": "which pairs may be traded, and why the others may not",
     "backfill": "fill the store with closed candles over REST",
     "import": "read Kraken's downloadable OHLCVT and trades files into the store",
+    "export": "stored candles into a file: CSV, Parquet, feather, freqtrade's",
     "store": "look after the candles on disk",
     "doctor": "look at settings, directories, key, clock, proxy and network",
     "status": "connect, look, and print the health report",
