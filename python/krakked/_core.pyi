@@ -21,6 +21,7 @@ __all__ = [
     "MarketCache",
     "NonceSequence",
     "OhlcvtParser",
+    "Resampler",
     "Signer",
     "SocketReader",
     "Ticker",
@@ -696,3 +697,38 @@ class OhlcvtParser:
     @property
     def last_s(self) -> int | None:
         """Open time of the newest row read."""
+
+@final
+class Resampler:
+    """Puts candles of one series, oldest first, together between edges.
+
+    An interval without trades opens nothing. Volumes that are whole numbers of 10^-8 are added as
+    such.
+
+    Args:
+        edges: Where periods begin, and where the last one ends: unix seconds, rising.
+    """
+
+    def __new__(cls, edges: list[int]) -> Resampler: ...
+    def feed(
+        self,
+        columns: tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes],
+        source: bytes,
+    ) -> None:
+        """Take the next candles.
+
+        Args:
+            columns: Little-endian int64 `time`, float64 `open`, `high`, `low`, `close`, `vwap`
+                (NaN: none) and `volume`, int64 `count`.
+            source: int8.
+
+        Raises:
+            ValueError: The columns differ in length, or the rows are out of order or of the edges.
+        """
+    def finish(self) -> dict[str, bytes]:
+        """Give the candles, once.
+
+        Returns:
+            Columns of the same types by name (`source`: the weakest one, as int64), and `end` and
+            `rows`, int64: where each period ends, and of how many candles it is made.
+        """

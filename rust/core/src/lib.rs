@@ -26,6 +26,7 @@ pub mod message;
 pub mod nonce;
 pub mod ohlcvt;
 pub mod outbox;
+pub mod resampler;
 pub mod rows;
 pub mod series;
 pub mod sign;

@@ -12,6 +12,7 @@ mod ohlcvt;
 mod owner;
 #[cfg_attr(not(unix), path = "no_reader.rs")]
 mod reader;
+mod resampler;
 mod rows;
 mod signer;
 mod tap;
@@ -31,6 +32,8 @@ mod _core {
     use crate::reader::SocketReader;
     #[pymodule_export]
     use crate::reader::trust::TlsTrust;
+    #[pymodule_export]
+    use crate::resampler::Resampler;
     #[pymodule_export]
     use crate::rows::{ClosedCandle, ExactCandle, ExactTicker, LiveCandle, Ticker};
     #[pymodule_export]

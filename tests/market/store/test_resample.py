@@ -127,7 +127,9 @@ def test_a_candle_that_lacks_some_of_its_own_is_left_out_raised_or_made_of_the_o
     apart = [*(minute(number) for number in range(3)), *(minute(number) for number in range(9, 12))]
     with pytest.raises(krakked.MissingBarsError) as caught:
         resample(apart, "1m", "3m", on_gap="raise")
-    assert (caught.value.start_s, caught.value.end_s) == (180, 360)
+    assert (caught.value.start_s, caught.value.end_s) == (180, 540)
+    with pytest.raises(krakked.ConfigError, match="oldest first"):
+        resample(whole[::-1], "1m", "3m")
 
 
 def test_a_table_gives_a_table_with_the_weakest_of_its_sources() -> None:

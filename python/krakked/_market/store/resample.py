@@ -10,29 +10,31 @@ opens at 8 and closes at 9: the first minute only repeats what was before.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Final, Literal, overload
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from krakked._core import Resampler
 from krakked._errors import MissingBarsError
 from krakked._market.arguments import one_of, wrong
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.resample_rule import ResampleRule, check_fits, parse_rule
-from krakked._market.store.arrow import SCHEMA, bars_of_table, table_of_bars, times, view
+from krakked._market.store.arrow import (
+    FLOATS,
+    SCHEMA,
+    bars_of_table,
+    table_of_bars,
+    table_of_buffers,
+    times,
+    view,
+)
 from krakked._market.times import utc_minute
 from krakked._public import public
 from krakked._timeframes import Timeframe
 
-DECIMALS: Final = (8, 10, 6)
-"""Decimals that volumes are tried with; Kraken's lots have 8 at most, its finest asset 10."""
-_EXACT: Final = 2.0**53
-"""Below this each whole number is a double of its own."""
-_INT64: Final = 2.0**62
-_NONE: Final = pa.scalar(None, pa.float64())
+AT_ONCE: Final = 32_768
+"""Rows that are handed over at once: few enough to stay in the processor's cache."""
 
 
 @overload
@@ -107,119 +109,48 @@ def _resampled(
         return table.select(SCHEMA.names)
     opens = times(table)
     edges = list(rule.edges(opens[0], opens[-1]))
-    decimals = _decimals(table.column("volume"))
-    grouped = _grouped(table, _periods(opens, edges, rule), decimals)
-    found = view(grouped.column("period"), "q").tolist()
-    rows = view(grouped.column("time_count"), "q").tolist()
+    resampler = Resampler(edges)
+    try:
+        for start in range(0, table.num_rows, AT_ONCE):
+            piece = table.slice(start, AT_ONCE)
+            vwap = piece.column("vwap")
+            floats = {name: piece.column(name) for name in FLOATS}
+            floats["vwap"] = vwap.fill_null(float("nan")) if vwap.null_count else vwap
+            opened, high, low, close, mean, volume = (
+                view(floats[name], "d").tobytes() for name in FLOATS
+            )
+            count = view(piece.column("count"), "q").tobytes()
+            resampler.feed(
+                (times(piece).tobytes(), opened, high, low, close, mean, volume, count),
+                view(piece.column("source"), "b").tobytes(),
+            )
+    except ValueError as error:
+        raise wrong("bars", bars_of_table(table.slice(0, 2)), "candles, oldest first") from error
+    columns = resampler.finish()
+    ranks = pa.py_buffer(columns.pop("source"))
+    sources = pa.Array.from_buffers(pa.int64(), ranks.size // 8, [None, ranks])
+    ends, rows = memoryview(columns.pop("end")).cast("q"), memoryview(columns.pop("rows")).cast("q")
+    made = table_of_buffers(columns, Source.REST)
+    made = made.set_column(8, SCHEMA.field("source"), sources.cast(pa.int8()))
+    starts = times(made)
     full = [
-        edges[at + 1] - edges[at] == count * step_s for at, count in zip(found, rows, strict=True)
+        end - start == count * step_s for start, end, count in zip(starts, ends, rows, strict=True)
     ]
     if on_gap == "raise":
-        _refuse_holes(found, full, edges, timeframe)
-    made = _columns(grouped, [edges[at] for at in found], decimals)
+        _refuse_holes(starts.tolist(), ends.tolist(), full, timeframe)
     return made if on_gap == "join" or all(full) else made.filter(pa.array(full))
 
 
-def _periods(opens: memoryview[int], edges: list[int], rule: ResampleRule) -> pa.Array:
-    """Number each row's period, counted from the first edge."""
-    if not rule.months:
-        column = pa.Array.from_buffers(pa.int64(), len(opens), [None, pa.py_buffer(opens)])
-        return pc.divide(pc.subtract(column, edges[0]), rule.period_s)
-    counted, at = [], 0
-    for number, edge in enumerate(edges[1:]):
-        upto = bisect.bisect_left(opens, edge, at)
-        counted.append(pa.repeat(pa.scalar(number, pa.int64()), upto - at))
-        at = upto
-    return pa.concat_arrays(counted)
-
-
-def _decimals(volume: pa.ChunkedArray) -> int | None:
-    """Find decimals with which every volume is a whole number; None when none fit."""
-    most, total = pc.max(volume).as_py() or 0.0, pc.sum(volume).as_py() or 0.0
-    for decimals in DECIMALS:
-        scale = 10.0**decimals
-        if not (most * scale < _EXACT and total * scale < _INT64):
-            continue
-        again = pc.divide(pc.round(pc.multiply(volume, scale)), scale)
-        if pc.all(pc.equal(again, volume)).as_py():
-            return decimals
-    return None
-
-
-def _grouped(table: pa.Table, periods: pa.Array, decimals: int | None) -> pa.Table:
-    traded = pc.greater(table.column("count"), 0)
-    volume, vwap = table.column("volume"), table.column("vwap")
-    amounts = volume
-    if decimals is not None:
-        amounts = pc.cast(pc.round(pc.multiply(volume, 10.0**decimals)), pa.int64())
-    columns = {
-        "period": periods,
-        "time": table.column("time"),
-        **{name: pc.if_else(traded, table.column(name), _NONE) for name in ("open", "high", "low")},
-        "close": table.column("close"),
-        "turnover": pc.multiply(vwap, volume),
-        "without": pc.cast(pc.and_(traded, pc.is_null(vwap)), pa.int64()),
-        "volume": amounts,
-        "count": table.column("count"),
-        "source": table.column("source"),
-    }
-    # One thread: the first and the last of a period are then its oldest and its newest row.
-    return (
-        pa.table(columns)
-        .group_by("period", use_threads=False)
-        .aggregate(
-            [
-                ("time", "count"),
-                ("open", "first"),
-                ("high", "max"),
-                ("low", "min"),
-                ("close", "first"),
-                ("close", "last"),
-                ("turnover", "sum"),
-                ("without", "sum"),
-                ("volume", "sum"),
-                ("count", "sum"),
-                ("source", "min"),
-            ]
-        )
-    )
-
-
-def _columns(grouped: pa.Table, opens: list[int], decimals: int | None) -> pa.Table:
-    volume = grouped.column("volume_sum")
-    if decimals is not None:
-        volume = pc.divide(pc.cast(volume, pa.float64()), 10.0**decimals)
-    quiet = grouped.column("close_first")  # nothing traded at all: every price is the close before
-    high = pc.coalesce(grouped.column("high_max"), quiet)
-    low = pc.coalesce(grouped.column("low_min"), quiet)
-    known = pc.and_(pc.equal(grouped.column("without_sum"), 0), pc.greater(volume, 0.0))
-    vwap = pc.if_else(known, pc.divide(grouped.column("turnover_sum"), volume), _NONE)
-    vwap = pc.max_element_wise(
-        low, pc.min_element_wise(vwap, high, skip_nulls=False), skip_nulls=False
-    )
-    return pa.table(
-        {
-            "time": pa.array(opens, pa.int64()),
-            "open": pc.coalesce(grouped.column("open_first"), quiet),
-            "high": high,
-            "low": low,
-            "close": grouped.column("close_last"),
-            "vwap": vwap,  # within the candle, whatever rounding did
-            "volume": volume,
-            "count": grouped.column("count_sum"),
-            "source": grouped.column("source_min"),
-        },
-        schema=SCHEMA,
-    )
-
-
-def _refuse_holes(found: list[int], full: list[bool], edges: list[int], timeframe: str) -> None:
+def _refuse_holes(starts: list[int], ends: list[int], full: list[bool], timeframe: str) -> None:
     """The first may have begun before, and the last may still run: those are no holes."""
-    holes = [found[i] for i in range(1, len(found) - 1) if not full[i]]
-    holes += [at + 1 for at, after in pairwise(found) if after != at + 1]
+    holes = [starts[i] for i in range(1, len(starts) - 1) if not full[i]]
+    holes += [end for end, start in zip(ends, starts[1:], strict=False) if end != start]
     if not holes:
         return
-    start_s, end_s = edges[min(holes)], edges[min(holes) + 1]
+    start_s = min(holes)
+    end_s = next((end for start, end in zip(starts, ends, strict=True) if start == start_s), None)
+    if end_s is None:
+        end_s = next(start for start in starts if start > start_s)
     raise MissingBarsError(
         f"{timeframe} candles are missing between {utc_minute(start_s)} and {utc_minute(end_s)} "
         "UTC. backfill_ohlc fetches them; on_gap='join' makes candles of the others.",
