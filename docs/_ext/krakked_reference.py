@@ -139,11 +139,25 @@ class NameRole(SphinxRole):
             or text.partition(".")[0] in OTHERS
         ):
             return True
-        return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None or not text.isidentifier()
+        if re.fullmatch(r"[\w.]+", text) is None:
+            return True  # no name at all
+        return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
 
 
 OTHERS = {
-    *("trio", "asyncio", "pyarrow", "polars", "pandas", "numpy", "os", "datetime", "loop"),
+    *(
+        "trio",
+        "asyncio",
+        "pyarrow",
+        "polars",
+        "pandas",
+        "numpy",
+        "os",
+        "datetime",
+        "loop",
+        "httpx",
+        "time",
+    ),
     *("Decimal", "Path", "krakked"),
 }
 """Names that are not krakked's."""
