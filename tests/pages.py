@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from krakked.sandbox import Exchange
+from krakked.sandbox import Exchange, SandboxSettings
 
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
@@ -28,7 +28,9 @@ NOT_RUN: Final = ("pip install ", "make ")
 ENDLESS: Final = ("krakked sandbox",)
 """Commands that run until Ctrl-C."""
 
-TYPED: Final = {"krakked setup": ("{key}", "{secret}", "correct horse battery", "correct horse battery")}
+TYPED: Final = {
+    "krakked setup": ("{key}", "{secret}", "correct horse battery", "correct horse battery")
+}
 """What somebody types in who is asked."""
 
 TYPIST: Final = """
@@ -37,7 +39,7 @@ answers = sys.argv[1].split("\\n")
 child, terminal = pty.fork()
 if child == 0:
     os.execvp(sys.argv[2], sys.argv[2:])
-shown = b""
+shown = said = b""
 while True:
     try:
         more = os.read(terminal, 4096)
@@ -45,10 +47,10 @@ while True:
         break
     if not more:
         break
-    shown += more
-    if answers and shown.rstrip().endswith(b":"):
+    shown, said = shown + more, said + more
+    if answers and said.endswith(b": "):
         os.write(terminal, answers.pop(0).encode() + b"\\n")
-        shown += b"\\n"
+        said = b""
 sys.stdout.write(shown.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -93,10 +95,14 @@ def pages() -> Iterator[Path]:
 def settings_for(exchange: Exchange, store: Path) -> str:
     """Return a config.yaml that leads a client to a sandbox."""
     return (
-        f"rest:\n  base_url: {exchange.rest_url}\n"
+        f"rest:\n  base_url: {exchange.rest_url}\n  public_calls_per_second: 10\n"
         f"market_data:\n  ws:\n    url: {exchange.ws_url}\n"
         f"  ohlc_store:\n    root_dir: {store}\n"
     )
+
+
+SIZE: Final = SandboxSettings(pair_count=60, public_decay_per_s=10.0, pair_decay_per_s=10.0)
+"""An exchange that opens at once, and lets a reader ask ten times a second."""
 
 
 class Reader:
@@ -150,7 +156,9 @@ class Reader:
             return await self._run(words, block)
         for begin, answers in TYPED.items():
             if command.startswith(begin):
-                ready = [a.format(key=self._exchange.key, secret=self._exchange.secret) for a in answers]
+                ready = [
+                    a.format(key=self._exchange.key, secret=self._exchange.secret) for a in answers
+                ]
                 words = [sys.executable, "-c", TYPIST, "\n".join(ready), *shlex.split(command)]
                 return await self._run(words, block)
         return await self._run(["bash", "-ec", command], block)
@@ -176,7 +184,7 @@ def _write_archive(exchange: Exchange, path: Path) -> None:
     end_s = exchange.truth.now_ns() // 10**9 // 3600 * 3600 - 86_400
     rows = [
         f"{candle.time},{candle.open},{candle.high},{candle.low},{candle.close},"
-        f"{candle.volume},{candle.trades}\n"
+        f"{candle.volume},{candle.count}\n"
         for candle in exchange.truth.candles("XBTUSD", 60, end_s - 60 * 86_400, end_s)
     ]
     with zipfile.ZipFile(path, "w") as archive:
