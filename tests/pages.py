@@ -16,6 +16,7 @@ from typing import Final
 
 import trio
 
+from krakked import OHLCStoreSettings
 from krakked.sandbox import Exchange, SandboxSettings
 
 ROOT: Final = Path(__file__).parent.parent
@@ -140,7 +141,8 @@ class Reader:
                     await self.type(command, block)
                 continue
             text = block.text
-            if block.language == "sql":
+            if block.language == "sql":  # printed with the directory that settings have by default
+                text = text.replace(OHLCStoreSettings().root_dir, str(self.home / "ohlc"))
                 text = f'import duckdb\nprint(duckdb.sql("""{text}""").fetchall()[-1])\n'
             script = self.home / f"block_{number}.py"
             script.write_text(text, encoding="utf-8")

@@ -129,15 +129,14 @@ def test_relative_links_lead_to_a_file_and_its_heading(page: Path) -> None:
 # --- the pages themselves ------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages, built as `make docs` does."""
-    out = tmp_path_factory.mktemp("docs")
+@pytest.mark.slow
+def test_pages_build_without_a_warning_and_hold_what_they_should(tmp_path: Path) -> None:
+    """One build, as `make docs` does it: it takes longer than all that is looked up in it."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (line,) = re.findall(r"-m sphinx (.+) docs docs/_build$", makefile, re.MULTILINE)
     assert "-W" in line.split()
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", *line.split(), str(DOCS), str(out)],
+        [sys.executable, "-m", "sphinx", *line.split(), str(DOCS), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
@@ -145,7 +144,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr.strip()
-    return out
+    every_public_name_and_field_has_its_place(tmp_path)
+    tables_hold_every_setting_and_every_error(tmp_path)
+    every_link_leads_somewhere(tmp_path)
+    nothing_is_fetched_from_elsewhere(tmp_path)
 
 
 def text_of(page: Path) -> str:
@@ -159,8 +161,7 @@ def objects_of(built: Path) -> set[str]:
     return {name for kind in inventory.data.values() for name in kind}
 
 
-@pytest.mark.slow
-def test_every_public_name_and_field_has_its_place(built: Path) -> None:
+def every_public_name_and_field_has_its_place(built: Path) -> None:
     objects = objects_of(built)
     for name in krakked.__all__:
         if name == "__version__":
@@ -173,8 +174,7 @@ def test_every_public_name_and_field_has_its_place(built: Path) -> None:
     assert {f"krakked.sandbox.{name}" for name in krakked.sandbox.__all__} <= objects
 
 
-@pytest.mark.slow
-def test_tables_hold_every_setting_and_every_error(built: Path) -> None:
+def tables_hold_every_setting_and_every_error(built: Path) -> None:
     settings = text_of(built / "reference" / "settings.html")
     found = 0
     for key in keys_of(KrakkedConfig):
@@ -200,12 +200,11 @@ def keys_of(struct: type[Settings]) -> list[str]:
     return found
 
 
-@pytest.mark.slow
-def test_every_link_inside_the_pages_leads_somewhere(built: Path) -> None:
-    pages = {path: path.read_text("utf-8") for path in built.rglob("*.html")}
-    ids = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
+def every_link_leads_somewhere(built: Path) -> None:
+    texts = {path: path.read_text("utf-8") for path in built.rglob("*.html")}
+    ids = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
     checked = 0
-    for path, text in pages.items():
+    for path, text in texts.items():
         for target in re.findall(r'<a\b[^>]*\bhref="([^"]+)"', text):
             link = urllib.parse.urlsplit(target.replace("&amp;", "&"))
             if link.scheme or link.netloc:
@@ -218,13 +217,10 @@ def test_every_link_inside_the_pages_leads_somewhere(built: Path) -> None:
     assert checked > 1000
 
 
-@pytest.mark.slow
-def test_nothing_is_fetched_from_elsewhere(built: Path) -> None:
+def nothing_is_fetched_from_elsewhere(built: Path) -> None:
     for path in built.rglob("*.html"):
-        loaded = re.findall(
-            r'<(?:script|img|iframe)\b[^>]*\bsrc="([^"]+)"', path.read_text("utf-8")
-        )
-        assert not [target for target in loaded if urllib.parse.urlsplit(target).netloc], path
+        tags = re.findall(r'<(?:script|img|iframe)\b[^>]*\bsrc="([^"]+)"', path.read_text("utf-8"))
+        assert not [target for target in tags if urllib.parse.urlsplit(target).netloc], path
 
 
 def test_every_field_that_users_meet_has_a_docstring() -> None:
