@@ -21,6 +21,7 @@ from docutils.parsers.rst import roles
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -311,11 +312,50 @@ class SettingsTable(Table):
         return [(f"``{row.key}``", *row[1:]) for row in settings_rows()]
 
 
+WHOSE: dict[type[krakked.KrakkedError], str] = {
+    krakked.ClosedError: "the program",
+    krakked.ConfigError: "settings, or an argument",
+    krakked.CredentialsError: "the key, the vault or its password",
+    krakked.NetworkError: "the way to Kraken",
+    krakked.AuthError: "the key or the account",
+    krakked.NonceError: "another user of the key, or a clock",
+    krakked.RateLimitError: "the pace",
+    krakked.ServiceError: "Kraken",
+    krakked.RequestError: "the call",
+    krakked.ApiError: "see its subclasses",
+    krakked.DataStaleError: "see ``why``",
+    krakked.NoDataYetError: "nobody",
+    krakked.SubscriptionRefusedError: "Kraken, or the pair",
+    krakked.ChangesLaggedError: "the program: too slow",
+    krakked.ChangesInUseError: "the program",
+    krakked.MissingBarsError: "the history",
+    krakked.ImportFormatError: "the file",
+    krakked.NotLiveError: "see ``errors``",
+    krakked.MarketDataError: "an argument",
+    krakked.StoreExchangeError: "settings",
+    krakked.StoreError: "this machine",
+    krakked.LockTimeoutError: "another process",
+    krakked.ForkedProcessError: "the program",
+    krakked.KrakkedError: "see its subclasses",
+}
+"""Whose fault the errors of a family are; the first that fits, so subclasses stand first."""
+
+
+def actions_of(kind: type[krakked.KrakkedError]) -> str:
+    """Return the next steps that errors of a class name."""
+    found = sorted({row.action.value for row in ROWS if row.kind is kind})
+    if found:
+        return ", ".join(f"``{value}``" for value in found)
+    return (
+        "one of `Action`" if issubclass(kind, krakked.ApiError | krakked.NetworkError) else "\u2013"
+    )
+
+
 class ErrorsTable(Table):
     """The error tree."""
 
-    header = ("Class", "What it means, and whose fault it was", "Fields", "Exit status")
-    widths = (30, 40, 20, 10)
+    header = ("Class", "What it means", "Whose fault", "``action``", "Fields", "Exit")
+    widths = (26, 28, 14, 12, 14, 6)
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
@@ -323,8 +363,10 @@ class ErrorsTable(Table):
             indent = "\u2003" * row.depth
             fields = ", ".join(f"``{name}``" for name in row.fields) or "\u2013"
             status = next(status for kind, status in _STATUSES if issubclass(row.kind, kind))
-            name = row.kind.__name__
-            yield f"{indent}`{name}`", _first_sentences(row.kind), fields, str(int(status))
+            whose = next(words for kind, words in WHOSE.items() if issubclass(row.kind, kind))
+            name = f"{indent}`{row.kind.__name__}`"
+            meaning, action = _first_sentences(row.kind), actions_of(row.kind)
+            yield name, meaning, whose, action, fields, str(int(status))
 
 
 class KrakenErrorsTable(Table):
@@ -376,7 +418,7 @@ class FacesTable(Table):
         """Return the cells."""
         for kind in ("Kraken", "LiveFeed", "RestClient"):
             faces = [getattr(each, kind) for each in (krakked, krakked.aio, krakked.blocking)]
-            for name in sorted(name for name in _members(faces[0]) if name not in {"config"}):
+            for name in sorted(set(_members(faces[0])) - {"config"}):
                 found = [inspect.getattr_static(face, name, None) for face in faces]
                 if any(each is None for each in found[1:]):
                     continue
@@ -414,6 +456,8 @@ class Exports(SphinxDirective):
         # Those are given by krakked and never made by users; RestClient inherits its typed calls.
         signature = "()" if name in {"Kraken", "LiveFeed", "Changes"} else ""
         text = [f".. autoclass:: {name}{signature}"]
+        if name == "Changes":
+            text.append("   :exclude-members: position")  # for the stream's own use
         if issubclass(thing, msgspec.Struct | Enum):
             text.append("   :undoc-members:")
         if thing is krakked.RestClient:
@@ -452,12 +496,12 @@ def _usages(name: str) -> Iterator[str]:
 def tidy_signature(
     _app: Sphinx, what: str, _name: str, thing: object, *_: object
 ) -> tuple[str, None] | None:
-    """Show enumerations without a signature."""
-    return (
-        ("", None)
-        if what == "class" and inspect.isclass(thing) and issubclass(thing, Enum)
-        else None
-    )
+    """Show enumerations without a signature, settings without the defaults of their defaults."""
+    if what != "class" or not inspect.isclass(thing):
+        return None
+    if issubclass(thing, Enum):
+        return "", None
+    return ("(**settings)", None) if issubclass(thing, Settings) else None
 
 
 class WholeSentences:
@@ -470,10 +514,14 @@ class WholeSentences:
         """Keep a docstring before napoleon has it."""
         self.kept = list(rest[-1])
 
-    def give_back(self, _app: Sphinx, what: str, *rest: typing.Any) -> None:
+    def give_back(self, app: Sphinx, what: str, *rest: typing.Any) -> None:
         """Put it back behind napoleon."""
         if what in {"attribute", "data"}:
             rest[-1][:] = self.kept
+        elif what == "property":
+            name, thing, options, lines = rest
+            method = GoogleDocstring(self.kept, app.config, app, "method", name, thing, options)
+            lines[:] = method.lines()
 
 
 def drop_links_to_nothing(_app: Sphinx, doctree: nodes.document) -> None:

@@ -137,7 +137,7 @@ class VaultLockedError(VaultError):
 
 @public
 class VaultOpenError(VaultError):
-    """Base of the two ways an opening fails; both say the contract's one sentence."""
+    """Base of the two ways an opening fails; both say the same sentence."""
 
 
 @public
