@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import re
 import subprocess
 import sys
 import tomllib
 import urllib.parse
+from enum import Enum
 from pathlib import Path
 
 import msgspec
 import pytest
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.inventory import InventoryFile
 from tests.pages import DOCS, ROOT, SIZE, Block, Reader, blocks, pages
 
 import krakked
@@ -155,8 +159,6 @@ def text_of(page: Path) -> str:
 
 
 def objects_of(built: Path) -> set[str]:
-    from sphinx.util.inventory import InventoryFile
-
     inventory = InventoryFile.loads((built / "objects.inv").read_bytes(), uri="")
     return {name for kind in inventory.data.values() for name in kind}
 
@@ -223,17 +225,9 @@ def nothing_is_fetched_from_elsewhere(built: Path) -> None:
         assert not [target for target in tags if urllib.parse.urlsplit(target).netloc], path
 
 
-def test_every_field_that_users_meet_has_a_docstring() -> None:
-    sys.path.insert(0, str(DOCS / "_ext"))
-    try:
-        import krakked_reference as reference
-    finally:
-        sys.path.pop(0)
-    from enum import Enum
-
-    from sphinx.pycode import ModuleAnalyzer
-
-    reference.gather_docstrings()
+def test_every_field_that_users_meet_has_a_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    importlib.import_module("krakked_reference").gather_docstrings()
     documented = ModuleAnalyzer.for_module("krakked").attr_docs
     looked_at = 0
     for name in krakked.__all__:
