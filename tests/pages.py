@@ -26,8 +26,8 @@ _BLOCK: Final = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOT
 NOT_RUN: Final = ("pip install ", "make ")
 """Commands of other programs: what they name is looked up instead."""
 
-ENDLESS: Final = ("krakked sandbox",)
-"""Commands that run until Ctrl-C."""
+ENDLESS: Final = {"krakked sandbox": "Ctrl-C ends it."}
+"""Commands that run until Ctrl-C, and what they say when they are ready."""
 
 TYPED: Final = {
     "krakked setup": ("{key}", "{secret}", "correct horse battery", "correct horse battery")
@@ -56,6 +56,18 @@ sys.stdout.write(shown.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 """Runs a command on a terminal of its own and answers each question in turn."""
+
+
+INTERRUPTER: Final = """
+import signal, subprocess, sys
+with subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True) as process:
+    for line in process.stdout:
+        print(line, end="")
+        if sys.argv[1] in line:
+            process.send_signal(signal.SIGINT)
+sys.exit(process.returncode)
+"""
+"""Runs a command and presses Ctrl-C when it says that it is ready."""
 
 
 @dataclass(frozen=True)
@@ -153,15 +165,16 @@ class Reader:
         """Run a command as a shell would."""
         if command.startswith(NOT_RUN):
             return ""
-        if command.startswith(ENDLESS):
-            words = ["timeout", "--signal=INT", "--preserve-status", "8", *shlex.split(command)]
-            return await self._run(words, block)
+        for begin, ready in ENDLESS.items():
+            if command.startswith(begin):
+                words = [sys.executable, "-c", INTERRUPTER, ready, *shlex.split(command)]
+                return await self._run(words, block)
         for begin, answers in TYPED.items():
             if command.startswith(begin):
-                ready = [
+                given = [
                     a.format(key=self._exchange.key, secret=self._exchange.secret) for a in answers
                 ]
-                words = [sys.executable, "-c", TYPIST, "\n".join(ready), *shlex.split(command)]
+                words = [sys.executable, "-c", TYPIST, "\n".join(given), *shlex.split(command)]
                 return await self._run(words, block)
         return await self._run(["bash", "-ec", command], block)
 

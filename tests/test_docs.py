@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,9 @@ import krakked
 import krakked.sandbox
 from krakked._cli.main import build_parser
 from krakked._config.settings import KrakkedConfig, Settings, fields_of
+from krakked._sandbox.rest_private import PRIVATE
+from krakked._sandbox.rest_public import PUBLIC
+from krakked._sandbox.ws_connection import PRIVATE_CHANNELS, PUBLIC_CHANNELS
 from krakked.sandbox import open_sandbox
 
 PAGES = list(pages())
@@ -38,6 +42,7 @@ def name_of(path: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="types into a shell and a terminal of POSIX")
 @pytest.mark.parametrize("page", FOLLOWED, ids=name_of)
 async def test_what_a_page_prints_works_as_printed(
     page: Path, own_config_dir: Path, tmp_path: Path
@@ -45,6 +50,20 @@ async def test_what_a_page_prints_works_as_printed(
     """Each block runs in a process of its own, untouched; config.yaml points it at the sandbox."""
     async with open_sandbox(seed=7, settings=SIZE) as exchange:
         await Reader(exchange, own_config_dir, tmp_path).follow(page)
+
+
+def test_the_guide_to_testing_names_all_that_the_sandbox_has() -> None:
+    lacks = (DOCS / "guides" / "testing.md").read_text("utf-8").partition("## What it lacks")[2]
+    for name in [*PUBLIC, *PRIVATE, *PUBLIC_CHANNELS, *PRIVATE_CHANNELS]:
+        assert f"`{name}`" in lacks, name
+    named = set(re.findall(r"`([A-Z]\w+)`", lacks)) - {"AddOrder", "SandboxSettings"}
+    assert named == {*PUBLIC, *PRIVATE}
+
+
+def test_the_guide_to_staleness_names_every_reason() -> None:
+    text = (DOCS / "guides" / "quiet-and-stale.md").read_text("utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert rows == {reason.value for reason in krakked.StaleReason}
 
 
 def test_every_guide_is_followed() -> None:

@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
                 console.print(
                     f"{name + ':':<21}{value}", markup=False, highlight=False, soft_wrap=True
                 )
-            console.print("Only this sandbox knows the key. Ctrl-C ends it.")
             with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                console.print("Only this sandbox knows the key. Ctrl-C ends it.")
                 async for _ in signals:
                     return
 
