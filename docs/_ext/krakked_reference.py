@@ -103,6 +103,17 @@ def setting_keys() -> set[str]:
     return {".".join(key.split(".")[at:]) for key in whole for at in range(key.count(".") + 1)}
 
 
+def link(name: str, text: str, page: str) -> addnodes.pending_xref:
+    """Return a link to a public name."""
+    module = "krakked.sandbox" if name.partition(".")[0] in krakked.sandbox.__all__ else "krakked"
+    node = addnodes.pending_xref(
+        text, refdomain="py", reftype="obj", reftarget=f"{module}.{name}", refwarn=True
+    )
+    node["refdoc"] = page
+    node += nodes.literal(text, text, classes=["xref", "py", "py-obj"])
+    return node
+
+
 class NameRole(SphinxRole):
     """Single backticks: a link to a public name, or the word itself for an argument or a setting.
 
@@ -120,14 +131,8 @@ class NameRole(SphinxRole):
             if not self._is_plain(text):
                 log.warning("`%s` is no public name", self.text, location=self.get_location())
             return [nodes.literal(self.rawtext, self.text)], []
-        module = "krakked.sandbox" if found.partition(".")[0] in krakked.sandbox.__all__ else None
-        target = f"{module or 'krakked'}.{found}"
-        node = addnodes.pending_xref(
-            self.rawtext, refdomain="py", reftype="obj", reftarget=target, refwarn=True
-        )
-        node["refdoc"] = self.env.docname
+        node = link(found, self.text, self.env.docname)
         self.set_source_info(node)
-        node += nodes.literal(self.rawtext, self.text, classes=["xref", "py", "py-obj"])
         return [node], []
 
     def _is_plain(self, text: str) -> bool:
@@ -504,6 +509,22 @@ def tidy_signature(
     return ("(**settings)", None) if issubclass(thing, Settings) else None
 
 
+def link_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Make links of the names in Markdown pages, where single backticks are plain code."""
+    if app.env.doc2path(app.env.docname).suffix != ".md":
+        return
+    for node in list(doctree.findall(nodes.literal)):
+        text = node.astext()
+        name = text.removesuffix("()").removeprefix("krakked.")
+        if re.fullmatch(r"[A-Z]\w*(\.\w+)?|open_kraken|load_\w+", name) is None:
+            continue
+        if name in NAMES:
+            if not isinstance(node.parent, addnodes.pending_xref | nodes.reference):
+                node.replace_self(link(name, text, app.env.docname))
+        elif name.partition(".")[0] in NAMES:
+            log.warning("`%s` is no public name", text, location=node)
+
+
 class WholeSentences:
     """Keeps the docstrings of fields from napoleon, which takes "Trades: today" for a type."""
 
@@ -548,6 +569,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("krakked-faces", FacesTable)
     app.add_directive("krakked-commands", CommandHelp)
     app.connect("doctree-read", drop_links_to_nothing)
+    app.connect("doctree-read", link_names)
     app.connect("autodoc-process-signature", tidy_signature)
     sentences = WholeSentences()  # napoleon has the priority 500
     app.connect("autodoc-process-docstring", sentences.keep, priority=400)
