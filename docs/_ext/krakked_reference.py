@@ -294,7 +294,9 @@ class Table(SphinxDirective):
         ]
         for row in [self.header, *self.rows()]:
             for at, cell in enumerate(row):
-                text.append(f"   {'* -' if at == 0 else '  -'} {cell}")
+                first, *more = cell.split("\n")
+                text.append(f"   {'* -' if at == 0 else '  -'} {first}")
+                text += [f"       {line}" if line else "" for line in more]
         return parsed(self, text)
 
 
@@ -309,25 +311,28 @@ def parsed(directive: SphinxDirective, text: list[str]) -> list[nodes.Node]:
 class SettingsTable(Table):
     """Every key of config.yaml."""
 
-    header = ("Key", "Type", "Default", "Meaning")
-    widths = (26, 22, 16, 36)
+    header = ("Key, type and default", "Meaning")
+    widths = (48, 52)
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
-        return [(f"``{row.key}``", *row[1:]) for row in settings_rows()]
+        return [
+            (f"``{row.key}``\n\n{row.kind}\n\nDefault: {row.default}", row.doc)
+            for row in settings_rows()
+        ]
 
 
 WHOSE: dict[type[krakked.KrakkedError], str] = {
     krakked.ClosedError: "the program",
     krakked.ConfigError: "settings, or an argument",
-    krakked.CredentialsError: "the key, the vault or its password",
+    krakked.CredentialsError: "key or vault",
     krakked.NetworkError: "the way to Kraken",
     krakked.AuthError: "the key or the account",
     krakked.NonceError: "another user of the key, or a clock",
     krakked.RateLimitError: "the pace",
     krakked.ServiceError: "Kraken",
     krakked.RequestError: "the call",
-    krakked.ApiError: "see its subclasses",
+    krakked.ApiError: "\u2013",
     krakked.DataStaleError: "see ``why``",
     krakked.NoDataYetError: "nobody",
     krakked.SubscriptionRefusedError: "Kraken, or the pair",
@@ -341,7 +346,7 @@ WHOSE: dict[type[krakked.KrakkedError], str] = {
     krakked.StoreError: "this machine",
     krakked.LockTimeoutError: "another process",
     krakked.ForkedProcessError: "the program",
-    krakked.KrakkedError: "see its subclasses",
+    krakked.KrakkedError: "\u2013",
 }
 """Whose fault the errors of a family are; the first that fits, so subclasses stand first."""
 
@@ -360,12 +365,12 @@ class ErrorsTable(Table):
     """The error tree."""
 
     header = ("Class", "What it means", "Whose fault", "``action``", "Fields", "Exit")
-    widths = (26, 28, 14, 12, 14, 6)
+    widths = (28, 32, 14, 10, 10, 6)
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
         for row in error_rows():
-            indent = "\u2003" * row.depth
+            indent = "\u00a0\u00a0" * row.depth  # at which no line breaks
             fields = ", ".join(f"``{name}``" for name in row.fields) or "\u2013"
             status = next(status for kind, status in _STATUSES if issubclass(row.kind, kind))
             whose = next(words for kind, words in WHOSE.items() if issubclass(row.kind, kind))
@@ -390,7 +395,7 @@ class KrakenErrorsTable(Table):
 
 
 class EndpointsTable(Table):
-    """The endpoints that krakked has a row for, by what they cost the key's counter."""
+    """The private endpoints that krakked knows, by what they cost the key's counter."""
 
     header = ("Cost", "Endpoints")
     widths = (20, 80)
@@ -398,7 +403,9 @@ class EndpointsTable(Table):
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
         for cost in sorted({row.cost for row in ENDPOINTS.values()}):
-            names = [name for name, row in ENDPOINTS.items() if row.cost == cost]
+            names = [
+                name for name, row in ENDPOINTS.items() if row.cost == cost and not row.per_pair
+            ]  # per pair are public calls alone
             yield str(cost), ", ".join(f"``{name}``" for name in names)
 
 
