@@ -18,7 +18,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "python" / "krakked"
 
 DIRECT: Final = {
     *("region", "universe", "get_universe", "get_pair_metadata"),
-    *("get_latest_price", "get_best_bid_ask", "get_live_ohlc"),
+    *("get_latest_price", "get_best_bid_ask", "get_ticker", "get_live_ohlc"),
     *("sandbox", "pairs", "timeframes"),
 }
 """What any thread may read: immutable snapshots, and the cache that Rust keeps."""

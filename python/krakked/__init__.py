@@ -135,6 +135,7 @@ if TYPE_CHECKING:
     from krakked._market.live import BestBidAsk as BestBidAsk
     from krakked._market.live import LatestPrice as LatestPrice
     from krakked._market.live import LiveOHLC as LiveOHLC
+    from krakked._market.live import LiveTicker as LiveTicker
     from krakked._market.live_feed import LiveFeed as LiveFeed
     from krakked._market.pairs import PairMetadata as PairMetadata
     from krakked._market.pairs import PairTable as PairTable
@@ -153,6 +154,8 @@ if TYPE_CHECKING:
     from krakked._market.store.maintenance import RepairReport as RepairReport
     from krakked._market.store.maintenance import StoreFinding as StoreFinding
     from krakked._market.store.ohlc_store import OHLCStore as OHLCStore
+    from krakked._market.store.resample import resample as resample
+    from krakked._market.store.scan import scan as scan
     from krakked._market.stream.disconnect import DisconnectReason as DisconnectReason
     from krakked._market.stream.evidence import Evidence as Evidence
     from krakked._market.stream.notices import Emergency as Emergency
@@ -236,7 +239,7 @@ _HOME = {
     "_market.history.reader": "Form OnGap",
     "_market.history.report": "BackfillFailure BackfillReport",
     "_market.history.trades_backfill": "MissingRange",
-    "_market.live": "BestBidAsk LatestPrice LiveOHLC",
+    "_market.live": "BestBidAsk LatestPrice LiveOHLC LiveTicker",
     "_market.live_feed": "LiveFeed",
     "_market.pairs": "PairMetadata PairTable",
     "_market.status": "DataStatus Freshness PairFreshness Verdict",
@@ -247,6 +250,8 @@ _HOME = {
         CompactReport GivenUp RepairReport RepairedPartition StoreFinding
     """,
     "_market.store.ohlc_store": "OHLCStore",
+    "_market.store.resample": "resample",
+    "_market.store.scan": "scan",
     "_market.stream.evidence": "Evidence",
     "_market.stream.statistics": "ConnectionState ConnectionStatus FeedStatistics PairStream",
     "_market.stream.notices": "Emergency Maintenance Notices",

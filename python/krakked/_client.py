@@ -20,6 +20,7 @@ from krakked._errors import ClosedError, KrakkedError, MarketDataError
 from krakked._files.owner import OwnerProcess
 from krakked._network.clock import Clock, SystemClock, require_trio, run_blocking
 from krakked._public import public
+from krakked._roles import require_able, require_kind
 
 if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing must cost little
     from krakked._config.directories import Files
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # the rooms are loaded when a Kraken is opened: importing mus
     from krakked._market.history.progress import BackfillProgress, Pause
     from krakked._market.history.reader import Form, OnGap
     from krakked._market.history.report import BackfillFailure, BackfillReport
-    from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads
+    from krakked._market.live import BestBidAsk, LatestPrice, LiveOHLC, LiveReads, LiveTicker
     from krakked._market.live_feed import LiveFeed
     from krakked._market.pairs import PairMetadata, PairTable
     from krakked._market.status import DataStatus
@@ -142,6 +143,8 @@ class Kraken:
     async def refresh_universe(self) -> UniverseChange:
         """Ask Kraken for its pairs again and apply every rule; the live stream follows.
 
+        Who listens to `changes` is told, too.
+
         Returns:
             What was listed, delisted and changed.
 
@@ -156,6 +159,8 @@ class Kraken:
             gone, table = set(change.delisted), self._source.table
             kept = [pair for pair in self._feed.pairs if pair not in gone and pair in table]
             self._feed.set_pairs([*kept, *change.listed])
+        if self._feed is not None and change:
+            self._feed.hub.publish(change)
         return change
 
     # --- closed candles ---------------------------------------------------------------------------
@@ -238,6 +243,77 @@ class Kraken:
             pair,
             timeframe,
             lookback,
+            refresh=refresh,
+            provisional=provisional,
+            on_gap=on_gap,
+            as_=as_,
+        )
+
+    @overload
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = ...,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = ...,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Form,
+    ) -> Any: ...  # noqa: ANN401 - see Form
+
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = None,
+        refresh: bool = True,
+        provisional: bool = False,
+        on_gap: OnGap = "cut",
+        as_: Form | None = None,
+    ) -> object:
+        """Return the newest closed candles of a length that Kraken makes none of.
+
+        They are put together from candles of a timeframe, as `krakked.resample` does it; the
+        running one is never among them.
+
+        Args:
+            pair: As for `get_ohlc`.
+            rule: ``3m``, ``2h``, ``12h``, ``3d``, ``1w-mon``, ``1M``, ...
+            lookback: How many, at most.
+            timeframe: What they are made of; None = the longest that fits: the fewest to fetch.
+            refresh: As for `get_ohlc`; Kraken's OHLC reaches 720 candles of the timeframe back.
+            provisional: As for `get_ohlc`.
+            on_gap: ``cut``: as `get_ohlc`; and a candle that lacks some of its own is left out.
+                ``raise``: raise instead. ``join``: as if nothing was missing.
+            as_: As for `get_ohlc`.
+
+        Raises:
+            ConfigError: `rule` is none, or its candles are not made of whole ones of `timeframe`.
+            KrakkedError: Those of `get_ohlc`.
+        """
+        return await self._history.resample(
+            pair,
+            rule,
+            lookback,
+            timeframe=timeframe,
             refresh=refresh,
             provisional=provisional,
             on_gap=on_gap,
@@ -479,6 +555,29 @@ class Kraken:
         return self._live().get_latest_price(pair, exact=exact)
 
     @overload
+    def get_ticker(self, pair: str, *, exact: Literal[False] = ...) -> LiveTicker[float]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: Literal[True]) -> LiveTicker[Decimal]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: bool) -> LiveTicker[float] | LiveTicker[Decimal]: ...
+
+    def get_ticker(
+        self, pair: str, *, exact: bool = False
+    ) -> LiveTicker[float] | LiveTicker[Decimal]:
+        """Return everything that Kraken's ticker says of a pair, with Kraken's own time of it.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            KrakkedError: Those of `get_latest_price`; what Kraken left out is None here.
+        """
+        return self._live().get_ticker(pair, exact=exact)
+
+    @overload
     def get_best_bid_ask(self, pair: str, *, exact: Literal[False] = ...) -> BestBidAsk[float]: ...
 
     @overload
@@ -558,6 +657,9 @@ class Kraken:
         self,
         pairs: Iterable[str] | None = None,
         kinds: Collection[ChangeKind | str] | None = None,
+        timeframes: Iterable[Timeframe] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> Changes:
         """Listen: ``async for change in kraken.changes(...)``.
 
@@ -567,8 +669,15 @@ class Kraken:
         Args:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: ``ticker candle candle_closed feed``; None for all.
+            timeframes: Only candles of these; None for all that are streamed.
+            snapshot: Begin with how everything stands: each ticker and running candle once.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            ConfigError: No such kind.
         """
-        return self._stream().changes(pairs, kinds)
+        return self._stream().changes(pairs, kinds, timeframes, snapshot=snapshot)
 
     # --- health ----------------------------------------------------------------------------------
 
@@ -635,15 +744,21 @@ async def open_kraken(
     """
     from krakked._config.directories import files_of
     from krakked._config.loader import load_config
+    from krakked._config.settings import KrakkedConfig
     from krakked._market.arguments import one_or_many
+    from krakked._market.candle_store import CandleStore
     from krakked._market.universe_source import UniverseSource
     from krakked._network.network import SystemNetwork, exchange_reached
     from krakked._rest.client import RestClient
 
     require_trio("open_kraken")
     config = config if config is not None else load_config()
+    require_kind(config, "config", KrakkedConfig)
     network = network if network is not None else SystemNetwork(config.network.proxy)
     clock = clock if clock is not None else SystemClock()
+    if store is not None:
+        require_able(store, "store", CandleStore)
+    named = None if pairs is None else one_or_many(pairs)
     files = files_of(config, exchange_reached(network))
     state = files.state_dir
     async with (
@@ -670,7 +785,7 @@ async def open_kraken(
                     table=lambda: source.table,
                     rest=rest,
                     on_closed=_LiveJournal(candles, clock),
-                    pairs=source.current.pairs if pairs is None else one_or_many(pairs),
+                    pairs=source.current.pairs if named is None else named,
                     on_frame=on_frame,
                     on_symbols=source.apply_instrument,
                     state_dir=state,
@@ -682,7 +797,7 @@ async def open_kraken(
                 source=source,
                 store=candles,
                 feed=feed,
-                follows_universe=pairs is None,
+                follows_universe=named is None,
             )
             async with _running(feed, candles, clock):
                 try:

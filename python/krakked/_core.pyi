@@ -367,8 +367,12 @@ class MarketCache:
         Raises:
             KeyError: No such watcher.
         """
-    def add_watcher(self) -> int:
-        """Register a consumer of `take_changed`, which sees changes from now on."""
+    def add_watcher(self, *, everything: bool = False) -> int:
+        """Register a consumer of `take_changed`, which sees changes from now on.
+
+        Args:
+            everything: What is known counts as changed, once.
+        """
     def remove_watcher(self, watcher: int) -> None:
         """Forget a consumer."""
     def forget(self, symbol: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from krakked._credentials.vault_file import VaultFile
 from krakked._errors import VaultDamagedError, VaultError, VaultLockedError, VaultUnsafeError
-from krakked._files.record import RecordFile
+from krakked._files.shared_record import RecordFile
 
 OLD, NEW = b"old" * 100, b"new" * 100
 

@@ -68,8 +68,10 @@ KRAKEN: Final[dict[str, dict[str, Any]]] = {
     "get_ohlc": {"pair": "XBTUSD", "timeframe": "1d", "lookback": 3},
     "get_ohlc_since": {"pair": "XBTUSD", "timeframe": "1d", "since_ts": 1_790_000_000},
     "get_pair_metadata": {"pair": "XBTUSD"},
+    "get_ticker": {"pair": "XBTUSD"},
     "plan_backfill": {"pair": "XBTUSD", "timeframe": "1d"},
     "repair": {"pair": "XBTUSD", "timeframe": "1d"},
+    "resample": {"pair": "XBTUSD", "rule": "2d", "lookback": 3},
     "wait_live": {},
 }
 REST: Final[dict[str, dict[str, Any]]] = {
@@ -103,6 +105,7 @@ STORE: Final[dict[str, dict[str, Any]]] = {
         "source": krakked.Source.ARCHIVE,
     },
     "last_closed": {"pair": "XBTUSD", "timeframe": "1m"},
+    "partitions": {"pair": "XBTUSD", "timeframe": "1m"},
     "mark_unavailable": {"pair": "XBTUSD", "timeframe": "1m", "stretches": [(0, 60)]},
     "snapshot": {"destination": "copy"},
     "unavailable": {"pair": "XBTUSD", "timeframe": "1m"},
@@ -202,3 +205,28 @@ def test_no_method_that_takes_data_is_left_out() -> None:
             takes = set(parameters(method))
             if not name.startswith("_") and takes and name not in calls:
                 assert name in {"_ask_public", "_fetch_public", "_fetch_private"}, name
+
+
+@pytest.mark.parametrize("name", ["config", "credentials", "network", "clock", "store", "pairs"])
+@pytest.mark.parametrize("value", [5, object(), int, 1.5], ids=["5", "object", "class", "float"])
+async def test_what_opens_a_kraken_is_what_it_says_it_is(
+    name: str, value: object, tmp_path: Path
+) -> None:
+    async with open_sandbox(memory=True) as exchange:
+        given: dict[str, Any] = {"config": exchange.config(tmp_path), "network": exchange.network}
+        given[name] = value
+        with pytest.raises(krakked.ConfigError, match="wanted") as caught:
+            async with krakked.open_kraken(**given, live=False):
+                pass
+        assert caught.value.key == name
+
+
+def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
+    with pytest.raises(krakked.ConfigError) as caught:
+        krakked.RestClient(
+            krakked.RestSettings(),
+            network=krakked.SystemNetwork(),
+            clock=krakked.SystemClock(),
+            credentials="canary-of-a-key",  # type: ignore[arg-type]
+        )
+    assert "canary" not in str(caught.value)

@@ -8,12 +8,11 @@ import pytest
 
 from krakked._errors import ConfigError
 from krakked._network.addresses import (
-    check_proxy,
     check_url,
     is_local_name,
     is_loopback,
-    parse_proxy,
 )
+from krakked._network.proxies import check_proxy, parse_proxy
 
 
 @pytest.mark.parametrize(

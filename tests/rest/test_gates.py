@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from krakked._errors import LockTimeoutError, RateLimitError
-from krakked._files.record import RecordFile
+from krakked._files.shared_record import RecordFile
 from krakked._rest.limits import WaitReason
 from krakked._rest.private_limiter import KeyRecord
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from krakked._files.record import RecordFile
+from krakked._files.shared_record import RecordFile
 from krakked._rest.nonces import (
     AHEAD_NS,
     OVERLAP_WINDOW,

@@ -14,7 +14,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from krakked._files.record import RecordFile
+from krakked._files.shared_record import RecordFile
 from krakked._rest import limits, private_limiter, public_limiter
 from krakked._rest.limits import (
     MICRO,
@@ -26,7 +26,7 @@ from krakked._rest.limits import (
 )
 from krakked._rest.private_limiter import KeyRecord
 from krakked._rest.public_limiter import HostRecord
-from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
+from krakked._rest.record_times import Stamp, boot_name, passed_ns, same_boot, same_clock
 
 SPACING_S = 1.0
 DECAY_S = 15 / 0.33

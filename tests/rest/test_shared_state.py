@@ -15,15 +15,15 @@ import trio
 
 from krakked._errors import ConfigError, LockTimeoutError
 from krakked._files import locks
-from krakked._files.record import RecordFile
+from krakked._files.shared_record import RecordFile
 from krakked._network.clock import SystemClock
+from krakked._rest.record_times import same_boot
 from krakked._rest.shared_state import SharedState, StateChange
-from krakked._rest.stamps import same_boot
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from krakked._files.record import RecordFile
+from krakked._files.shared_record import RecordFile
 file = RecordFile(Path(sys.argv[1]))
 assert file.try_lock()
 print("locked", flush=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime
 from typing import Final
+
+from krakked._market.times import FAR_S
 
 _YEAR_S: Final = 366 * 86_400
 
@@ -47,6 +50,29 @@ def seed(text: str) -> int:
     if not (0 <= value < 2**53 and value.is_integer()):
         raise ArgumentTypeError(f"{text} is no whole number from 0")
     return int(value)
+
+
+def count(text: str) -> int:
+    """Read how many candles are wanted."""
+    value = _number(text)
+    if not (1 <= value <= 100_000_000 and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no whole number from 1 to 100,000,000")
+    return int(value)
+
+
+def moment(text: str) -> float:
+    """Read a date (UTC) or unix seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            when = datetime.fromisoformat(text)
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            seconds = math.nan
+    if not 0 <= seconds < FAR_S:
+        raise ArgumentTypeError(f"{text} is neither a date nor unix seconds")
+    return seconds
 
 
 def _number(text: str) -> float:

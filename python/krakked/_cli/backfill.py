@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import trio
 from rich.console import Console
@@ -13,10 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 import krakked
 from krakked._cli import terminal
+from krakked._cli.arguments import moment
 from krakked._errors import ApiError, BackfillTooLargeError
 from krakked._market.history.progress import BackfillProgress
 from krakked._market.history.report import BackfillReport
-from krakked._market.times import FAR_S, utc_minute
+from krakked._market.times import utc_minute
 from krakked._timeframes import MINUTES
 
 
@@ -36,7 +36,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         help="repeatable (default: 1h)",
     )
     parser.add_argument(
-        "--since", type=parse_since, metavar="WHEN", help="2024-01-31, unix seconds, or 0 = listing"
+        "--since", type=moment, metavar="WHEN", help="2024-01-31, unix seconds, or 0 = listing"
     )
     parser.add_argument("--plan", action="store_true", help="say what it would take, fetch nothing")
     parser.add_argument(
@@ -48,21 +48,6 @@ def fill(parser: argparse.ArgumentParser) -> None:
         help="ask again for what is confirmed already (without --since: the newest 720)",
     )
     parser.set_defaults(run=run)
-
-
-def parse_since(text: str) -> float:
-    """Read a date (UTC) or unix seconds."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            when = datetime.fromisoformat(text)
-            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            seconds = math.nan
-    if not 0 <= seconds < FAR_S:
-        raise argparse.ArgumentTypeError(f"{text} is neither a date nor unix seconds")
-    return seconds
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ import krakked
 from krakked._cli import terminal
 from krakked._cli.arguments import duration, seed
 from krakked._cli.status import status_table
-from krakked._cli.watch import price_table
+from krakked._cli.watch import Board
 from krakked._market.universe_report import RULE_WORDS, count_rules, report_margin
 from krakked._timeframes import Timeframe
 
@@ -260,9 +260,10 @@ async def live_step(
     steps.start(f"Live prices for {seconds:g} seconds")
     await kraken.wait_live(chosen, timeout_s=FIRST_PRICES_LIMIT_S)
     end = trio.current_time() + seconds
+    board = Board(chosen, "1m", wide=False)
     with Live(console=steps.console, refresh_per_second=8) as live:
         while trio.current_time() < end:
-            live.update(Padding.indent(price_table(kraken, chosen, "1m"), INDENT))
+            live.update(Padding.indent(board.look(kraken), INDENT))
             await trio.sleep(0.25)
     if not steps.console.is_terminal:
         steps.console.print()  # a plain file gets the last table only, without a line end

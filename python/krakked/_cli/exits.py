@@ -28,7 +28,12 @@ from krakked._errors import (
 SENTENCES_SHOWN: Final = 3
 """Different errors of one command that are spelled out."""
 
-EXTRAS: Final = {"hypercorn": "sandbox", "numpy": "sandbox", "starlette": "sandbox"}
+EXTRAS: Final = {
+    "hypercorn": "sandbox",
+    "numpy": "sandbox",
+    "plotext": "plot",
+    "starlette": "sandbox",
+}
 """Modules that only an extra installs."""
 
 

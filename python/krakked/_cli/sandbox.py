@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from krakked._cli import terminal
 from krakked._cli.arguments import factor, port, seed
-from krakked._errors import KrakkedError
+from krakked._config.directories import CONFIG_FILE_NAME
+from krakked._errors import ConfigError, KrakkedError
+
+if TYPE_CHECKING:
+    from krakked._sandbox.exchange import Exchange
+
+WRITTEN: Final = "# written by krakked sandbox --write-config"
+"""First line of a config.yaml that may be replaced."""
 
 
 def fill(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +34,41 @@ def fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=factor, default=1.0, help="how many times as fast to replay (default 1)"
     )
+    parser.add_argument(
+        "--write-config",
+        type=Path,
+        metavar="DIR",
+        help="write a config.yaml there that leads to this sandbox and keeps every file there",
+    )
     parser.set_defaults(run=run)
+
+
+def write_config(exchange: Exchange, directory: Path) -> Path:
+    """Write the settings of a client of this sandbox; gives the file.
+
+    Only a file that was written like this is ever replaced: ports change with every start.
+
+    Raises:
+        ConfigError: A config.yaml of somebody's own is there.
+    """
+    directory = directory.absolute()
+    path = directory / CONFIG_FILE_NAME
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and not path.read_text("utf-8", "replace").startswith(WRITTEN):
+        raise ConfigError(
+            f"{path} is there already, and not of a sandbox. Name another directory.",
+            path=str(path),
+        )
+    text = (
+        f"{WRITTEN}\n"
+        f"rest:\n  base_url: {exchange.rest_url}\n"
+        f"universe:\n  margin_eligible: include\n"
+        f"market_data:\n  ws:\n    url: {exchange.ws_url}\n"
+        f"  ohlc_store:\n    root_dir: {json.dumps(str(directory / exchange.name / 'ohlc'))}\n"
+        f"state_dir: {json.dumps(str(directory / exchange.name / 'state'))}\n"
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,6 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
                 console.print(
                     f"{name + ':':<21}{value}", markup=False, highlight=False, soft_wrap=True
                 )
+            if arguments.write_config is not None:
+                path = write_config(exchange, arguments.write_config)
+                told = (
+                    f"Wrote {path}. For another terminal: export KRAKKED_CONFIG_DIR={path.parent}"
+                )
+                console.print(told, markup=False, highlight=False, soft_wrap=True)
             with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 console.print("Only this sandbox knows the key. Ctrl-C ends it.")
                 async for _ in signals:

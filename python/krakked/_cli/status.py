@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 
 import msgspec
@@ -52,10 +53,8 @@ async def look(pairs: list[str] | None, wait_s: float) -> krakked.DataStatus:
     with trio.move_on_after(wait_s + OPENING_S) as opening:
         async with krakked.open_kraken(pairs=pairs) as kraken:
             opening.deadline = math.inf
-            try:
+            with contextlib.suppress(krakked.MarketDataError):  # the report says which, and why
                 await kraken.wait_live(timeout_s=wait_s)
-            except* krakked.MarketDataError:
-                pass  # the report says which pairs, and why
             return kraken.get_data_status()
     raise krakked.NetworkTimeoutError(
         f"Kraken did not answer within {wait_s + OPENING_S:g} s. Check the network, or wait longer "

@@ -57,7 +57,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run one action; 0 when all is well, 1 when something is missing or damaged."""
     console = terminal.console()
-    with _configured_store() as store:
+    with configured_store() as store:
         action = _ACTIONS_OF_FILES.get(arguments.action)
         if action is not None:
             return action(console, store, arguments)
@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _configured_store() -> Iterator[OHLCStore]:
+def configured_store() -> Iterator[OHLCStore]:
+    """Open the store of the settings."""
     config = load_config()
     backend = config.market_data.ohlc_store.backend
     with OHLCStore(store_root(config), backend=backend, exchange=exchange_of(config)) as store:

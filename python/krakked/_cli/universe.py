@@ -82,8 +82,8 @@ async def load_universe(
         return source
 
 
-def saved_names(states: Path | None) -> dict[str, str]:
-    """Return the canonical name of every spelling in the last good copy; empty without one.
+def saved_pairs(states: Path | None) -> dict[str, PairMetadata]:
+    """Return every pair of the last good copy by each of its spellings; empty without one.
 
     For commands that need no network: what is no key here is taken as canonical already.
     """
@@ -95,10 +95,15 @@ def saved_names(states: Path | None) -> dict[str, str]:
     except (OSError, *UNREADABLE, MarketDataError, KeyError, TypeError):
         return {}
     return {
-        spelling: table.resolve(spelling)
+        spelling: table.metadata(spelling)
         for pair in table.by_canonical.values()
         for spelling in (pair.raw_name, pair.wsname, pair.ws_symbol, pair.canonical)
     }
+
+
+def saved_names(states: Path | None) -> dict[str, str]:
+    """Return the canonical name of every spelling of `saved_pairs`."""
+    return {spelling: pair.canonical for spelling, pair in saved_pairs(states).items()}
 
 
 def _why(console: Console, universe: Universe, name: str, *, as_json: bool) -> int:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from krakked._network.addresses import DIRECT, check_proxy, check_url, parse_proxy
+from krakked._network.addresses import check_url
+from krakked._network.proxies import DIRECT, check_proxy, parse_proxy
 from krakked._timeframes import MINUTES
 
 Rule: TypeAlias = Callable[[object], str | None]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         KrakkedConfig,
         LatestPrice,
         LiveOHLC,
+        LiveTicker,
         OHLCBar,
         OHLCReply,
         OnGap,
@@ -390,6 +391,8 @@ class Kraken:
     async def refresh_universe(self) -> UniverseChange:
         """Ask Kraken for its pairs again and apply every rule; the live stream follows.
 
+        Who listens to `changes` is told, too.
+
         Returns:
             What was listed, delisted and changed.
 
@@ -479,6 +482,80 @@ class Kraken:
                 pair,
                 timeframe,
                 lookback,
+                refresh=refresh,
+                provisional=provisional,
+                on_gap=on_gap,
+                as_=as_,
+            ),
+        )
+
+    @overload
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = ...,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: None = ...,
+    ) -> list[OHLCBar]: ...
+
+    @overload
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = ...,
+        refresh: bool = ...,
+        provisional: bool = ...,
+        on_gap: OnGap = ...,
+        as_: Form,
+    ) -> Any: ...
+
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: Timeframe | None = None,
+        refresh: bool = True,
+        provisional: bool = False,
+        on_gap: OnGap = "cut",
+        as_: Form | None = None,
+    ) -> object:
+        """Return the newest closed candles of a length that Kraken makes none of.
+
+        They are put together from candles of a timeframe, as `krakked.resample` does it; the
+        running one is never among them.
+
+        Args:
+            pair: As for `get_ohlc`.
+            rule: ``3m``, ``2h``, ``12h``, ``3d``, ``1w-mon``, ``1M``, ...
+            lookback: How many, at most.
+            timeframe: What they are made of; None = the longest that fits: the fewest to fetch.
+            refresh: As for `get_ohlc`; Kraken's OHLC reaches 720 candles of the timeframe back.
+            provisional: As for `get_ohlc`.
+            on_gap: ``cut``: as `get_ohlc`; and a candle that lacks some of its own is left out.
+                ``raise``: raise instead. ``join``: as if nothing was missing.
+            as_: As for `get_ohlc`.
+
+        Raises:
+            ConfigError: `rule` is none, or its candles are not made of whole ones of `timeframe`.
+            KrakkedError: Those of `get_ohlc`.
+        """
+        return await awaited(
+            self._thread,
+            lambda: self._kraken.resample(
+                pair,
+                rule,
+                lookback,
+                timeframe=timeframe,
                 refresh=refresh,
                 provisional=provisional,
                 on_gap=on_gap,
@@ -719,6 +796,29 @@ class Kraken:
         return self._kraken.get_latest_price(pair, exact=exact)
 
     @overload
+    def get_ticker(self, pair: str, *, exact: Literal[False] = ...) -> LiveTicker[float]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: Literal[True]) -> LiveTicker[Decimal]: ...
+
+    @overload
+    def get_ticker(self, pair: str, *, exact: bool) -> LiveTicker[float] | LiveTicker[Decimal]: ...
+
+    def get_ticker(
+        self, pair: str, *, exact: bool = False
+    ) -> LiveTicker[float] | LiveTicker[Decimal]:
+        """Return everything that Kraken's ticker says of a pair, with Kraken's own time of it.
+
+        Args:
+            pair: Any spelling.
+            exact: `Decimal` with the digits the exchange sent, instead of float.
+
+        Raises:
+            KrakkedError: Those of `get_latest_price`; what Kraken left out is None here.
+        """
+        return self._kraken.get_ticker(pair, exact=exact)
+
+    @overload
     def get_best_bid_ask(self, pair: str, *, exact: Literal[False] = ...) -> BestBidAsk[float]: ...
 
     @overload
@@ -797,7 +897,12 @@ class Kraken:
         )
 
     def changes(
-        self, pairs: Iterable[str] | None = None, kinds: Collection[ChangeKind | str] | None = None
+        self,
+        pairs: Iterable[str] | None = None,
+        kinds: Collection[ChangeKind | str] | None = None,
+        timeframes: Iterable[Timeframe] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> Changes:
         """Listen: ``async for change in kraken.changes(...)``.
 
@@ -807,9 +912,19 @@ class Kraken:
         Args:
             pairs: Only these, any spelling; None for all. Feed events come in any case.
             kinds: ``ticker candle candle_closed feed``; None for all.
+            timeframes: Only candles of these; None for all that are streamed.
+            snapshot: Begin with how everything stands: each ticker and running candle once.
+
+        Raises:
+            UnknownPairError: No such pair.
+            UnknownTimeframeError: No such timeframe.
+            ConfigError: No such kind.
         """
         return Changes(
-            self._thread, self._thread.run_sync(lambda: self._kraken.changes(pairs, kinds))
+            self._thread,
+            self._thread.run_sync(
+                lambda: self._kraken.changes(pairs, kinds, timeframes, snapshot=snapshot)
+            ),
         )
 
     def get_data_status(self) -> DataStatus:

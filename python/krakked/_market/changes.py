@@ -22,6 +22,7 @@ from krakked._market.arguments import one_of, one_or_many
 from krakked._market.bars import OHLCBar, Source, live_bar
 from krakked._market.stream.disconnect import DisconnectReason
 from krakked._market.stream.evidence import Evidence
+from krakked._market.universe_source import UniverseChange
 from krakked._network.clock import Clock, require_home
 from krakked._public import public
 from krakked._timeframes import LABELS, Timeframe
@@ -234,6 +235,7 @@ FeedEvent = (
     | SubscriptionMute
     | SubscriptionRecovered
     | PairStatus
+    | UniverseChange
 )
 """What happens to the stream, the exchange and its pairs."""
 CandleEvent = CandleClosed | CandleCorrected
@@ -307,10 +309,16 @@ class ChangeHub:
             self.cache.unlisten()
 
     def consumer(
-        self, symbols_of: Collection[str] | None, kinds: Collection[ChangeKind]
+        self,
+        pairs: Collection[str] | None,
+        kinds: Collection[ChangeKind],
+        timeframes: Collection[str] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> "Changes":
         """Return an iterator over what happens from now on."""
-        changes = Changes(self, symbols_of, kinds, self._first + len(self._log))
+        position = self._first + len(self._log)
+        changes = Changes(self, pairs, kinds, timeframes, position, snapshot=snapshot)
         self._consumers.add(changes)
         return changes
 
@@ -394,20 +402,24 @@ class Changes:
         hub: ChangeHub,
         pairs: Collection[str] | None,
         kinds: Collection[ChangeKind],
+        timeframes: Collection[str] | None,
         position: int,
+        *,
+        snapshot: bool = False,
     ) -> None:
         self.position: int = position
         """Number of the next entry of the log to read."""
         self._hub = hub
         self._pairs = frozenset(pairs) if pairs is not None else None
         self._kinds = frozenset(kinds)
+        self._timeframes = frozenset(LABELS.values() if timeframes is None else timeframes)
         self._conflated = not self._kinds.isdisjoint((ChangeKind.TICKER, ChangeKind.CANDLE))
         self._tickers: dict[str, None] = {}
         self._candles: dict[tuple[str, int], None] = {}
         self._reading = self._looked_in_vain = False
         self._in_a_row = 0  # given since others could run
         cache = hub.cache
-        self._watcher = cache.add_watcher()
+        self._watcher = cache.add_watcher(everything=snapshot)
         self._finalizer = weakref.finalize(self, cache.remove_watcher, self._watcher)
 
     def __aiter__(self) -> "Changes":
@@ -459,7 +471,8 @@ class Changes:
             self.position += 1
             self._hub.read()
             if isinstance(event, CandleClosed | CandleCorrected):
-                if ChangeKind.CANDLE_CLOSED in self._kinds and self._wants(event.pair):
+                wanted = ChangeKind.CANDLE_CLOSED in self._kinds and self._wants(event.pair)
+                if wanted and event.timeframe in self._timeframes:
                     return event
             elif ChangeKind.FEED in self._kinds:
                 return event
@@ -516,13 +529,16 @@ class Changes:
     def _candle(self, symbol: str, interval: int) -> CandleChange | None:
         pair = self._hub.canonical(symbol)
         row = self._hub.cache.candle(symbol, interval)
-        if pair is None or row is None or not self._wants(pair) or interval not in LABELS:
+        timeframe = LABELS.get(interval)
+        if pair is None or row is None or not self._wants(pair):
+            return None
+        if timeframe is None or timeframe not in self._timeframes:
             return None
         if row.closed:  # comes as CandleClosed
             return None
         return CandleChange(
             pair=pair,
-            timeframe=LABELS[interval],
+            timeframe=timeframe,
             bar=live_bar(row),
             last_update_ts=self._stamp(row.updated_ns - row.late_ns),
         )

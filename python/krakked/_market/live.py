@@ -56,6 +56,48 @@ class BestBidAsk(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
 
 
 @public
+class LiveTicker(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
+    """Everything that Kraken's ticker says of a pair; what it left out is None.
+
+    Source: Kraken "Spot Websockets (v2)", channel ticker. Figures other than quotes and `last` are
+    of the last 24 hours. Kraken writes 0 where there is none: an empty side of the book, a pair
+    that never traded.
+    """
+
+    pair: str
+    """Canonical name."""
+    bid: Number | None
+    """Highest bid, quote per base."""
+    bid_qty: Number | None
+    """Base units at the bid."""
+    ask: Number | None
+    """Lowest ask, quote per base."""
+    ask_qty: Number | None
+    """Base units at the ask."""
+    last: Number | None
+    """Price of the last trade, quote per base."""
+    volume: Number | None
+    """Base units traded."""
+    vwap: Number | None
+    """Volume-weighted average price."""
+    low: Number | None
+    """Lowest price."""
+    high: Number | None
+    """Highest price."""
+    change: Number | None
+    """Price difference, quote per base."""
+    change_pct: Number | None
+    """The same in percent."""
+    trades: int | None
+    """Number of trades; Kraken's documentation does not name it, recorded frames have it."""
+    exchange_ts: float | None
+    """Kraken's own time of the ticker, unix seconds."""
+    last_update_ts: float
+    """Unix seconds by the local wall clock: when it arrived, less what it came late by its own
+    time."""
+
+
+@public
 class LiveOHLC(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     """The newest candle of a pair; it may still be running."""
 
@@ -87,7 +129,7 @@ class LiveOHLC(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
 
 
 class LiveReads:
-    """`get_latest_price`, `get_best_bid_ask`, `get_live_ohlc` over one feed."""
+    """`get_latest_price`, `get_best_bid_ask`, `get_ticker`, `get_live_ohlc` over one feed."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -104,6 +146,22 @@ class LiveReads:
         if last is None or float(last) <= 0:  # Kraken writes 0 for a pair without any trade
             raise NoDataYetError(f"{canonical} has no last trade yet.", pair=canonical)
         return LatestPrice(pair=canonical, price=_number(last), last_update_ts=updated_ts)
+
+    def get_ticker(self, pair: str, *, exact: bool = False) -> LiveTicker[Any]:
+        """Return everything that the ticker says; see `Kraken.get_ticker`."""
+        canonical, key, symbol = self._ticker_key(pair)
+        cache = self._feed.cache
+        row = cache.ticker_exact(symbol) if exact else cache.ticker(symbol)
+        if row is None:
+            raise _nothing_yet(canonical, key)
+        stamp_ns = row.exchange_ns
+        return LiveTicker(
+            pair=canonical,
+            **{name: _maybe(getattr(row, name)) for name in _TICKER_NUMBERS},
+            trades=row.trades,
+            exchange_ts=None if stamp_ns is None else stamp_ns / 1e9,
+            last_update_ts=self._fresh(canonical, key, row.updated_ns, row.late_ns),
+        )
 
     def get_best_bid_ask(self, pair: str, *, exact: bool = False) -> BestBidAsk[Any]:
         """Return the best bid and ask; see `Kraken.get_best_bid_ask`."""
@@ -220,6 +278,11 @@ class LiveReads:
         return StaleReason.MARKET_QUIET
 
 
+_TICKER_NUMBERS = (
+    *("bid", "bid_qty", "ask", "ask_qty", "last"),
+    *("volume", "vwap", "low", "high", "change", "change_pct"),
+)
+
 _WORDS = {
     StaleReason.FEED_DOWN: "the connection to the exchange is down and being restored",
     StaleReason.SUBSCRIPTION_MUTE: "the subscription is acknowledged but brings nothing",
@@ -231,6 +294,10 @@ _WORDS = {
 
 def _nothing_yet(canonical: str, key: SubscriptionKey) -> NoDataYetError:
     return NoDataYetError(f"No {key.channel} data of {canonical} has arrived yet.", pair=canonical)
+
+
+def _maybe(value: float | str | None) -> Any:  # noqa: ANN401 - as `exact` says
+    return None if value is None else _number(value)
 
 
 def _number(value: float | str | None) -> Any:  # noqa: ANN401 - as `exact` says

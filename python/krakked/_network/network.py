@@ -16,8 +16,9 @@ import trio
 
 from krakked._core import __version__
 from krakked._errors import Action, ConfigError, ConnectFailedError
-from krakked._network.addresses import DIRECT, Proxy, is_local_name, parse_proxy
+from krakked._network.addresses import is_local_name
 from krakked._network.http_transport import HttpTransport
+from krakked._network.proxies import DIRECT, Proxy, parse_proxy
 from krakked._network.tunnel import failed, open_tunnel
 from krakked._public import public
 

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from krakked._errors import ConnectFailedError
-from krakked._network.addresses import Proxy
+from krakked._network.proxies import Proxy
 
 MAX_HEAD_BYTES: Final = 8192
 """Longest answer to CONNECT that is read."""

@@ -63,6 +63,7 @@ from krakked._rest.server_clock import ServerClock
 from krakked._rest.signing import Credentials
 from krakked._rest.waits import WaitBoard, Waiting
 from krakked._rest.waits import log as waits_log
+from krakked._roles import require_able, require_kind
 
 log = logging.getLogger("krakked.rest")
 
@@ -92,6 +93,10 @@ class RestClient(TypedEndpoints):
         credentials: Credentials | None = None,
         state_dir: Path | None = None,
     ) -> None:
+        require_able(network, "network", Network)
+        require_able(clock, "clock", Clock)
+        if credentials is not None:
+            require_kind(credentials, "credentials", Credentials)
         self._owner = OwnerProcess("The REST client")
         self._clock = clock
         self._credentials = credentials

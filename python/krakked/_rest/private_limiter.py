@@ -28,15 +28,15 @@ from krakked._errors import (
     NonceError,
     RateLimitError,
 )
-from krakked._files.record import boot_id
+from krakked._files.shared_record import boot_id
 from krakked._network.clock import Clock
 from krakked._rest import breaker, limits
 from krakked._rest.breaker import BreakerState
 from krakked._rest.health import NonceStatus
 from krakked._rest.limits import SECOND_NS, CallOutcome, CounterRule, Plan, PrivateState, WaitReason
 from krakked._rest.nonces import NonceState, after_power_cut, may_overlap, next_nonce
+from krakked._rest.record_times import Stamp, boot_name, passed_ns, same_boot, same_clock
 from krakked._rest.shared_state import SharedState, StateChange
-from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_boot, same_clock
 from krakked._rest.waits import Wait, WaitBoard, wait_for
 
 log = logging.getLogger("krakked.rest")

@@ -22,12 +22,12 @@ from krakked._errors import (
     RateLimitError,
     ServiceError,
 )
-from krakked._files.record import boot_id
+from krakked._files.shared_record import boot_id
 from krakked._network.clock import Clock
 from krakked._rest import limits
 from krakked._rest.limits import SECOND_NS, Plan, PublicRule, PublicState, WaitReason
+from krakked._rest.record_times import Stamp, boot_name, passed_ns, same_clock
 from krakked._rest.shared_state import SharedState, StateChange
-from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_clock
 from krakked._rest.waits import Wait, WaitBoard, wait_for
 
 BLOCKED_PAUSE_S = 60.0

@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from krakked._errors import ConfigError, LockTimeoutError
-from krakked._files.record import MemoryRecord, RecordFile
+from krakked._files.shared_record import MemoryRecord, RecordFile
 from krakked._network.clock import Clock, run_blocking
 from krakked._unreadable import UNREADABLE
 

@@ -34,7 +34,7 @@ WRONG_HOST_PUBLIC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class Served:
     """What a connection listens to."""
 
     channel: str
@@ -66,7 +66,7 @@ class ClientConnection:
         self.connection_id = connection_id
         self.private = private
         self.variant = variant
-        self.subscriptions: dict[tuple[str, str], Subscription] = {}
+        self.subscriptions: dict[tuple[str, str], Served] = {}
         self.last_data = trio.current_time()
         self.last_request = trio.current_time()
         self.sent_frames = 0
@@ -208,7 +208,7 @@ class ClientConnection:
         began = time.monotonic()
         for symbol in symbols:
             step = interval if isinstance(interval, int) else None
-            wanted = Subscription(channel, str(symbol), step, trigger)
+            wanted = Served(channel, str(symbol), step, trigger)
             if asked.method == "subscribe":
                 self._subscribe(asked, wanted, snapshot)
             else:
@@ -217,7 +217,7 @@ class ClientConnection:
                 await trio.lowlevel.checkpoint()
                 began = time.monotonic()
 
-    def _subscribe(self, asked: Asked, wanted: Subscription, snapshot: bool) -> None:
+    def _subscribe(self, asked: Asked, wanted: Served, snapshot: bool) -> None:
         symbol = wanted.symbol
         now_ns = self._venue.clock.now_ns()
         pair = self._venue.by_symbol(symbol, now_ns)
@@ -245,21 +245,21 @@ class ClientConnection:
             if snapshot and rows:
                 self._push_snapshot(wanted, rows)
 
-    def _join(self, wanted: Subscription, pair: Pair, now_ns: int) -> str:
+    def _join(self, wanted: Served, pair: Pair, now_ns: int) -> str:
         if wanted.channel == "ticker":
             return self._pump.add_ticker(self, pair, wanted.trigger or "trades", now_ns)
         if wanted.channel == "ohlc":
             return self._pump.add_candles(self, pair, 60 * (wanted.interval or 1), now_ns)
         return self._pump.add_trades(self, pair, now_ns)
 
-    def _push_snapshot(self, wanted: Subscription, rows: str) -> None:
+    def _push_snapshot(self, wanted: Served, rows: str) -> None:
         if wanted.channel == "ohlc":  # its stamp is the gateway's, as an acknowledgement's
             text = frames.candle_frame("snapshot", rows, self._now_ns(), self.variant)
         else:
             text = frames.data_frame(wanted.channel, "snapshot", rows, self.variant)
         self.push_data(wanted.channel, wanted.symbol, text)
 
-    def _acknowledge(self, asked: Asked, wanted: Subscription, snapshot: bool) -> None:
+    def _acknowledge(self, asked: Asked, wanted: Served, snapshot: bool) -> None:
         extra = f'"event_trigger":"{wanted.trigger}"' if wanted.trigger else ""
         if asked.method == "subscribe":
             said = f'"snapshot":{"true" if snapshot else "false"}'
@@ -269,20 +269,20 @@ class ClientConnection:
         if not self._faults.loses_ack():
             self.push(frames.ack(asked, result, self._now_ns()))
 
-    def _unsubscribe(self, asked: Asked, wanted: Subscription) -> None:
+    def _unsubscribe(self, asked: Asked, wanted: Served) -> None:
         held = self.subscriptions.get((wanted.channel, wanted.symbol))
         if held is None or held.interval != wanted.interval:
-            self._refuse(asked, "Subscription Not Found", wanted.symbol)
+            self._refuse(asked, "Served Not Found", wanted.symbol)
             return
         self.leave(held)
         self._acknowledge(asked, held, False)
 
-    def end(self, held: Subscription) -> None:
+    def end(self, held: Served) -> None:
         """End a subscription that nobody gave up, and say so."""
         self.leave(held)
         self._acknowledge(Asked("unsubscribe", "", self._now_ns()), held, False)
 
-    def leave(self, held: Subscription) -> None:
+    def leave(self, held: Served) -> None:
         """End a subscription."""
         del self.subscriptions[held.channel, held.symbol]
         self._pump.remove(self, held.channel, held.symbol)
@@ -299,7 +299,7 @@ class ClientConnection:
     # --- channels without a symbol --------------------------------------------------------------
 
     def _instrument(self, asked: Asked, params: dict[str, object]) -> None:
-        held = Subscription("instrument", "")
+        held = Served("instrument", "")
         snapshot = params.get("snapshot", True) is not False
         said = f'"snapshot":{"true" if snapshot else "false"}'
         said = f'{said},"warnings":["tick_size is deprecated, use price_increment"]'
@@ -325,7 +325,7 @@ class ClientConnection:
         if self._venue.accounts.key_of_token(params.get("token"), now_ns) is None:
             self.push(frames.session_refusal(asked, channel, self._now_ns()))
             return
-        self.subscriptions[channel, ""] = Subscription(channel, "")
+        self.subscriptions[channel, ""] = Served(channel, "")
         self._pump.start_heartbeats(self)
         result = frames.result_of(channel, None, None, '"snapshot":true', False)
         self.push(frames.ack(asked, result, self._now_ns()))

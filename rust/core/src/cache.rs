@@ -475,10 +475,11 @@ impl Cache {
 
     // --- watching ----------------------------------------------------------------------------
 
-    /// Registers a watcher, who sees changes from now on.
-    pub fn add_watcher(&mut self) -> u32 {
+    /// Registers a watcher, who sees changes from now on, or first how everything stands.
+    pub fn add_watcher(&mut self, everything: bool) -> u32 {
         self.next_watcher = self.next_watcher.wrapping_add(1);
-        self.watchers.insert(self.next_watcher, self.changes);
+        let since = if everything { 0 } else { self.changes };
+        self.watchers.insert(self.next_watcher, since);
         self.next_watcher
     }
 

@@ -8,8 +8,7 @@
 pub mod bell;
 pub mod board;
 pub mod cache;
-mod candle;
-pub mod candles;
+pub mod candle_builder;
 pub mod connection;
 pub mod csv_lines;
 pub mod decimal;
@@ -17,6 +16,7 @@ mod evidence_source;
 mod exact_sum;
 mod fast_path;
 pub mod frame;
+mod growing_candle;
 mod id_ranges;
 pub mod inbox;
 pub mod json;

@@ -1,7 +1,7 @@
 //! Trades as Kraken hands them out: a page of the REST `Trades` endpoint. Numbers keep their digits;
 //! times become whole nanoseconds.
 
-use crate::candles::Trade;
+use crate::candle_builder::Trade;
 use crate::decimal::Decimal;
 use crate::json::{Scan, Scanner};
 use crate::malformed::Malformed;

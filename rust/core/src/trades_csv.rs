@@ -1,6 +1,6 @@
 //! Kraken's downloadable time-and-sales CSV: unix seconds, price, volume; no header, no trade id.
 
-use crate::candles::Trade;
+use crate::candle_builder::Trade;
 use crate::csv_lines::{BadLines, Pieces, Sequence, line_end, next_line};
 use crate::decimal::Decimal;
 use crate::trades::time_ns;

@@ -694,14 +694,15 @@ fn a_gateway_that_is_far_ahead_closes_nothing_early() {
 #[test]
 fn watchers_see_each_change_once() {
     let mut feed = Feed::new();
-    let (early, names) = (feed.cache.add_watcher(), |all: &[std::sync::Arc<str>]| {
-        all.iter().map(ToString::to_string).collect::<Vec<_>>()
-    });
+    let (early, names) = (
+        feed.cache.add_watcher(false),
+        |all: &[std::sync::Arc<str>]| all.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    );
     for (symbol, bid) in [("A", 1), ("B", 1), ("A", 2), ("C", 1), ("A", 3)] {
         feed.text(&ticker(symbol, bid));
     }
     feed.update((1, 1, 1));
-    let late = feed.cache.add_watcher();
+    let late = feed.cache.add_watcher(false);
     let (tickers, candles) = feed.cache.take_changed(early, false).unwrap();
     assert_eq!(names(&tickers), ["B", "C", "A"]);
     assert_eq!(
@@ -713,6 +714,16 @@ fn watchers_see_each_change_once() {
         Some((vec![], vec![]))
     );
     assert_eq!(feed.cache.take_changed(late, false), Some((vec![], vec![])));
+    let newcomer = feed.cache.add_watcher(true);
+    let (tickers, candles) = feed.cache.take_changed(newcomer, false).unwrap();
+    assert_eq!(
+        (names(&tickers), candles.len()),
+        (vec!["B".into(), "C".into(), "A".into()], 1)
+    );
+    assert_eq!(
+        feed.cache.take_changed(newcomer, false),
+        Some((vec![], vec![]))
+    );
     feed.watermark(30, 0);
     assert_eq!(feed.cache.take_changed(late, false).unwrap().1.len(), 2);
     feed.cache.remove_watcher(late);

@@ -182,8 +182,9 @@ impl MarketCache {
         Ok(named(&changes))
     }
 
-    fn add_watcher(&self, py: Python<'_>) -> PyResult<u32> {
-        self.with(py, cache::Cache::add_watcher)
+    #[pyo3(signature = (*, everything = false))]
+    fn add_watcher(&self, py: Python<'_>, everything: bool) -> PyResult<u32> {
+        self.with(py, |cache| cache.add_watcher(everything))
     }
 
     fn remove_watcher(&self, py: Python<'_>, watcher: u32) -> PyResult<()> {

@@ -2,7 +2,7 @@
 
 mod buffer;
 mod cache;
-mod candles;
+mod candle_builder;
 mod columns;
 mod errors;
 mod events;
@@ -22,7 +22,7 @@ mod _core {
     #[pymodule_export]
     use crate::cache::MarketCache;
     #[pymodule_export]
-    use crate::candles::CandleBuilder;
+    use crate::candle_builder::CandleBuilder;
     #[pymodule_export]
     use crate::nonce::NonceSequence;
     #[pymodule_export]

@@ -11,12 +11,13 @@ import trio
 from tests.market.stream.hostile import VirtualClock
 
 from krakked._core import FrameTap, MarketCache
-from krakked._errors import ChangesLaggedError
+from krakked._errors import ChangesLaggedError, ConfigError, UnknownTimeframeError
 from krakked._market import changes as module
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.changes import (
     CandleChange,
     CandleClosed,
+    CandleCorrected,
     ChangeHub,
     ChangeKind,
     MarketStatus,
@@ -91,6 +92,48 @@ async def test_only_what_is_asked_for(autojump_clock: MockClock) -> None:
     change = await anext(changes)
     assert isinstance(change, TickerChange)
     assert (change.pair, change.last) == ("B", 2.0)
+
+
+async def test_a_snapshot_tells_everything_once_before_what_changes(
+    autojump_clock: MockClock,
+) -> None:
+    desk = Desk()
+    for pair in ("A/USD", "B/USD"):
+        desk.tell(ticker(pair, 1.0))
+    late = desk.hub.consumer(None, list(ChangeKind))
+    first = desk.hub.consumer(["B"], list(ChangeKind), snapshot=True)
+    told = await anext(first)
+    assert isinstance(told, TickerChange)
+    assert (told.pair, told.last) == ("B", 1.0)
+    desk.tell(ticker("B/USD", 2.0))
+    for changes in (first, late):
+        told = await anext(changes)
+        assert isinstance(told, TickerChange)
+        assert told.last == 2.0
+        with trio.move_on_after(1) as scope:
+            await anext(changes)
+        assert scope.cancelled_caught
+
+
+async def test_only_the_timeframes_that_are_asked_for(
+    stage: OpenStage, autojump_clock: MockClock
+) -> None:
+    async with stage(timeframes=("1m", "5m")) as s:
+        kinds = ["candle", "candle_closed"]
+        some = s.feed.changes(kinds=kinds, timeframes=["5m"])
+        every = s.feed.changes(kinds=kinds)
+        seen: dict[str, set[str]] = {"some": set(), "every": set()}
+        for name, changes in (("some", some), ("every", every)):
+            with trio.move_on_after(700):
+                async for change in changes:
+                    assert isinstance(change, CandleChange | CandleClosed | CandleCorrected)
+                    seen[name].add(f"{change.timeframe} {type(change).__name__}")
+        assert seen["some"] == {"5m CandleChange", "5m CandleClosed"}
+        assert {"1m CandleClosed", "5m CandleClosed"} <= seen["every"]
+        with pytest.raises(UnknownTimeframeError):
+            s.feed.changes(timeframes=["7m"])
+        with pytest.raises(ConfigError):
+            s.feed.changes(timeframes=7)  # type: ignore[arg-type]
 
 
 async def test_a_waiting_consumer_wakes(autojump_clock: MockClock) -> None:

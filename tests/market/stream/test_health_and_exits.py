@@ -294,8 +294,13 @@ async def test_a_hand_made_choice_outlives_a_refresh_of_the_universe(
         kraken.feed.add_pairs([outside])
         kraken.feed.remove_pairs([dropped])
         exchange.faults.delist(delisted)
+        changes = kraken.changes(kinds=["feed"])
         change = await kraken.refresh_universe()
         assert delisted in change.delisted
+        told = [await anext(changes)]
+        while told[-1] != change:  # connections and pairs are told there, too
+            told.append(await anext(changes))
+        assert not await kraken.refresh_universe()
         assert set(kraken.feed.pairs) == {*universe, outside} - {dropped, delisted}
 
 

@@ -48,6 +48,31 @@ async def test_reads_agree_with_the_market(stage: OpenStage, autojump_clock: Moc
             assert float(s.reads.get_latest_price(pair)) == float(truth.last)
 
 
+async def test_the_whole_ticker_agrees_with_the_market(
+    stage: OpenStage, autojump_clock: MockClock
+) -> None:
+    async with stage() as s:
+        await trio.sleep(30)
+        for pair in s.feed.pairs:
+            truth, exact = s.exchange.truth.ticker(pair), s.reads.get_ticker(pair, exact=True)
+            for name in ("bid", "bid_qty", "ask", "ask_qty", "last"):
+                assert getattr(exact, name) == getattr(truth, name), name
+            assert exact.exchange_ts is not None
+            made_ns = round(exact.exchange_ts * 1e6) * 1_000 + 999
+            then = s.exchange.truth.ticker(pair, made_ns)
+            day = (then.low_24h, then.high_24h, then.volume_24h, then.count_24h)
+            assert (exact.low, exact.high, exact.volume, exact.trades) == day
+            assert None not in (exact.change, exact.vwap)
+            assert abs(exact.exchange_ts - s.exchange.clock.wall_ns() / 1e9) < 40
+            plain = s.reads.get_ticker(pair)
+            assert isinstance(plain.change_pct, float)
+            assert plain.bid == float(truth.bid)
+        s.exchange.faults.mute()
+        await trio.sleep(90)
+        with pytest.raises(DataStaleError):
+            s.reads.get_ticker("XBTUSD")
+
+
 async def test_any_spelling_reads_the_same_and_answers_in_canonical(
     stage: OpenStage, autojump_clock: MockClock
 ) -> None:

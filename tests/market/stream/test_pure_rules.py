@@ -20,7 +20,6 @@ from krakked._market.stream.backoff import (
 from krakked._market.stream.connection_plan import ConnectionPlan
 from krakked._market.stream.crosscheck import Look, TradeAudit
 from krakked._market.stream.evidence import Evidence
-from krakked._market.stream.exchange_time import ExchangeTime
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.requests import SubscriptionKey
 from krakked._market.stream.sequencer import REMEMBERED, CandleSequencer, Hole, SeriesCandle
@@ -426,21 +425,6 @@ def test_reference_data_that_makes_no_sense_is_ignored(raw: bytes) -> None:
 
 
 # --- time ------------------------------------------------------------------------------------
-
-
-def test_the_exchange_time_ignores_the_wall_clock_after_the_start() -> None:
-    hour = 3600 * 10**9
-    told: list[int] = []
-    time = ExchangeTime(
-        wall_ns=1_000 * hour + hour,  # our wall is an hour ahead
-        elapsed_ns=0,
-        told=lambda elapsed_ns: told[0] + elapsed_ns if told else None,
-    )
-    assert time.now_ns(5) == 1_001 * hour + 5
-    time.sample(1_000 * hour + 7, 7)
-    assert time.now_ns(50) == 1_000 * hour + 50
-    told.append(1_000 * hour + 3)
-    assert time.now_ns(50) == 1_000 * hour + 53
 
 
 def test_log_lines_of_one_kind_are_limited_and_counted() -> None:

@@ -400,7 +400,7 @@ async def test_hundreds_of_drops_leave_no_thread_and_no_descriptor() -> None:
     threads, before = readers(), descriptors()
     async with serving(script) as port:
         with trio.fail_after(PATIENCE_S):
-            for number in range(300):
+            for number in range(1_000):
                 reading = await open_reading(port)
                 try:
                     while await reading.stream.receive_some():

@@ -112,7 +112,7 @@ def test_children_forked_at_full_speed_are_refused_and_none_hangs() -> None:
             lambda: work.reader.end,
             work.reader.close,
         ]
-        for number in range(120):
+        for number in range(150):
             told = in_child(uses[number % len(uses)])
             assert told.startswith("ForkedProcessError: "), (number, told)
             assert f"opened by process {os.getpid()}" in told

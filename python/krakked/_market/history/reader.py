@@ -13,12 +13,14 @@ from krakked._market.history.ohlc_topup import Tail, ToppedUp
 from krakked._market.history.renamed import successor_of
 from krakked._market.history.trades_backfill import Target
 from krakked._market.pairs import PairTable
+from krakked._market.resample_rule import check_fits, finest, parse_rule
 from krakked._market.store.arrow import bars_of_table, convert, library_of, times
 from krakked._market.store.coverage import Gap, GapKind, union
 from krakked._market.store.merge import between
+from krakked._market.store.resample import resample
 from krakked._market.times import Time, unix_seconds, utc_minute
 from krakked._network.clock import Clock, run_blocking
-from krakked._timeframes import parse_timeframe
+from krakked._timeframes import LABELS, parse_timeframe
 
 if TYPE_CHECKING:  # its HTTP library is loaded when a client is made
     from krakked._rest.client import RestClient
@@ -32,6 +34,7 @@ OnGap = Literal["cut", "raise", "join"]
 """What `get_ohlc` does about candles missing between those there are."""
 
 _ON_GAP: Final = get_args(OnGap)
+LONGEST_MONTH_S: Final = 31 * 86_400
 _HOLE: Final = ". backfill_ohlc fetches them; until then only newer ones are given."
 _EDGE: Final = (
     " in Kraken's answer, or can be no candles there; until they come older ones are given."
@@ -135,6 +138,44 @@ class OHLCReader:
                 form=as_,
             ),
         )
+
+    async def resample(
+        self,
+        pair: str,
+        rule: str,
+        lookback: int,
+        *,
+        timeframe: str | None = None,
+        refresh: bool = True,
+        provisional: bool = False,
+        on_gap: OnGap = "cut",
+        as_: Form | None = None,
+    ) -> Any:  # noqa: ANN401 - bars, or another library's table
+        """Return the newest closed candles of a rule; see `Kraken.resample`."""
+        lookback, read = count_of(lookback, "lookback"), parse_rule(rule)
+        base = finest(read) if timeframe is None else timeframe
+        step_s = check_fits(read, base)
+        if as_ is not None:
+            library_of(as_)
+        longest_s = read.period_s or read.months * LONGEST_MONTH_S
+        table = await self.get_ohlc(
+            pair,
+            base,
+            (lookback + 1) * longest_s // step_s,
+            refresh=refresh,
+            provisional=provisional,
+            on_gap=on_gap,
+            as_="arrow",
+        )
+        made = await run_blocking(
+            self._clock, lambda: resample(table, LABELS[step_s // 60], rule, on_gap=on_gap)
+        )
+        # The newest may be running: one that is not whole yet is none, whatever `on_gap` says.
+        end_s = times(table)[-1] + step_s if table.num_rows else 0
+        newest = made.num_rows and list(read.edges(times(made)[-1], times(made)[-1]))[-1] > end_s
+        made = made.slice(0, made.num_rows - bool(newest))
+        made = made.slice(max(0, made.num_rows - lookback))
+        return bars_of_table(made) if as_ is None else convert(made, as_)
 
     async def _asked(self, pair: str, timeframe: str, form: Form | None, refresh: bool) -> Target:
         """Resolve what is asked for, and refuse what can't be answered before any call is made."""

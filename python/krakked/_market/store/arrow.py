@@ -213,14 +213,14 @@ def convert(table: pa.Table, form: str) -> Any:  # noqa: ANN401 - one of four li
     return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
-def library_of(form: str) -> Any:  # noqa: ANN401 - a module
+def library_of(form: str, forms: Sequence[str] = FORMS) -> Any:  # noqa: ANN401 - a module
     """Import what a form needs: None for ``arrow``.
 
     Raises:
         ConfigError: Unknown form.
         StoreError: The library is not installed.
     """
-    one_of(form, "as_", FORMS)
+    one_of(form, "as_", forms)
     if form == "arrow":
         return None
     try:

@@ -341,6 +341,18 @@ class OHLCStore:
         tables = itertools.chain([live], stored)
         return gap_truth.gaps(tables, known, series.step_s, first_s, end_s)
 
+    def partitions(self, pair: str, timeframe: Timeframe) -> list[Path]:
+        """Return the finished files of a series, oldest first; other programs may read them.
+
+        What the live stream has closed joins them when it is folded (`compact`). Each is replaced
+        as a whole, never written to.
+        """
+        self._root.check()
+        series = self._series(pair, timeframe)
+        folder, suffix = self._paths.series_dir(series), self._files.suffix
+        names = listing.partitions_of(self._paths, series, suffix)
+        return [folder / f"{name}{suffix}" for name in sorted(names)]
+
     def why_unwritable(self) -> str | None:
         """Say why no candle can be stored, None when nothing speaks against it; nothing is made."""
         return why_unwritable(self.root)

@@ -19,7 +19,6 @@ from krakked._market.changes import CandleClosed, CandleCorrected, ChangeHub
 from krakked._market.stream.background import Background
 from krakked._market.stream.crosscheck import TickerSource
 from krakked._market.stream.evidence import Evidence
-from krakked._market.stream.exchange_time import ExchangeTime
 from krakked._market.stream.gap_fill import GapFiller, OHLCSource
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.sequencer import CandleSequencer, Hole, Series, SeriesCandle
@@ -50,20 +49,15 @@ OnClosed = Callable[[list[ClosedOrCorrected]], Awaitable[None]]
 log = logging.getLogger("krakked.stream")
 
 
-class ServerTimeLike(Protocol):
-    """REST's answer to Time."""
-
-    @property
-    def unixtime(self) -> int:
-        """Unix seconds."""
-        ...
-
-
 class MarketSource(OHLCSource, TickerSource, Protocol):
     """What the stream asks of REST; `krakked._rest.client.RestClient` is one."""
 
-    async def time(self) -> ServerTimeLike:
-        """Return the exchange's time."""
+    async def time(self) -> object:
+        """Ask for the exchange's time; `server_wall_ns` knows it from then on."""
+        ...
+
+    def server_wall_ns(self) -> int:
+        """Return the exchange's unix time in nanoseconds, as far as known."""
         ...
 
 
@@ -72,7 +66,7 @@ class ClosedCandles:
 
     Args:
         cache: Where candles are closed.
-        clock: Elapsed time; the wall clock is looked at once, at the start.
+        clock: Elapsed time; the wall clock only where neither stream nor REST has told the time.
         names: From symbols to pairs.
         hub: Gets every closed candle.
         rest: Fills candles missed over an outage, or None.
@@ -112,7 +106,6 @@ class ClosedCandles:
             out=self._give_out,
             limiter=limiter,
         )
-        self._time = ExchangeTime(clock.wall_ns(), clock.elapsed_ns(), cache.server_ns)
         self._without_snapshot: dict[Series, float] = {}
         self._to_confirm: dict[Series, tuple[int, int, float]] = {}
         self._unwritten: list[ClosedOrCorrected] = []
@@ -246,7 +239,7 @@ class ClosedCandles:
     def compare(self, series: Series, since_s: float) -> None:
         """Compare what was given out of a series since an elapsed time with REST."""
         length_s = series[1] * 60
-        from_s = int(self._time.now_ns(int(since_s * 1e9)) // 10**9 // length_s) * length_s
+        from_s = int(self._exchange_ns(int(since_s * 1e9)) // 10**9 // length_s) * length_s
         until_s = int((self._now_s() - CERTAIN_S) // length_s) * length_s
         if from_s < until_s:
             self._filler.add(Hole(*series, from_s, until_s, confirms=True))
@@ -266,7 +259,15 @@ class ClosedCandles:
             del self._to_confirm[next(iter(self._to_confirm))]
 
     def _now_s(self) -> float:
-        return self._time.now_ns(self._clock.elapsed_ns()) / 1e9
+        return self._exchange_ns(self._clock.elapsed_ns()) / 1e9
+
+    def _exchange_ns(self, elapsed_ns: int) -> int:
+        """Return the exchange's unix time at an elapsed one: as the stream tells, else as REST."""
+        told_ns = self._cache.server_ns(elapsed_ns)
+        if told_ns is not None:
+            return told_ns
+        wall_ns = self._rest.server_wall_ns() if self._rest is not None else self._clock.wall_ns()
+        return wall_ns + elapsed_ns - self._clock.elapsed_ns()
 
     # --- tasks ---
 
@@ -287,15 +288,10 @@ class ClosedCandles:
         """Ask REST for the time once: a quiet market tells none for long."""
         if self._rest is None:
             return
-        before_ns = self._clock.elapsed_ns()
         try:
-            told = await self._rest.time()
+            await self._rest.time()
         except KrakkedError as error:
             log.info("the exchange's time could not be asked for: %s", type(error).__name__)
-            return
-        after_ns = self._clock.elapsed_ns()
-        # Whole seconds, cut off: half a second is the best guess.
-        self._time.sample(told.unixtime * 10**9 + 5 * 10**8, (before_ns + after_ns) // 2)
 
     async def finish(self) -> None:
         """Write what is left; for the end, when `run` is cancelled."""

@@ -15,11 +15,11 @@ import msgspec
 import trio
 
 from krakked._errors import ConfigError, LockTimeoutError
-from krakked._files.record import boot_id
+from krakked._files.shared_record import boot_id
 from krakked._market.stream.backoff import BUDGET_ATTEMPTS, BUDGET_WINDOW_S, MARGIN_S
 from krakked._network.clock import Clock
+from krakked._rest.record_times import Stamp, boot_name, passed_ns, same_clock
 from krakked._rest.shared_state import SharedState, StateChange
-from krakked._rest.stamps import Stamp, boot_name, passed_ns, same_clock
 
 _SECOND_NS: Final = 1_000_000_000
 _WINDOW_NS: Final = int((BUDGET_WINDOW_S + MARGIN_S) * _SECOND_NS)

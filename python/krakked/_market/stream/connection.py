@@ -7,6 +7,7 @@ socket, in TLS or in trio-websocket, comes out as a `Disconnect`: the user never
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -56,6 +57,9 @@ MALFORMED_IN_A_ROW: Final = 50
 """So many frames in a row that make no sense, and the connection is given up."""
 
 log = logging.getLogger("krakked.stream")
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r\n]")
+"""The status of an answer to the upgrade."""
 
 _EXPECTED = (
     trio_websocket.ConnectionClosed,
@@ -338,9 +342,9 @@ class Connection:
 
     def _handshake_failed(self, detail: str) -> None:
         head = self._stream.head if self._stream is not None else b""
-        status = head[9:12].decode("ascii", "replace")
-        if head.startswith(b"HTTP/1.") and status.isdigit() and status != "101":
-            self._note(DisconnectReason.REJECTED, f"HTTP {status}", rejected=True)
+        status = _STATUS.match(head)
+        if status is not None and status[1] != b"101":
+            self._note(DisconnectReason.REJECTED, f"HTTP {status[1].decode()}", rejected=True)
         self._note(DisconnectReason.HANDSHAKE_FAILED, detail)
 
     def _closed(self, reason: trio_websocket.CloseReason | None) -> None:
@@ -356,12 +360,10 @@ class Connection:
     def _explain(self, error: BaseException | None) -> None:
         """Turn what came out of the nursery into a reason, the most telling one first."""
         leaves = _leaves(error)
-        for leaf in leaves:
-            if isinstance(leaf, trio_websocket.ConnectionRejected):
-                self._outcome = Disconnect(
-                    DisconnectReason.REJECTED, f"HTTP {leaf.status_code}", rejected=True
-                )
-                return
+        if leaves and self._stream is not None and not self._stream.upgraded:
+            # The libraries below raise whatever their parsers meet in an answer that is none.
+            self._handshake_failed("the server's answer is no WebSocket upgrade")
+            return
         for leaf in leaves:
             if not isinstance(leaf, _EXPECTED):
                 log.error("unexpected %s on a connection", type(leaf).__name__, exc_info=leaf)

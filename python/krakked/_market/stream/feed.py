@@ -48,9 +48,9 @@ from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.pair_statistics import pair_streams, silent_ones
 from krakked._market.stream.pool import ConnectionPool
 from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
-from krakked._market.stream.sleep import Finding, Instant, SleepWatch
 from krakked._market.stream.statistics import FeedStatistics
 from krakked._market.stream.supervisor import ConnectionSupervisor
+from krakked._market.stream.suspend import Finding, Instant, SuspendWatch
 from krakked._market.stream.symbols import DELISTED, SymbolNames, decode_instrument
 from krakked._market.stream.wait_live import obstacle, wait_live
 from krakked._market.stream.watchdogs import FRAME_S, HELD_UP_S
@@ -156,7 +156,7 @@ class Feed:
         )
         self._watcher = self.cache.add_watcher()
         self._notices = Notices()
-        self._sleep: SleepWatch | None = None
+        self._sleep: SuspendWatch | None = None
         self._timer: trio.abc.Clock | None = None
         self._resumes = 0
         self._changed = trio.Event()
@@ -170,7 +170,7 @@ class Feed:
             async with trio.open_nursery() as nursery:
                 self._timer = trio.lowlevel.current_clock()
                 self.hub.home = trio.lowlevel.current_trio_token()
-                self._sleep = SleepWatch(self._instant(self._timer))
+                self._sleep = SuspendWatch(self._instant(self._timer))
                 nursery.start_soon(
                     self.background.keep, "closing candles", self._closed_candles.run
                 )
@@ -368,16 +368,17 @@ class Feed:
         self,
         pairs: Iterable[str] | None = None,
         kinds: Collection[ChangeKind | str] | None = None,
+        timeframes: Iterable[str] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> Changes:
-        """Listen to what happens from now on; see `krakked.Kraken.changes`.
-
-        Args:
-            pairs: Only these, any spelling; None for all. Feed events come in any case.
-            kinds: Which kinds; None for all.
-        """
+        """Listen to what happens from now on; see `krakked.Kraken.changes`."""
         only = None if pairs is None else [self.resolve(pair) for pair in one_or_many(pairs)]
         chosen = list(ChangeKind) if kinds is None else change_kinds(kinds)
-        return self.hub.consumer(only, chosen)
+        labels = None if timeframes is None else one_or_many(timeframes, "timeframes")
+        for label in labels or ():
+            parse_timeframe(label)
+        return self.hub.consumer(only, chosen, labels, snapshot=bool(snapshot))
 
     async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:
         """Wait until pairs have a live ticker; see `krakked.Kraken.wait_live`."""

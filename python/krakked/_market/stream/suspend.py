@@ -46,7 +46,7 @@ class Finding(Enum):
     SLEPT = "slept"
 
 
-class SleepWatch:
+class SuspendWatch:
     """Watches for sleeps from one moment on; one task checks, any thread may look."""
 
     def __init__(self, now: Instant) -> None:

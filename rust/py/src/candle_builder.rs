@@ -1,6 +1,6 @@
 //! `CandleBuilder`: candles of one or several intervals, out of trades.
 
-use krakked_core::candles::{self, Trade, TradeError, TradeOutcome};
+use krakked_core::candle_builder::{self, Trade, TradeError, TradeOutcome};
 use krakked_core::decimal::Decimal;
 use krakked_core::trades::read_reply;
 use krakked_core::trades_csv::TradesCsv;
@@ -26,7 +26,7 @@ pub(crate) struct CandleBuilder {
 }
 
 struct State {
-    builder: candles::CandleBuilder,
+    builder: candle_builder::CandleBuilder,
     csv: TradesCsv,
 }
 
@@ -114,7 +114,7 @@ impl CandleBuilder {
         if intervals_minutes.is_empty() || intervals_minutes.contains(&0) {
             return Err(PyValueError::new_err("intervals_minutes must be positive"));
         }
-        let builder = candles::CandleBuilder::new(&intervals_minutes);
+        let builder = candle_builder::CandleBuilder::new(&intervals_minutes);
         Ok(Self {
             inner: OwnedLock::new(
                 "candle builder",

@@ -5,8 +5,8 @@
 //! interval opens it and the highest closes it, so pages may overlap or come in any order. Memory is
 //! bounded by the candles not taken yet and the holes in the ids, never by the length of the tape.
 
-use crate::candle::Growing;
-pub use crate::candle::{Bar, Trade};
+use crate::growing_candle::Growing;
+pub use crate::growing_candle::{Bar, Trade};
 use crate::id_ranges::IdRanges;
 
 const NS_PER_MINUTE: i64 = 60_000_000_000;

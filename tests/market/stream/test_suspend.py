@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from krakked._errors import DataStaleError, StaleReason
-from krakked._market.stream.sleep import Finding, Instant, SleepWatch
+from krakked._market.stream.suspend import Finding, Instant, SuspendWatch
 from krakked._network.clock import SystemClock
 
 OpenStage = Callable[..., Any]
@@ -23,7 +23,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.elapsed_s, self.timer_s, self.wall_s = 5_000.0, 10.0, 1_790_000_000.0
-        self.watch = SleepWatch(self.now)
+        self.watch = SuspendWatch(self.now)
 
     @property
     def now(self) -> Instant:
