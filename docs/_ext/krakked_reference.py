@@ -145,7 +145,7 @@ class NameRole(SphinxRole):
             or text.partition(".")[0] in OTHERS
         ):
             return True
-        if re.fullmatch(r"[\w.]+", text) is None:
+        if re.fullmatch(r"[^\W\d][\w.]*", text) is None:
             return True  # no name at all
         return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
 
