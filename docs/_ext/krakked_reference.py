@@ -164,7 +164,7 @@ OTHERS = {
         "httpx",
         "time",
     ),
-    *("Decimal", "Path", "krakked"),
+    *("Decimal", "Path", "krakked", "duckdb"),
 }
 """Names that are not krakked's."""
 
