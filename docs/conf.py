@@ -21,6 +21,7 @@ html_title = f"krakked {release}"
 html_show_sourcelink = False
 html_copy_source = False
 
+smartquotes = False  # options have two hyphens
 nitpicky = True
 # Types of other packages: their pages are on the net, and a build must not need it. What is ours
 # is named by the role of `krakked_reference`, which lets nothing unknown pass.

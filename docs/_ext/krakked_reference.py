@@ -21,6 +21,7 @@ from docutils.parsers.rst import roles
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
@@ -102,6 +103,17 @@ def setting_keys() -> set[str]:
     return {".".join(key.split(".")[at:]) for key in whole for at in range(key.count(".") + 1)}
 
 
+def link(name: str, text: str, page: str) -> addnodes.pending_xref:
+    """Return a link to a public name."""
+    module = "krakked.sandbox" if name.partition(".")[0] in krakked.sandbox.__all__ else "krakked"
+    node = addnodes.pending_xref(
+        text, refdomain="py", reftype="obj", reftarget=f"{module}.{name}", refwarn=True
+    )
+    node["refdoc"] = page
+    node += nodes.literal(text, text, classes=["xref", "py", "py-obj"])
+    return node
+
+
 class NameRole(SphinxRole):
     """Single backticks: a link to a public name, or the word itself for an argument or a setting.
 
@@ -119,14 +131,8 @@ class NameRole(SphinxRole):
             if not self._is_plain(text):
                 log.warning("`%s` is no public name", self.text, location=self.get_location())
             return [nodes.literal(self.rawtext, self.text)], []
-        module = "krakked.sandbox" if found.partition(".")[0] in krakked.sandbox.__all__ else None
-        target = f"{module or 'krakked'}.{found}"
-        node = addnodes.pending_xref(
-            self.rawtext, refdomain="py", reftype="obj", reftarget=target, refwarn=True
-        )
-        node["refdoc"] = self.env.docname
+        node = link(found, self.text, self.env.docname)
         self.set_source_info(node)
-        node += nodes.literal(self.rawtext, self.text, classes=["xref", "py", "py-obj"])
         return [node], []
 
     def _is_plain(self, text: str) -> bool:
@@ -139,12 +145,26 @@ class NameRole(SphinxRole):
             or text.partition(".")[0] in OTHERS
         ):
             return True
-        return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None or not text.isidentifier()
+        if re.fullmatch(r"[^\W\d][\w.]*", text) is None:
+            return True  # no name at all
+        return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
 
 
 OTHERS = {
-    *("trio", "asyncio", "pyarrow", "polars", "pandas", "numpy", "os", "datetime", "loop"),
-    *("Decimal", "Path", "krakked"),
+    *(
+        "trio",
+        "asyncio",
+        "pyarrow",
+        "polars",
+        "pandas",
+        "numpy",
+        "os",
+        "datetime",
+        "loop",
+        "httpx",
+        "time",
+    ),
+    *("Decimal", "Path", "krakked", "duckdb"),
 }
 """Names that are not krakked's."""
 
@@ -274,7 +294,9 @@ class Table(SphinxDirective):
         ]
         for row in [self.header, *self.rows()]:
             for at, cell in enumerate(row):
-                text.append(f"   {'* -' if at == 0 else '  -'} {cell}")
+                first, *more = cell.split("\n")
+                text.append(f"   {'* -' if at == 0 else '  -'} {first}")
+                text += [f"       {line}" if line else "" for line in more]
         return parsed(self, text)
 
 
@@ -289,28 +311,72 @@ def parsed(directive: SphinxDirective, text: list[str]) -> list[nodes.Node]:
 class SettingsTable(Table):
     """Every key of config.yaml."""
 
-    header = ("Key", "Type", "Default", "Meaning")
-    widths = (26, 22, 16, 36)
+    header = ("Key, type and default", "Meaning")
+    widths = (48, 52)
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
-        return [(f"``{row.key}``", *row[1:]) for row in settings_rows()]
+        return [
+            (f"``{row.key}``\n\n{row.kind}\n\nDefault: {row.default}", row.doc)
+            for row in settings_rows()
+        ]
+
+
+WHOSE: dict[type[krakked.KrakkedError], str] = {
+    krakked.ClosedError: "the program",
+    krakked.ConfigError: "settings, or an argument",
+    krakked.CredentialsError: "key or vault",
+    krakked.NetworkError: "the way to Kraken",
+    krakked.AuthError: "the key or the account",
+    krakked.NonceError: "another user of the key, or a clock",
+    krakked.RateLimitError: "the pace",
+    krakked.ServiceError: "Kraken",
+    krakked.RequestError: "the call",
+    krakked.ApiError: "\u2013",
+    krakked.DataStaleError: "see ``why``",
+    krakked.NoDataYetError: "nobody",
+    krakked.SubscriptionRefusedError: "Kraken, or the pair",
+    krakked.ChangesLaggedError: "the program: too slow",
+    krakked.ChangesInUseError: "the program",
+    krakked.MissingBarsError: "the history",
+    krakked.ImportFormatError: "the file",
+    krakked.NotLiveError: "see ``errors``",
+    krakked.MarketDataError: "an argument",
+    krakked.StoreExchangeError: "settings",
+    krakked.StoreError: "this machine",
+    krakked.LockTimeoutError: "another process",
+    krakked.ForkedProcessError: "the program",
+    krakked.KrakkedError: "\u2013",
+}
+"""Whose fault the errors of a family are; the first that fits, so subclasses stand first."""
+
+
+def actions_of(kind: type[krakked.KrakkedError]) -> str:
+    """Return the next steps that errors of a class name."""
+    found = sorted({row.action.value for row in ROWS if row.kind is kind})
+    if found:
+        return ", ".join(f"``{value}``" for value in found)
+    return (
+        "one of `Action`" if issubclass(kind, krakked.ApiError | krakked.NetworkError) else "\u2013"
+    )
 
 
 class ErrorsTable(Table):
     """The error tree."""
 
-    header = ("Class", "What it means, and whose fault it was", "Fields", "Exit status")
-    widths = (30, 40, 20, 10)
+    header = ("Class", "What it means", "Whose fault", "``action``", "Fields", "Exit")
+    widths = (28, 32, 14, 10, 10, 6)
 
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
         for row in error_rows():
-            indent = "\u2003" * row.depth
+            indent = "\u00a0\u00a0" * row.depth  # at which no line breaks
             fields = ", ".join(f"``{name}``" for name in row.fields) or "\u2013"
             status = next(status for kind, status in _STATUSES if issubclass(row.kind, kind))
-            name = row.kind.__name__
-            yield f"{indent}`{name}`", _first_sentences(row.kind), fields, str(int(status))
+            whose = next(words for kind, words in WHOSE.items() if issubclass(row.kind, kind))
+            name = f"{indent}`{row.kind.__name__}`"
+            meaning, action = _first_sentences(row.kind), actions_of(row.kind)
+            yield name, meaning, whose, action, fields, str(int(status))
 
 
 class KrakenErrorsTable(Table):
@@ -329,7 +395,7 @@ class KrakenErrorsTable(Table):
 
 
 class EndpointsTable(Table):
-    """The endpoints that krakked has a row for, by what they cost the key's counter."""
+    """The private endpoints that krakked knows, by what they cost the key's counter."""
 
     header = ("Cost", "Endpoints")
     widths = (20, 80)
@@ -337,7 +403,9 @@ class EndpointsTable(Table):
     def rows(self) -> Iterable[tuple[str, ...]]:
         """Return the cells."""
         for cost in sorted({row.cost for row in ENDPOINTS.values()}):
-            names = [name for name, row in ENDPOINTS.items() if row.cost == cost]
+            names = [
+                name for name, row in ENDPOINTS.items() if row.cost == cost and not row.per_pair
+            ]  # per pair are public calls alone
             yield str(cost), ", ".join(f"``{name}``" for name in names)
 
 
@@ -362,7 +430,7 @@ class FacesTable(Table):
         """Return the cells."""
         for kind in ("Kraken", "LiveFeed", "RestClient"):
             faces = [getattr(each, kind) for each in (krakked, krakked.aio, krakked.blocking)]
-            for name in sorted(name for name in _members(faces[0]) if name not in {"config"}):
+            for name in sorted(set(_members(faces[0])) - {"config"}):
                 found = [inspect.getattr_static(face, name, None) for face in faces]
                 if any(each is None for each in found[1:]):
                     continue
@@ -400,6 +468,8 @@ class Exports(SphinxDirective):
         # Those are given by krakked and never made by users; RestClient inherits its typed calls.
         signature = "()" if name in {"Kraken", "LiveFeed", "Changes"} else ""
         text = [f".. autoclass:: {name}{signature}"]
+        if name == "Changes":
+            text.append("   :exclude-members: position")  # for the stream's own use
         if issubclass(thing, msgspec.Struct | Enum):
             text.append("   :undoc-members:")
         if thing is krakked.RestClient:
@@ -438,12 +508,28 @@ def _usages(name: str) -> Iterator[str]:
 def tidy_signature(
     _app: Sphinx, what: str, _name: str, thing: object, *_: object
 ) -> tuple[str, None] | None:
-    """Show enumerations without a signature."""
-    return (
-        ("", None)
-        if what == "class" and inspect.isclass(thing) and issubclass(thing, Enum)
-        else None
-    )
+    """Show enumerations without a signature, settings without the defaults of their defaults."""
+    if what != "class" or not inspect.isclass(thing):
+        return None
+    if issubclass(thing, Enum):
+        return "", None
+    return ("(**settings)", None) if issubclass(thing, Settings) else None
+
+
+def link_names(app: Sphinx, doctree: nodes.document) -> None:
+    """Make links of the names in Markdown pages, where single backticks are plain code."""
+    if app.env.doc2path(app.env.docname).suffix != ".md":
+        return
+    for node in list(doctree.findall(nodes.literal)):
+        text = node.astext()
+        name = text.removesuffix("()").removeprefix("krakked.")
+        if re.fullmatch(r"[A-Z]\w*(\.\w+)?|open_kraken|load_\w+", name) is None:
+            continue
+        if name in NAMES:
+            if not isinstance(node.parent, addnodes.pending_xref | nodes.reference):
+                node.replace_self(link(name, text, app.env.docname))
+        elif name.partition(".")[0] in NAMES:
+            log.warning("`%s` is no public name", text, location=node)
 
 
 class WholeSentences:
@@ -456,10 +542,14 @@ class WholeSentences:
         """Keep a docstring before napoleon has it."""
         self.kept = list(rest[-1])
 
-    def give_back(self, _app: Sphinx, what: str, *rest: typing.Any) -> None:
+    def give_back(self, app: Sphinx, what: str, *rest: typing.Any) -> None:
         """Put it back behind napoleon."""
         if what in {"attribute", "data"}:
             rest[-1][:] = self.kept
+        elif what == "property":
+            name, thing, options, lines = rest
+            method = GoogleDocstring(self.kept, app.config, app, "method", name, thing, options)
+            lines[:] = method.lines()
 
 
 def drop_links_to_nothing(_app: Sphinx, doctree: nodes.document) -> None:
@@ -486,6 +576,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("krakked-faces", FacesTable)
     app.add_directive("krakked-commands", CommandHelp)
     app.connect("doctree-read", drop_links_to_nothing)
+    app.connect("doctree-read", link_names)
     app.connect("autodoc-process-signature", tidy_signature)
     sentences = WholeSentences()  # napoleon has the priority 500
     app.connect("autodoc-process-docstring", sentences.keep, priority=400)

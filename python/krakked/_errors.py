@@ -137,7 +137,7 @@ class VaultLockedError(VaultError):
 
 @public
 class VaultOpenError(VaultError):
-    """Base of the two ways an opening fails; both say the contract's one sentence."""
+    """Base of the two ways an opening fails; both say the same sentence."""
 
 
 @public
@@ -335,7 +335,7 @@ class StaleReason(StrEnum):
     SUBSCRIPTION_MUTE = "subscription_mute"
     """Acknowledged, but nothing comes although the pair trades."""
     MARKET_QUIET = "market_quiet"
-    """The feed is live; nobody trades."""
+    """The feed is live; nobody trades or quotes."""
     DATA_LATE = "data_late"
     """What comes was made too long ago, by its own time."""
     RESUMED = "resumed_from_suspend"

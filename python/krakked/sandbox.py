@@ -18,7 +18,7 @@ from krakked._sandbox.faults import Faults
 from krakked._sandbox.network import LoopbackNetwork, MemoryNetwork
 from krakked._sandbox.replay import Recording
 from krakked._sandbox.settings import SandboxSettings
-from krakked._sandbox.truth import Truth
+from krakked._sandbox.truth import TrueCandle, TrueTicker, TrueTrade, Truth
 
 __all__ = [
     "Accounts",
@@ -28,6 +28,9 @@ __all__ = [
     "MemoryNetwork",
     "Recording",
     "SandboxSettings",
+    "TrueCandle",
+    "TrueTicker",
+    "TrueTrade",
     "Truth",
     "open_sandbox",
 ]

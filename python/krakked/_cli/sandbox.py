@@ -109,8 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
                     f"Wrote {path}. For another terminal: export KRAKKED_CONFIG_DIR={path.parent}"
                 )
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
-            console.print("Only this sandbox knows the key. Ctrl-C ends it.")
             with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                console.print("Only this sandbox knows the key. Ctrl-C ends it.")
                 async for _ in signals:
                     return
 

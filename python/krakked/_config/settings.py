@@ -102,7 +102,7 @@ class UniverseSettings(Settings, frozen=True):
     min_24h_volume_usd: Annotated[float, rules.at_least(0, 1e15, "USD a day")] = 0.0
     """Liquidity floor in USD a day; 0 turns it off."""
     margin_eligible: MarginEligible = MarginEligible.EXCLUDE
-    """`exclude`, the contract's rule, leaves out BTC, ETH, SOL, XRP ...; `include` keeps them."""
+    """`exclude` leaves out BTC, ETH, SOL, XRP and most of the volume; `include` keeps them."""
     country_code: Annotated[str | None, rules.country_code] = None
     """Ask AssetPairs for the pairs offered in one place only, such as ``US:CA``; None asks for all.
     Unverified: Kraken's page names countries (``GB``), one client's page a region (``US:TX``)."""

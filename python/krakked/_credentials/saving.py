@@ -74,7 +74,8 @@ def save_credentials(
         allow_unvalidated: Save although no validation succeeded (none made, or Kraken unreachable).
         override_auth_failure: Save although Kraken rejected the credentials.
         config: Settings in force; read from config.yaml by default.
-        profile: ``default`` (256 MiB) or ``small`` (64 MiB); see `vault.PROFILES`.
+        profile: ``default`` (256 MiB) or ``small`` (64 MiB): the memory that opening the
+            vault takes.
         derive: The key derivation; anything but the default is for tests.
 
     Raises:

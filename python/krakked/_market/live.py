@@ -104,7 +104,7 @@ class LiveOHLC(msgspec.Struct, Generic[Number], frozen=True, kw_only=True):
     pair: str
     """Canonical name."""
     timeframe: Timeframe
-    """``1m`` ... ``15d``."""
+    """Label such as ``1m``."""
     time: int
     """Open time, unix seconds UTC."""
     open: Number

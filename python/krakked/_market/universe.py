@@ -107,7 +107,7 @@ def build_universe(
         asset_pairs: The whole reply (``{"error": [], "result": {...}}``) or its result, as bytes
             or decoded. Unknown fields, statuses and classes are fine.
         region: Region profile; its `default_quote` decides the first rule. Default: US_CA, USD.
-        settings: The `universe:` settings. Default: the contract's rules.
+        settings: The `universe:` settings. Default: those of `UniverseSettings`.
         ticker: An all-pairs Ticker reply (same shapes) for the liquidity floor and the volumes.
         instrument: WebSocket v2 symbols of an `instrument` snapshot; wins over the naming rules.
 

@@ -16,9 +16,13 @@ class TrueTrade:
     """One trade."""
 
     id: int
+    """Rising by one within a pair."""
     time_ns: int
+    """Unix nanoseconds."""
     price: Decimal
+    """Quote per base."""
     volume: Decimal
+    """Base units."""
     side: str
     """buy or sell."""
 
@@ -28,13 +32,21 @@ class TrueCandle:
     """One candle; filled ones have count 0, volume 0 and vwap None."""
 
     time: int
+    """Open time, unix seconds."""
     open: Decimal
+    """First price, quote per base."""
     high: Decimal
+    """Highest price."""
     low: Decimal
+    """Lowest price."""
     close: Decimal
+    """Last price."""
     vwap: Decimal | None
+    """Volume-weighted average price."""
     volume: Decimal
+    """Base units."""
     count: int
+    """Number of trades."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +54,27 @@ class TrueTicker:
     """A ticker; zeros where nothing traded or nobody stands in the book."""
 
     time_ns: int
+    """Unix nanoseconds."""
     bid: Decimal
+    """Highest bid, quote per base."""
     ask: Decimal
+    """Lowest ask, quote per base."""
     bid_qty: Decimal
+    """Base units at the bid."""
     ask_qty: Decimal
+    """Base units at the ask."""
     last: Decimal
+    """Price of the last trade."""
     volume_24h: Decimal
+    """Base units in 24 hours."""
     vwap_24h: Decimal
+    """Volume-weighted average price of 24 hours."""
     low_24h: Decimal
+    """Lowest price in 24 hours."""
     high_24h: Decimal
+    """Highest price in 24 hours."""
     count_24h: int
+    """Number of trades in 24 hours."""
 
 
 class Truth:
