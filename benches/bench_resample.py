@@ -59,20 +59,12 @@ def by_polars(table: pa.Table) -> int:
 
 
 def by_duckdb(table: pa.Table) -> int:
-    made = (
-        duckdb.sql(
-            "SELECT time // 3600 * 3600 AS hour, arg_min(open, time), max(high), min(low), "
-            "arg_max(close, time), sum(vwap * volume) / sum(volume), sum(volume), sum(count) "
-            "FROM 'table' GROUP BY hour ORDER BY hour".replace("'table'", "candles_table")
-        )
-        if False
-        else duckdb.from_arrow(table).query(
-            "candles",
-            "SELECT time // 3600 * 3600 AS hour, arg_min(open, time) AS open, max(high) AS high, "
-            "min(low) AS low, arg_max(close, time) AS close, "
-            "sum(vwap * volume) / sum(volume) AS vwap, sum(volume) AS volume, sum(count) AS count "
-            "FROM candles GROUP BY hour ORDER BY hour",
-        )
+    made = duckdb.from_arrow(table).query(
+        "candles",
+        "SELECT time // 3600 * 3600 AS hour, arg_min(open, time) AS open, max(high) AS high, "
+        "min(low) AS low, arg_max(close, time) AS close, "
+        "sum(vwap * volume) / sum(volume) AS vwap, sum(volume) AS volume, sum(count) AS count "
+        "FROM candles GROUP BY hour ORDER BY hour",
     )
     return int(made.to_arrow_table().num_rows)
 

@@ -33,7 +33,7 @@ from krakked._market.times import utc_minute
 from krakked._public import public
 from krakked._timeframes import Timeframe
 
-AT_ONCE: Final = 32_768
+AT_ONCE: Final = 8_192
 """Rows that are handed over at once: few enough to stay in the processor's cache."""
 
 
@@ -109,20 +109,27 @@ def _resampled(
         return table.select(SCHEMA.names)
     opens = times(table)
     edges = list(rule.edges(opens[0], opens[-1]))
+    floats = {name: table.column(name) for name in FLOATS}
+    if floats["vwap"].null_count:
+        floats["vwap"] = floats["vwap"].fill_null(float("nan"))
+    opened, high, low, close, vwap, volume = (view(floats[name], "d") for name in FLOATS)
+    count, source = view(table.column("count"), "q"), view(table.column("source"), "b")
     resampler = Resampler(edges)
     try:
-        for start in range(0, table.num_rows, AT_ONCE):
-            piece = table.slice(start, AT_ONCE)
-            vwap = piece.column("vwap")
-            floats = {name: piece.column(name) for name in FLOATS}
-            floats["vwap"] = vwap.fill_null(float("nan")) if vwap.null_count else vwap
-            opened, high, low, close, mean, volume = (
-                view(floats[name], "d").tobytes() for name in FLOATS
-            )
-            count = view(piece.column("count"), "q").tobytes()
+        for start in range(0, len(opens), AT_ONCE):
+            end = start + AT_ONCE
             resampler.feed(
-                (times(piece).tobytes(), opened, high, low, close, mean, volume, count),
-                view(piece.column("source"), "b").tobytes(),
+                (
+                    opens[start:end].tobytes(),
+                    opened[start:end].tobytes(),
+                    high[start:end].tobytes(),
+                    low[start:end].tobytes(),
+                    close[start:end].tobytes(),
+                    vwap[start:end].tobytes(),
+                    volume[start:end].tobytes(),
+                    count[start:end].tobytes(),
+                ),
+                source[start:end].tobytes(),
             )
     except ValueError as error:
         raise wrong("bars", bars_of_table(table.slice(0, 2)), "candles, oldest first") from error
