@@ -129,6 +129,8 @@ async def test_export_writes_what_is_stored(exchange: Exchange, tmp_path: Path) 
         assert json.loads(text) == {"path": str(out / name), "candles": 720}
     status, text = await krakked("export", "XBTUSD", "3h", "--out", str(out), "--json")
     assert json.loads(text)["candles"] in {239, 240}
+    status, text = await krakked("export", "XBTUSD", "12h", "--out", str(out), "--json")
+    assert json.loads(text)["candles"] in {59, 60}, "of 1h, which is stored; 4h is not"
     status, text = await krakked("export", "XBTUSD", "1w", "--out", str(out))
     assert status == 1
     status, text = await krakked("export", "XBTUSD", "5x")

@@ -15,7 +15,7 @@ from krakked._cli.store import configured_store
 from krakked._cli.universe import saved_pairs
 from krakked._config.directories import state_of
 from krakked._config.loader import load_config
-from krakked._market.resample_rule import check_fits, finest, parse_rule
+from krakked._market.resample_rule import fitting, parse_rule
 from krakked._market.store.export import FORMS, file_name, write_file
 from krakked._market.store.resample import resample
 from krakked._timeframes import MINUTES
@@ -55,10 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     wanted: str = arguments.timeframe
     base = wanted
     if wanted not in MINUTES:
-        rule = parse_rule(wanted)
-        base = finest(rule)
-        check_fits(rule, base)
+        fits = fitting(parse_rule(wanted))
     with configured_store() as store:
+        if wanted not in MINUTES:
+            stored = {label for name, label in store.series() if name == pair}
+            base = next((label for label in fits if label in stored), fits[0])
         table = store.get_columns(pair, base, since=arguments.since, until=arguments.until)
         if base != wanted:
             table = resample(table, base, wanted)  # type: ignore[call-overload]

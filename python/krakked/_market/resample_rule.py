@@ -111,15 +111,22 @@ def check_fits(rule: ResampleRule, timeframe: str) -> int:
     return step_s
 
 
+def fitting(rule: ResampleRule) -> list[Timeframe]:
+    """Return the timeframes that the rule's candles are made of, the longest first.
+
+    >>> fitting(parse_rule("12h"))
+    ['4h', '1h', '30m', '15m', '5m', '1m']
+    """
+    longest_s = DAY_S if rule.months or rule.offset_s else rule.period_s
+    return [
+        row.label for row in reversed(ROWS) if row.aligned and longest_s % (row.minutes * 60) == 0
+    ]
+
+
 def finest(rule: ResampleRule) -> Timeframe:
     """Return the longest timeframe that the rule's candles are made of: the fewest candles to read.
 
     >>> finest(parse_rule("12h")), finest(parse_rule("7m")), finest(parse_rule("1M"))
     ('4h', '1m', '1d')
     """
-    for row in reversed(ROWS):
-        step_s = row.minutes * 60
-        longest = DAY_S if rule.months or rule.offset_s else rule.period_s
-        if row.aligned and longest % step_s == 0 and (step_s < rule.period_s or rule.months):
-            return row.label
-    return "1m"
+    return fitting(rule)[0]

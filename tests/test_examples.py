@@ -1,0 +1,168 @@
+"""Every program in examples/ runs as its README says, against the local exchange."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+import trio
+import yaml
+from nbclient import NotebookClient
+
+import krakked
+from krakked._cli.sandbox import write_config
+from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+async def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Exchange]:
+    async with open_sandbox(seed=5, settings=SandboxSettings(pair_count=60)) as running:
+        write_config(running, tmp_path / "config")
+        monkeypatch.setenv("KRAKKED_CONFIG_DIR", str(tmp_path / "config"))
+        yield running
+
+
+async def run(name: str, *words: str) -> str:
+    with trio.fail_after(90):
+        done = await trio.run_process(
+            [sys.executable, str(EXAMPLES / name), *words],
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    text = done.stdout.decode()
+    assert done.returncode == 0, text
+    assert "Traceback" not in text
+    return text
+
+
+@pytest.mark.slow
+async def test_price_alert(exchange: Exchange) -> None:
+    text = await run("price_alert.py", "XBTUSD", "1", "--seconds", "4")
+    assert re.search(r"XBTUSD is at [0-9.]+, waiting for 1", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["signal_bot", "signal_bot_asyncio", "signal_bot_plain"])
+async def test_the_bot_listens_under_trio_asyncio_and_plainly(
+    exchange: Exchange, name: str
+) -> None:
+    assert "20 candles, listening" in await run(f"{name}.py", "XBTUSD", "--seconds", "5")
+
+
+@pytest.mark.slow
+async def test_recorder(exchange: Exchange) -> None:
+    text = await run("recorder.py", "XBTUSD", "ETHUSD", "--timeframe", "1h", "--seconds", "8")
+    assert "XBTUSD 1h: 720 stored, 0 holes" in text
+    assert "ETHUSD 1h: 720 stored, 0 holes" in text
+
+
+@pytest.mark.slow
+async def test_prometheus_exporter(exchange: Exchange) -> None:
+    script = str(EXAMPLES / "prometheus_exporter.py")
+    command = [sys.executable, script, "XBTUSD", "--port", "0"]
+    with trio.fail_after(60), started(command) as process:
+        try:
+            assert process.stdout is not None
+            url = (await trio.to_thread.run_sync(process.stdout.readline)).decode().strip()
+            assert url.startswith("http://127.0.0.1:")
+            metrics = ""
+            while "krakked_ticker_age_seconds{" not in metrics:
+                metrics = await trio.to_thread.run_sync(read, url)
+        finally:
+            process.kill()
+    assert re.search(r'^krakked_ticker_age_seconds\{pair="XBTUSD"\} [0-9.]+$', metrics, re.M)
+    assert re.search(r"^krakked_pairs_streamed 1.0$", metrics, re.M)
+
+
+def started(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.slow
+async def test_notebook(exchange: Exchange, tmp_path: Path) -> None:
+    book = nbformat.read(EXAMPLES / "store.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in book.cells), "outputs are not for commit"
+    client = NotebookClient(book, timeout=60, kernel_name="python3")
+    await trio.to_thread.run_sync(client.execute)
+    shown = [cell.outputs[-1].data["text/plain"] for cell in book.cells if cell.get("outputs")]
+    assert "shape: (3, 9)" in shown[0]
+    assert "shape: (3, 4)" in shown[1]
+    assert shown[2] == "[]"
+
+
+async def test_the_bot_sees_each_candle_once_over_an_outage(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    autojump_clock: MockClock,
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    signal_bot = import_module("signal_bot")
+
+    async with open_sandbox(seed=5, memory=True, settings=SandboxSettings(pair_count=60)) as it:
+        real = krakked.open_kraken
+
+        def in_memory(**given: Any) -> Any:
+            config = it.config(tmp_path)
+            return real(config, network=it.network, clock=it.clock, **given)
+
+        monkeypatch.setattr(krakked, "open_kraken", in_memory)
+        with trio.move_on_after(600):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(signal_bot.watch, "XBTUSD", "1m")
+                await trio.sleep(200)
+                await it.faults.cut()
+    opened = [int(at) for at in re.findall(r"XBTUSD (\d+) closed at", capsys.readouterr().out)]
+    assert len(opened) >= 8
+    assert opened == list(range(opened[0], opened[-1] + 60, 60))
+
+
+def test_averages_cross_and_begin_anew_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    averages = import_module("averages").Averages(short=1, long=3)
+    signals = [averages.closed(close) for close in (1, 1, 1, 4, 4, 0, 9)]
+    assert signals == [None, None, None, "up", None, "down", "up"]
+    averages.restart([5.0, 5.0, 1.0])
+    assert averages.closed(9.0) == "up"
+
+
+def test_the_readme_names_every_example() -> None:
+    told = set(re.findall(r"`([\w.]+)`", (EXAMPLES / "README.md").read_text("utf-8")))
+    kept = {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"README.md"}
+    assert kept <= told
+
+
+def test_the_container_is_read_only_and_holds_no_secret() -> None:
+    compose = yaml.safe_load((EXAMPLES / "compose.yaml").read_text("utf-8"))
+    service = compose["services"]["signals"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "environment" not in service
+    mounts = {each.split(":")[0].removeprefix("./") for each in service["volumes"]}
+    assert set(compose["volumes"]) == mounts - {"config"}
+    recipe = (EXAMPLES / "Dockerfile").read_text("utf-8")
+    assert re.search(r"^USER (?!root)", recipe, re.M)
+    copied = re.search(r"^COPY (.*) /bot/$", recipe, re.M)
+    assert copied
+    assert all((EXAMPLES / name).is_file() for name in copied[1].split())
