@@ -182,3 +182,28 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for name in free:  # what needs nothing that is left stands in no circle
             del needs[name]
     assert not needs
+
+
+TWINS = {"BadLine", "BadLines", "Evidence"}
+"""What Rust tells, and the form in which Python keeps it: one concept, on both sides."""
+
+
+def test_no_two_types_bear_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PYTHON:
+        if "_faces" in path.parts:  # the same client, for another loop
+            continue
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append("python")
+    for path in (ROOT / "rust").glob("*/src/**/*.rs"):
+        if path.name == "no_reader.rs":  # what stands in for the reader elsewhere
+            continue
+        found = re.findall(
+            r"^\s*(?:pub(?:\([a-z]+\))? )?(?:struct|enum|trait|union) (\w+)", path.read_text(), re.M
+        )
+        for name in found:
+            places.setdefault(name, []).append(path.relative_to(ROOT).parts[1])
+    doubled = {name: where for name, where in places.items() if len(where) > 1}
+    bindings = {name for name, where in doubled.items() if sorted(where) == ["core", "py"]}
+    assert set(doubled) - bindings == TWINS

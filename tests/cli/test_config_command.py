@@ -10,7 +10,7 @@ import pytest
 
 import krakked
 from krakked._cli.config import defaults
-from krakked._cli.doctor import Finding, Verdict, examine
+from krakked._cli.doctor import Looked, Standing, examine
 from krakked._cli.main import main
 from krakked._cli.sandbox import WRITTEN, write_config
 from krakked._cli.watch import SPARKS, line_of, spark_line
@@ -94,8 +94,8 @@ async def test_doctor_offline_finds_a_directory_that_cannot_be_written(
         f"market_data: {{ohlc_store: {{root_dir: {tmp_path / 'file' / 'ohlc'}}}}}\n", "utf-8"
     )
     found = await examine(offline=True)
-    assert all(isinstance(each, Finding) for each in found)
-    (fault,) = [each for each in found if each.verdict is Verdict.FAULT]
+    assert all(isinstance(each, Looked) for each in found)
+    (fault,) = [each for each in found if each.verdict is Standing.FAULT]
     assert fault.what == "store"
     assert "root_dir" in fault.text
     assert fault.status == 5
@@ -106,11 +106,11 @@ async def test_doctor_says_of_half_a_key_what_is_missing(
 ) -> None:
     monkeypatch.setenv("KRAKEN_API_KEY", "a key")
     found = [each for each in await examine(offline=True) if each.what == "key"]
-    assert [each.verdict for each in found] == [Verdict.WARNING, Verdict.FINE]
+    assert [each.verdict for each in found] == [Standing.WARNING, Standing.FINE]
     assert "KRAKEN_API_KEY is set without the other" in found[0].text
     monkeypatch.setenv("KRAKEN_API_SECRET", "no secret at all")
     (fault,) = [each for each in await examine(offline=True) if each.what == "key"]
-    assert (fault.verdict, fault.status) == (Verdict.FAULT, 4)
+    assert (fault.verdict, fault.status) == (Standing.FAULT, 4)
     assert "no secret" not in fault.text
 
 

@@ -28,7 +28,7 @@ import krakked
 from krakked._cli import terminal
 from krakked._cli.arguments import duration, seed
 from krakked._cli.status import status_table
-from krakked._cli.watch import Board
+from krakked._cli.watch import PriceTable
 from krakked._market.universe_report import RULE_WORDS, count_rules, report_margin
 from krakked._timeframes import Timeframe
 
@@ -260,7 +260,7 @@ async def live_step(
     steps.start(f"Live prices for {seconds:g} seconds")
     await kraken.wait_live(chosen, timeout_s=FIRST_PRICES_LIMIT_S)
     end = trio.current_time() + seconds
-    board = Board(chosen, "1m", wide=False)
+    board = PriceTable(chosen, "1m", wide=False)
     with Live(console=steps.console, refresh_per_second=8) as live:
         while trio.current_time() < end:
             live.update(Padding.indent(board.look(kraken), INDENT))

@@ -37,7 +37,7 @@ LEAST_FREE: Final = 512 << 20
 """Bytes free on the store's disk below which it is said."""
 
 
-class Verdict(StrEnum):
+class Standing(StrEnum):
     """How one thing stands."""
 
     FINE = "fine"
@@ -45,11 +45,11 @@ class Verdict(StrEnum):
     FAULT = "fault"
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """One thing looked at."""
 
     what: str
-    verdict: Verdict
+    verdict: Standing
     text: str
     """What is there, or what is wrong and what to do."""
     status: Exit = Exit.DONE
@@ -57,9 +57,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MARKS: Final = {
-    Verdict.FINE: "[green]✓[/]",
-    Verdict.WARNING: "[yellow]![/]",
-    Verdict.FAULT: "[red]x[/]",
+    Standing.FINE: "[green]✓[/]",
+    Standing.WARNING: "[yellow]![/]",
+    Standing.FAULT: "[red]x[/]",
 }
 
 
@@ -91,10 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
     return max((each.status for each in findings), default=Exit.DONE)
 
 
-async def examine(offline: bool) -> list[Finding]:
+async def examine(offline: bool) -> list[Looked]:
     """Look at one thing after the other; a thing that fails is a finding."""
     findings = list(_caught("settings", _settings))
-    if findings[0].verdict is Verdict.FAULT:
+    if findings[0].verdict is Standing.FAULT:
         return findings  # nothing else can be judged
     config = load_config()
     for what, look in (
@@ -111,7 +111,7 @@ async def examine(offline: bool) -> list[Finding]:
     return findings
 
 
-def _caught(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _caught(what: str, look: Callable[[], Iterator[Looked]]) -> Iterator[Looked]:
     try:
         yield from look()
     except (krakked.KrakkedError, OSError) as error:
@@ -120,38 +120,38 @@ def _caught(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findin
 
 async def _asked(
     what: str,
-    ask: Callable[[krakked.KrakkedConfig], Awaitable[list[Finding]]],
+    ask: Callable[[krakked.KrakkedConfig], Awaitable[list[Looked]]],
     config: krakked.KrakkedConfig,
-) -> list[Finding]:
+) -> list[Looked]:
     try:
         with trio.fail_after(PATIENCE_S):
             return await ask(config)
     except trio.TooSlowError:
         text = f"No answer within {PATIENCE_S:g} s. Check the network and the proxy."
-        return [Finding(what=what, verdict=Verdict.FAULT, text=text, status=Exit.UNREACHABLE)]
+        return [Looked(what=what, verdict=Standing.FAULT, text=text, status=Exit.UNREACHABLE)]
     except (krakked.KrakkedError, OSError) as error:
         return [_fault(what, error)]
 
 
-def _fault(what: str, error: BaseException) -> Finding:
+def _fault(what: str, error: BaseException) -> Looked:
     ending = judge(error)
-    return Finding(
-        what=what, verdict=Verdict.FAULT, text=" ".join(ending.sentences), status=ending.status
+    return Looked(
+        what=what, verdict=Standing.FAULT, text=" ".join(ending.sentences), status=ending.status
     )
 
 
-def _fine(what: str, text: str) -> Finding:
-    return Finding(what=what, verdict=Verdict.FINE, text=text)
+def _fine(what: str, text: str) -> Looked:
+    return Looked(what=what, verdict=Standing.FINE, text=text)
 
 
-def _warning(what: str, text: str) -> Finding:
-    return Finding(what=what, verdict=Verdict.WARNING, text=text)
+def _warning(what: str, text: str) -> Looked:
+    return Looked(what=what, verdict=Standing.WARNING, text=text)
 
 
 # --- this machine ---------------------------------------------------------------------------------
 
 
-def _settings() -> Iterator[Finding]:
+def _settings() -> Iterator[Looked]:
     config = load_config()
     path = Path(config.config_dir) / CONFIG_FILE_NAME
     there = str(path) if path.exists() else f"{path} is not there: defaults (krakked config init)"
@@ -160,7 +160,7 @@ def _settings() -> Iterator[Finding]:
         yield _warning("settings", f"rest.base_url is not Kraken's: {config.rest.base_url}")
 
 
-def _directories(config: krakked.KrakkedConfig) -> Iterator[Finding]:
+def _directories(config: krakked.KrakkedConfig) -> Iterator[Looked]:
     state = files_of(config).state_dir
     if state is None:
         yield _warning("state", "Kept in memory: processes share no limits. Set KRAKKED_STATE_DIR.")
@@ -176,15 +176,15 @@ def _directories(config: krakked.KrakkedConfig) -> Iterator[Finding]:
         )
 
 
-def _store(config: krakked.KrakkedConfig) -> Iterator[Finding]:
+def _store(config: krakked.KrakkedConfig) -> Iterator[Looked]:
     root = files_of(config).store_root
     if root is None:
         return
     trouble = why_unwritable(root)
     if trouble is not None:
-        yield Finding(
+        yield Looked(
             what="store",
-            verdict=Verdict.FAULT,
+            verdict=Standing.FAULT,
             text=f"{trouble}. Give this user the right to write there, or name another directory: "
             "market_data.ohlc_store.root_dir.",
             status=Exit.FILES,
@@ -199,7 +199,7 @@ def _store(config: krakked.KrakkedConfig) -> Iterator[Finding]:
         yield _fine("store", text)
 
 
-def _key(config: krakked.KrakkedConfig) -> Iterator[Finding]:
+def _key(config: krakked.KrakkedConfig) -> Iterator[Looked]:
     there = [name for name in (KEY_VARIABLE, SECRET_VARIABLE) if os.environ.get(name, "").strip()]
     if len(there) == 1:
         text = f"{there[0]} is set without the other variable: it is ignored. Set both or none."
@@ -215,7 +215,7 @@ def _key(config: krakked.KrakkedConfig) -> Iterator[Finding]:
     yield _fine("key", f"sealed in {info.path}")
 
 
-def _proxy(config: krakked.KrakkedConfig) -> Iterator[Finding]:
+def _proxy(config: krakked.KrakkedConfig) -> Iterator[Looked]:
     for what, url in (("REST", config.rest.base_url), ("stream", config.market_data.ws.url)):
         end = Endpoint.parse(url.replace("http", "ws", 1))
         chosen = choose_proxy(config.network.proxy, end.host, end.port, tls=end.tls)
@@ -228,7 +228,7 @@ def _proxy(config: krakked.KrakkedConfig) -> Iterator[Finding]:
 # --- Kraken ---------------------------------------------------------------------------------------
 
 
-async def _rest(config: krakked.KrakkedConfig) -> list[Finding]:
+async def _rest(config: krakked.KrakkedConfig) -> list[Looked]:
     network, files = krakked.SystemNetwork(config.network.proxy), files_of(config)
     async with krakked.RestClient(
         config.rest, network=network, clock=krakked.SystemClock(), state_dir=files.state_dir
@@ -256,7 +256,7 @@ async def _rest(config: krakked.KrakkedConfig) -> list[Finding]:
     return found
 
 
-async def _stream(config: krakked.KrakkedConfig) -> list[Finding]:
+async def _stream(config: krakked.KrakkedConfig) -> list[Looked]:
     end = Endpoint.parse(config.market_data.ws.url)
     network = krakked.SystemNetwork(config.network.proxy)
     stream = await network.open_stream(end.host, end.port, tls=end.tls)

@@ -66,7 +66,7 @@ async def watch(arguments: argparse.Namespace) -> None:
             if arguments.lines or arguments.json or not console.is_terminal:
                 await print_lines(kraken, names, timeframe, as_json=arguments.json)
             else:
-                board = Board(names, timeframe, wide=console.width >= NARROW)
+                board = PriceTable(names, timeframe, wide=console.width >= NARROW)
                 with Live(console=console, refresh_per_second=8) as live:
                     while True:
                         live.update(board.look(kraken))
@@ -121,7 +121,7 @@ def _text(value: float | None) -> str:
 # --- the table ------------------------------------------------------------------------------------
 
 
-class Board:
+class PriceTable:
     """The table, and what it remembers to draw: last prices, one a second."""
 
     def __init__(self, pairs: Sequence[str], timeframe: Timeframe, *, wide: bool) -> None:

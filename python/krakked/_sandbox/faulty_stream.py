@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import trio
 
 
-class Link:
+class FaultyLink:
     """The way to the client, shared by all connections: so many bytes a second go over it."""
 
     def __init__(self) -> None:
@@ -53,11 +53,11 @@ class FaultyStream(trio.abc.Stream):
     """
 
     def __init__(
-        self, inner: trio.abc.Stream, rng: random.Random, link: Link | None = None
+        self, inner: trio.abc.Stream, rng: random.Random, link: FaultyLink | None = None
     ) -> None:
         self._inner = inner
         self._random = rng
-        self._link = link or Link()
+        self._link = link or FaultyLink()
         self._turn = trio.Lock()
         self._collected = bytearray()
         self._resume = trio.Event()

@@ -9,7 +9,7 @@ import trio
 import trio_websocket
 import wsproto
 
-from krakked._sandbox.faulty_stream import FaultyStream, Link
+from krakked._sandbox.faulty_stream import FaultyLink, FaultyStream
 from krakked._sandbox.hashing import seed_of
 from krakked._sandbox.limits import Window
 from krakked._sandbox.pump import Pump
@@ -32,7 +32,7 @@ class WsServer:
         self.faults: StreamFaults = StreamFaults(random.Random(f"stream faults {seed}"))  # noqa: S311
         self.pump.lag_of = self.faults.candle_lag
         self.pump.lags = self.faults.lags
-        self.link: Link = Link()
+        self.link: FaultyLink = FaultyLink()
         self.connections: dict[int, ClientConnection] = {}
         self.connects: int = 0
         """Handshakes that were attempted."""

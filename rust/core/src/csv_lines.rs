@@ -113,7 +113,7 @@ pub(crate) fn next_line(text: &[u8], at: usize) -> usize {
 
 /// Where a line stands among its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum LinePlace {
     /// Times rise.
     InOrder,
     /// The file goes back here, and rises again from here on.
@@ -126,23 +126,23 @@ enum Place {
 
 /// Judges a line by the times of the last good one and of the one behind.
 #[inline]
-fn place(before: Option<i64>, here: i64, behind: Option<i64>, ties: bool) -> Place {
+fn place(before: Option<i64>, here: i64, behind: Option<i64>, ties: bool) -> LinePlace {
     let Some(before) = before else {
-        return Place::InOrder;
+        return LinePlace::InOrder;
     };
     if here == before && !ties {
-        return Place::Doubled;
+        return LinePlace::Doubled;
     }
     let goes_on = |from: i64, to: i64| from < to || (ties && from == to);
     if here >= before {
         return match behind {
-            Some(behind) if behind < here && goes_on(before, behind) => Place::Out,
-            _ => Place::InOrder,
+            Some(behind) if behind < here && goes_on(before, behind) => LinePlace::Out,
+            _ => LinePlace::InOrder,
         };
     }
     match behind {
-        Some(behind) if behind < before && goes_on(here, behind) => Place::Back,
-        _ => Place::Out,
+        Some(behind) if behind < before && goes_on(here, behind) => LinePlace::Back,
+        _ => LinePlace::Out,
     }
 }
 
@@ -272,16 +272,16 @@ impl<T> Sequence<T> {
             return taken;
         }
         taken += match place(self.last, line.time, behind, self.ties) {
-            Place::InOrder => self.accept(line, each),
-            Place::Back => {
+            LinePlace::InOrder => self.accept(line, each),
+            LinePlace::Back => {
                 self.in_order = false;
                 self.accept(line, each)
             }
-            Place::Doubled => {
+            LinePlace::Doubled => {
                 self.bad.add(line.number, "the time occurs twice");
                 0
             }
-            Place::Out => self.leave_out(&line),
+            LinePlace::Out => self.leave_out(&line),
         };
         self.doubts.here |= std::mem::take(&mut self.doubts.behind);
         taken
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn one_wrong_time_shuts_nothing_out() {
-        use Place::{Back, Doubled, InOrder, Out};
+        use LinePlace::{Back, Doubled, InOrder, Out};
         for (before, here, behind, wanted) in [
             (None, 5, None, InOrder),
             (None, 5, Some(4), InOrder),

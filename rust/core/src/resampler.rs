@@ -62,7 +62,7 @@ const MOST_EXACT: f64 = 9e7;
 
 /// The period that rows go into.
 #[derive(Debug)]
-struct Growing {
+struct GrowingPeriod {
     made: Made,
     turnover: f64,
     /// Sum in lots, as long as every volume is a whole number of them.
@@ -75,7 +75,7 @@ struct Growing {
 pub struct Resampler {
     edges: Vec<i64>,
     at: usize,
-    growing: Option<Growing>,
+    growing: Option<GrowingPeriod>,
     made: Vec<Made>,
 }
 
@@ -112,7 +112,7 @@ impl Resampler {
             growing.add(row);
         } else {
             let (open_s, end_s) = (self.edges[self.at], self.edges[self.at + 1]);
-            self.growing = Some(Growing::new(row, open_s, end_s));
+            self.growing = Some(GrowingPeriod::new(row, open_s, end_s));
         }
         Ok(())
     }
@@ -131,7 +131,7 @@ impl Resampler {
     }
 }
 
-impl Growing {
+impl GrowingPeriod {
     fn new(row: &Row, open_s: i64, end_s: i64) -> Self {
         let mut growing = Self {
             made: Made {

@@ -22,10 +22,10 @@ fn refusal(error: TradeError) -> &'static str {
 /// Candles of one or several intervals, out of trades.
 #[pyclass(frozen, module = "krakked._core")]
 pub(crate) struct CandleBuilder {
-    inner: OwnedLock<State>,
+    inner: OwnedLock<BuilderState>,
 }
 
-struct State {
+struct BuilderState {
     builder: candle_builder::CandleBuilder,
     csv: TradesCsv,
 }
@@ -62,7 +62,7 @@ type PageRow = (
     Option<u64>,
 );
 
-impl State {
+impl BuilderState {
     fn add_page(
         &mut self,
         reply: &[u8],
@@ -118,7 +118,7 @@ impl CandleBuilder {
         Ok(Self {
             inner: OwnedLock::new(
                 "candle builder",
-                State {
+                BuilderState {
                     builder,
                     csv: TradesCsv::new(earliest_ns, latest_ns, silence_ns),
                 },
