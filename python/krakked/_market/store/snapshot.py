@@ -37,7 +37,9 @@ def snapshot(paths: StorePaths, suffix: str, destination: Path) -> int:
     ]
     with typed_errors(destination):
         if any(entry.name == destination.name for entry in listed(destination.parent)):
-            raise StoreError(f"{destination} exists already. Name a new directory.", path=str(destination))
+            raise StoreError(
+                f"{destination} exists already. Name a new directory.", path=str(destination)
+            )
         building = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.partial")
         try:
             make_directories(building)
