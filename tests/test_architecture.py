@@ -116,6 +116,7 @@ CORE_READERS = {
     "_market.history.archive_series",
     "_market.history.trades_backfill",
     "_market.live",
+    "_market.store.resample",
     "_market.stream",
     "_network.network",  # the version that it tells
     "_rest.nonces",
