@@ -1,6 +1,7 @@
 """Say when a price crosses a line: `python price_alert.py XBTUSD 65000`.
 
-Prices come from the live stream. A price that is stale, or comes late, crosses nothing.
+Prices come from the live stream. A price that is stale, or comes late, crosses nothing; silence is
+told, too.
 """
 
 from __future__ import annotations
@@ -11,21 +12,26 @@ import trio
 
 import krakked
 
+SILENCE_S = 60.0
+
 
 async def alert(pair: str, line: float) -> None:
+    above: bool | None = None
     async with krakked.open_kraken(pairs=[pair]) as kraken:
         await kraken.wait_live(timeout_s=60)
-        above: bool | None = None
-        async for _ in kraken.changes([pair], kinds=["ticker"], snapshot=True):
+        changes = kraken.changes([pair], kinds=["ticker"], snapshot=True)
+        while True:
+            with trio.move_on_after(SILENCE_S):  # nothing comes while nobody trades or quotes
+                await anext(changes)
             try:
                 price = kraken.get_latest_price(pair).price
             except krakked.DataStaleError as error:
                 print(f"no fresh price: {error}")
                 continue
-            if above is not None and above != (price >= line):
-                print(f"{pair} is {'above' if price >= line else 'below'} {line:g}: {price:g}")
-            elif above is None:
+            if above is None:
                 print(f"{pair} is at {price:g}, waiting for {line:g}")
+            elif above != (price >= line):
+                print(f"{pair} is {'above' if price >= line else 'below'} {line:g}: {price:g}")
             above = price >= line
 
 

@@ -1,4 +1,4 @@
-"""The health report for Prometheus: `python prometheus_exporter.py XBTUSD --port 9100`.
+"""The health report for Prometheus: `python prometheus_exporter.py XBTUSD --port 9470`.
 
 Needs `pip install 'krakked[metrics]'`. Listens on this machine only; no label holds a secret.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import trio
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import krakked
@@ -26,18 +26,22 @@ class Health(Collector):
         status = self._kraken.get_data_status()
         well = status.verdict is krakked.Verdict.OK
         yield GaugeMetricFamily("krakked_ok", "1 while all that is wanted works.", value=well)
-        plain = {
+        now = {
             "pairs_streamed": status.pairs_streamed,
             "pairs_with_recent_ticker": status.pairs_with_recent_ticker,
+            "unfilled_holes": status.unfilled_holes,
+            "rest_calls_waiting": len(status.limiter.waiting),
+        }
+        for name, value in now.items():
+            yield GaugeMetricFamily(f"krakked_{name}", name.replace("_", " "), value=value)
+        so_far = {
             "reconnects": status.reconnects,
             "frames": status.frames,
             "closed_candles": status.closed_candles,
             "corrected_candles": status.corrected_candles,
-            "unfilled_holes": status.unfilled_holes,
-            "rest_calls_waiting": len(status.limiter.waiting),
         }
-        for name, value in plain.items():
-            yield GaugeMetricFamily(f"krakked_{name}", name.replace("_", " "), value=value)
+        for name, value in so_far.items():
+            yield CounterMetricFamily(f"krakked_{name}", name.replace("_", " "), value=value)
         ages = GaugeMetricFamily("krakked_ticker_age_seconds", "Age of a ticker.", labels=["pair"])
         for pair, facts in status.pairs.items():
             if facts.age_s is not None:
@@ -62,7 +66,7 @@ async def serve(pairs: list[str], port: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", nargs="+")
-    parser.add_argument("--port", type=int, default=9100)
+    parser.add_argument("--port", type=int, default=9470)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     arguments = parser.parse_args()
 

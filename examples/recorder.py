@@ -15,6 +15,17 @@ import krakked
 EVERY_S = 3600.0
 
 
+async def confirm(kraken: krakked.Kraken, pair: str, timeframe: krakked.Timeframe) -> None:
+    try:
+        report = await kraken.backfill_ohlc(pair, timeframe)
+    except (krakked.NetworkError, krakked.ApiError) as error:
+        print(f"{pair} {timeframe}: {error}")  # the next round asks for what is missing still
+        return
+    gaps = await kraken.gaps(pair, timeframe)
+    missing = [gap for gap in gaps if gap.kind is krakked.GapKind.MISSING]
+    print(f"{pair} {timeframe}: {report.bars} new or confirmed, {len(missing)} holes")
+
+
 async def record(pairs: list[str], timeframes: list[krakked.Timeframe]) -> None:
     async with krakked.open_kraken(pairs=pairs) as kraken:
         for timeframe in timeframes:
@@ -24,10 +35,7 @@ async def record(pairs: list[str], timeframes: list[krakked.Timeframe]) -> None:
         while True:
             for timeframe in timeframes:
                 for pair in kraken.feed.pairs:
-                    report = await kraken.backfill_ohlc(pair, timeframe)
-                    gaps = await kraken.gaps(pair, timeframe)
-                    missing = [gap for gap in gaps if gap.kind is krakked.GapKind.MISSING]
-                    print(f"{pair} {timeframe}: {report.bars} stored, {len(missing)} holes")
+                    await confirm(kraken, pair, timeframe)
             status = kraken.get_data_status()
             print(f"{status.verdict}: {' '.join(status.reasons) or 'all well'}")
             await trio.sleep(EVERY_S)

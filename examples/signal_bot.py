@@ -7,6 +7,8 @@ outage; a candle that turns out wrong afterwards comes as a correction, and the 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 
 import trio
 from averages import Averages
@@ -37,6 +39,7 @@ async def watch(pair: str, timeframe: krakked.Timeframe) -> None:
                 case krakked.CandleCorrected():
                     bars = await kraken.get_ohlc(pair, timeframe, LONG)
                     averages.restart([bar.close for bar in bars])
+                    newest = max([newest, *(bar.time for bar in bars)])
                 case krakked.Disconnected() | krakked.SubscriptionMute():
                     print(f"trouble: {change}")
 
@@ -52,7 +55,10 @@ def main() -> None:
         with trio.move_on_after(arguments.seconds):
             await watch(arguments.pair, arguments.timeframe)
 
-    trio.run(limited)
+    # A container is asked to stop by SIGTERM: end as with Ctrl-C, and everything is closed tidily.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with contextlib.suppress(KeyboardInterrupt):
+        trio.run(limited)
 
 
 if __name__ == "__main__":

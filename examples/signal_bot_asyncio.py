@@ -33,6 +33,7 @@ async def watch(pair: str, timeframe: krakked.Timeframe) -> None:
             elif isinstance(change, krakked.CandleCorrected):
                 bars = await kraken.get_ohlc(pair, timeframe, LONG)
                 averages.restart([bar.close for bar in bars])
+                newest = max([newest, *(bar.time for bar in bars)])
 
 
 async def limited(pair: str, timeframe: krakked.Timeframe, seconds: float | None) -> None:

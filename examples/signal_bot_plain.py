@@ -19,7 +19,7 @@ def watch(pair: str, timeframe: krakked.Timeframe, until_s: float) -> None:
         if timeframe not in kraken.feed.timeframes:
             kraken.feed.add_timeframe(timeframe)
         kraken.wait_live(timeout_s=60)
-        kinds = ["candle_closed", "ticker"]
+        kinds = ["candle_closed", "ticker"]  # prices only to look at the time between candles
         changes = kraken.changes([pair], kinds=kinds, timeframes=[timeframe])
         bars = kraken.get_ohlc(pair, timeframe, LONG)
         averages.restart([bar.close for bar in bars])
@@ -35,6 +35,7 @@ def watch(pair: str, timeframe: krakked.Timeframe, until_s: float) -> None:
             elif isinstance(change, krakked.CandleCorrected):
                 bars = kraken.get_ohlc(pair, timeframe, LONG)
                 averages.restart([bar.close for bar in bars])
+                newest = max([newest, *(bar.time for bar in bars)])
 
 
 def main() -> None:

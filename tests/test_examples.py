@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -68,8 +69,8 @@ async def test_the_bot_listens_under_trio_asyncio_and_plainly(
 @pytest.mark.slow
 async def test_recorder(exchange: Exchange) -> None:
     text = await run("recorder.py", "XBTUSD", "ETHUSD", "--timeframe", "1h", "--seconds", "8")
-    assert "XBTUSD 1h: 720 stored, 0 holes" in text
-    assert "ETHUSD 1h: 720 stored, 0 holes" in text
+    assert "XBTUSD 1h: 720 new or confirmed, 0 holes" in text
+    assert "ETHUSD 1h: 720 new or confirmed, 0 holes" in text
 
 
 @pytest.mark.slow
@@ -91,7 +92,8 @@ async def test_prometheus_exporter(exchange: Exchange) -> None:
 
 
 def started(command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+    quick = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=quick)
 
 
 def read(url: str) -> str:
@@ -138,6 +140,38 @@ async def test_the_bot_sees_each_candle_once_over_an_outage(
     assert opened == list(range(opened[0], opened[-1] + 60, 60))
 
 
+async def test_the_alert_tells_each_crossing_and_silence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    autojump_clock: MockClock,
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    price_alert = import_module("price_alert")
+    async with open_sandbox(seed=5, memory=True, settings=SandboxSettings(pair_count=60)) as it:
+        real = krakked.open_kraken
+
+        def in_memory(**given: Any) -> Any:
+            config = it.config(tmp_path)
+            return real(config, network=it.network, clock=it.clock, **given)
+
+        monkeypatch.setattr(krakked, "open_kraken", in_memory)
+        now_ns = it.clock.wall_ns()
+        trades = it.truth.trades("BTC/USD", now_ns, now_ns + 900 * 10**9)
+        prices = sorted(trade.price for trade in trades)
+        line = float(prices[len(prices) // 2])
+        with trio.move_on_after(1_200):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(price_alert.alert, "XBTUSD", line)
+                await trio.sleep(900)
+                it.faults.mute()
+    told = capsys.readouterr().out.splitlines()
+    sides = [line.split()[2] for line in told if re.search(r" is (above|below) ", line)]
+    assert len(sides) >= 2
+    assert all(one != other for one, other in itertools.pairwise(sides))
+    assert any(line.startswith("no fresh price: ") for line in told)
+
+
 def test_averages_cross_and_begin_anew_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     averages = import_module("averages").Averages(short=1, long=3)
@@ -166,3 +200,20 @@ def test_the_container_is_read_only_and_holds_no_secret() -> None:
     copied = re.search(r"^COPY (.*) /bot/$", recipe, re.M)
     assert copied
     assert all((EXAMPLES / name).is_file() for name in copied[1].split())
+    config = krakked.load_config(EXAMPLES / "config")
+    assert config.market_data.ohlc_store.root_dir == "/candles"
+    targets = [each.split(":")[1] for each in service["volumes"]]
+    owned = re.search(r"install -d -o bot -g bot (.*)$", recipe, re.M)
+    assert owned
+    assert {*owned[1].split(), "/config"} == set(targets)
+
+
+@pytest.mark.slow
+async def test_the_bot_ends_tidily_when_a_container_is_stopped(exchange: Exchange) -> None:
+    command = [sys.executable, str(EXAMPLES / "signal_bot.py"), "XBTUSD"]
+    with trio.fail_after(60), started(command) as process:
+        assert process.stdout is not None
+        line = await trio.to_thread.run_sync(process.stdout.readline)
+        assert b"listening" in line
+        process.terminate()
+        assert await trio.to_thread.run_sync(process.wait) == 0
