@@ -36,8 +36,8 @@ fast: build ## the quick part of the test suite (plain pytest)
 	$(BIN)/python -m pytest -q
 
 lint: build ## format, ruff, import contracts, clippy
-	$(BIN)/ruff format --check python tests benches docs/conf.py docs/_ext examples
-	$(BIN)/ruff check python tests benches docs/conf.py docs/_ext examples
+	$(BIN)/ruff format --check python tests benches docs/conf.py docs/_ext docs/pictures.py examples
+	$(BIN)/ruff check python tests benches docs/conf.py docs/_ext docs/pictures.py examples
 	cargo fmt --check
 	$(BIN)/lint-imports --no-logo
 	cargo clippy --workspace --all-targets --locked -q -- -D warnings
@@ -167,8 +167,8 @@ docs: build ## the manual into docs/_build, warnings are errors, nothing is fetc
 	@echo "docs/_build/index.html"
 
 fmt: $(STAMP) ## format everything
-	$(BIN)/ruff format python tests benches docs/conf.py docs/_ext examples
-	$(BIN)/ruff check --fix -q python tests benches docs/conf.py docs/_ext examples || true
+	$(BIN)/ruff format python tests benches docs/conf.py docs/_ext docs/pictures.py examples
+	$(BIN)/ruff check --fix -q python tests benches docs/conf.py docs/_ext docs/pictures.py examples || true
 	cargo fmt
 
 clean: ## remove what the targets made
