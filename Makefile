@@ -113,6 +113,7 @@ bench: bench-env ## ratios beside peers: start, signing, vault, store, import, c
 	$(BENCH_VENV)/bin/python benches/bench_import.py
 	$(BENCH_VENV)/bin/python benches/bench_candles.py
 	$(BENCH_VENV)/bin/python benches/bench_resample.py
+	$(BENCH_VENV)/bin/python benches/bench_faces.py
 	cargo bench --locked -q -p krakked-core --bench decode
 
 bench-stream: bench-env ## ratios beside peers: the live stream, from socket to cache
