@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import krakked
+from krakked._cli.completion import SHELLS
 from krakked._cli.config import defaults
 from krakked._cli.doctor import Looked, Standing, examine
-from krakked._cli.main import main
+from krakked._cli.main import COMMANDS, main
 from krakked._cli.sandbox import WRITTEN, write_config
 from krakked._cli.watch import SPARKS, line_of, spark_line
 from krakked.sandbox import open_sandbox
@@ -130,3 +131,12 @@ def test_lines_of_events() -> None:
         "XBTUSD  1m candle of 00:00 closed: open 1  high 2  low 0.5  close 1.5  volume 3"
     )
     assert line_of(krakked.MarketStatus(system="online")).endswith("  MarketStatus  system online")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in script
+    assert "timeframe" in script

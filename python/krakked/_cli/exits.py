@@ -32,6 +32,7 @@ EXTRAS: Final = {
     "hypercorn": "sandbox",
     "numpy": "sandbox",
     "plotext": "plot",
+    "shtab": "completion",
     "starlette": "sandbox",
 }
 """Modules that only an extra installs."""

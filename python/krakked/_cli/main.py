@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "watch": "live prices and candles: a table, or a line a change in a pipe",
     "record": "write the stream's frames to a file (NDJSON)",
     "sandbox": "run a local exchange to try things on",
+    "completion": "what a shell needs to complete krakked's commands",
 }
 """Every command and what it does. Its module (`import_` for import) is loaded only to be run."""
 
@@ -45,8 +46,13 @@ DEBUG_VARIABLE = "KRAKKED_DEBUG"
 """Environment variable that does what --debug does."""
 
 
-def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser for a command line; only the command that stands in it is built."""
+def build_parser(words: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
+    """Return the parser for a command line; only the command that stands in it is built.
+
+    Args:
+        words: The command line.
+        every: Build all commands.
+    """
     parser = argparse.ArgumentParser(
         prog="krakked",
         description="Kraken for trio programs: sealed credentials, the USD spot universe, "
@@ -60,7 +66,7 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     asked_for = next((word for word in words if not word.startswith("-")), None)
     for name, text in COMMANDS.items():
         parser_of_it = subparsers.add_parser(name, help=text)
-        if name == asked_for:
+        if every or name == asked_for:
             module = f"{name}_" if keyword.iskeyword(name) else name
             import_module(f"krakked._cli.{module}").fill(parser_of_it)
     _add_common(parser)
