@@ -10,9 +10,11 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -123,6 +125,17 @@ async def test_notebook(exchange: Exchange) -> None:
     assert shown[2] == "[]"
 
 
+@asynccontextmanager
+async def in_memory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Exchange]:
+    """Let `krakked.open_kraken()` lead to an exchange in memory, on trio's own clock."""
+    settings = SandboxSettings(pair_count=60)
+    async with open_sandbox(seed=5, memory=True, settings=settings) as exchange:
+        config, real = exchange.config(directory), krakked.open_kraken
+        given = {"network": exchange.network, "clock": exchange.clock}
+        monkeypatch.setattr(krakked, "open_kraken", partial(real, config, **given))
+        yield exchange
+
+
 async def test_the_bot_sees_each_candle_once_over_an_outage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,14 +145,7 @@ async def test_the_bot_sees_each_candle_once_over_an_outage(
     monkeypatch.syspath_prepend(str(EXAMPLES))
     signal_bot = import_module("signal_bot")
 
-    async with open_sandbox(seed=5, memory=True, settings=SandboxSettings(pair_count=60)) as it:
-        real = krakked.open_kraken
-
-        def in_memory(**given: Any) -> Any:
-            config = it.config(tmp_path)
-            return real(config, network=it.network, clock=it.clock, **given)
-
-        monkeypatch.setattr(krakked, "open_kraken", in_memory)
+    async with in_memory(tmp_path, monkeypatch) as it:
         with trio.move_on_after(600):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(signal_bot.watch, "XBTUSD", "1m")
@@ -158,14 +164,7 @@ async def test_the_alert_tells_each_crossing_and_silence(
 ) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     price_alert = import_module("price_alert")
-    async with open_sandbox(seed=5, memory=True, settings=SandboxSettings(pair_count=60)) as it:
-        real = krakked.open_kraken
-
-        def in_memory(**given: Any) -> Any:
-            config = it.config(tmp_path)
-            return real(config, network=it.network, clock=it.clock, **given)
-
-        monkeypatch.setattr(krakked, "open_kraken", in_memory)
+    async with in_memory(tmp_path, monkeypatch) as it:
         now_ns = it.clock.wall_ns()
         trades = it.truth.trades("BTC/USD", now_ns, now_ns + 900 * 10**9)
         prices = sorted(trade.price for trade in trades)
