@@ -54,7 +54,7 @@ def columns(rows: int, start: int) -> dict[str, array]:
 
 def bars(count: int, start: int) -> list[OHLCBar]:
     return [
-        OHLCBar(start + 60 * i, 84001.9, 84010.0, 83990.1, 84000.0 + i, 84000.5, 1.5, 12)
+        OHLCBar(start + 60 * i, 84001.9, 85010.0, 83990.1, 84000.0 + i, 84000.5, 1.5, 12)
         for i in range(count)
     ]
 

@@ -92,7 +92,7 @@ class Credentials(NeverCopied):
         return self._headers(self._signer.sign(path, nonce, body))
 
     def _headers(self, sign: str) -> dict[str, str]:
-        return {"API-Key": self._key.reveal().decode("ascii"), "API-Sign": sign}
+        return {"API-Key": self._key.reveal_text(), "API-Sign": sign}
 
     def __repr__(self) -> str:
         return "Credentials(***)"
