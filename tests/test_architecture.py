@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -208,3 +210,12 @@ def test_no_two_types_bear_one_name() -> None:
     doubled = {name: where for name, where in places.items() if len(where) > 1}
     bindings = {name for name, where in doubled.items() if sorted(where) == ["core", "py"]}
     assert set(doubled) - bindings == TWINS
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = grimp.build_graph("krakked", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {
+        module: graph.find_modules_directly_imported_by(module) - {"krakked"}
+        for module in graph.modules
+    }
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError, which names the way
