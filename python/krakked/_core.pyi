@@ -305,8 +305,6 @@ class MarketCache:
         """The same with every number as its exact wire digits."""
     def updated_ns(self, symbol: str) -> int | None:
         """Elapsed time of the newest ticker, or None."""
-    def late_ns(self, symbol: str) -> int | None:
-        """How long before its arrival the newest ticker was made, or None."""
     def learn_wall(self, wall_ns: int, now_ns: int) -> None:
         """Note what this machine's wall clock shows at an elapsed time."""
     def want(self, symbol: str) -> None:

@@ -11,11 +11,11 @@ from rich.markup import escape
 from krakked._cli import terminal
 from krakked._cli.arguments import moment
 from krakked._cli.exits import Exit
-from krakked._cli.store import configured_store
 from krakked._cli.universe import saved_pairs
 from krakked._config.directories import state_of
 from krakked._config.loader import load_config
 from krakked._market.resample_rule import fitting, parse_rule
+from krakked._market.store.configured import configured_store
 from krakked._market.store.export import FORMS, file_name, write_file
 from krakked._market.store.resample import resample
 from krakked._timeframes import MINUTES
@@ -49,14 +49,15 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; 0 when there was something to write."""
     console = terminal.console()
-    known = saved_pairs(state_of(load_config()))
+    config = load_config()
+    known = saved_pairs(state_of(config))
     found = known.get(arguments.pair)
     pair = arguments.pair if found is None else found.canonical
     wanted: str = arguments.timeframe
     base = wanted
     if wanted not in MINUTES:
         fits = fitting(parse_rule(wanted))
-    with configured_store() as store:
+    with configured_store(config) as store:
         if wanted not in MINUTES:
             stored = {label for name, label in store.series() if name == pair}
             base = next((label for label in fits if label in stored), fits[0])

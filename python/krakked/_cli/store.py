@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import trio
 from rich.console import Console
@@ -14,10 +13,11 @@ from rich.table import Table
 from krakked._cli import terminal
 from krakked._cli.universe import saved_names
 from krakked._client import Kraken, open_kraken
-from krakked._config.directories import exchange_of, state_of, store_root
+from krakked._config.directories import state_of
 from krakked._config.loader import load_config
 from krakked._errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
 from krakked._market.history.report import BackfillReport
+from krakked._market.store.configured import configured_store
 from krakked._market.store.coverage import Gap, GapKind
 from krakked._market.store.maintenance import StoreFinding
 from krakked._market.store.ohlc_store import OHLCStore
@@ -57,7 +57,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run one action; 0 when all is well, 1 when something is missing or damaged."""
     console = terminal.console()
-    with configured_store() as store:
+    with configured_store(load_config()) as store:
         action = _ACTIONS_OF_FILES.get(arguments.action)
         if action is not None:
             return action(console, store, arguments)
@@ -68,15 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.offline:
         return _tell(console, incomplete)
     return max(status, trio.run(_fetch, console, incomplete, arguments.allow_long))
-
-
-@contextmanager
-def configured_store() -> Iterator[OHLCStore]:
-    """Open the store of the settings."""
-    config = load_config()
-    backend = config.market_data.ohlc_store.backend
-    with OHLCStore(store_root(config), backend=backend, exchange=exchange_of(config)) as store:
-        yield store
 
 
 def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, Timeframe]]:

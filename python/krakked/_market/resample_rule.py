@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from krakked._errors import ConfigError
-from krakked._timeframes import ROWS, Timeframe, parse_timeframe
+from krakked._timeframes import ROWS, Timeframe, interval_s
 
 DAY_S: Final = 86_400
 _UNITS: Final = {"m": 60, "h": 3_600, "d": DAY_S}
@@ -92,25 +92,6 @@ def _wrong(rule: object, expected: str, hint: str = "") -> ConfigError:
     return ConfigError(f"rule is {rule!r:.40}; {expected}.{hint}", key="rule")
 
 
-def check_fits(rule: ResampleRule, timeframe: str) -> int:
-    """Return the seconds of a timeframe whose candles the rule's are made of whole.
-
-    Raises:
-        UnknownTimeframeError: No such timeframe.
-        ConfigError: Its candles do not begin where the rule's do.
-    """
-    step_s = parse_timeframe(timeframe) * 60
-    aligned = next(row.aligned for row in ROWS if row.label == timeframe)
-    whole = DAY_S % step_s == 0 if rule.months or rule.offset_s else rule.period_s % step_s == 0
-    if not aligned or not whole:
-        best = finest(rule)
-        raise ConfigError(
-            f"Candles of {rule.text} are not made of whole ones of {timeframe}. Use {best}.",
-            key="timeframe",
-        )
-    return step_s
-
-
 def fitting(rule: ResampleRule) -> list[Timeframe]:
     """Return the timeframes that the rule's candles are made of, the longest first.
 
@@ -123,10 +104,18 @@ def fitting(rule: ResampleRule) -> list[Timeframe]:
     ]
 
 
-def finest(rule: ResampleRule) -> Timeframe:
-    """Return the longest timeframe that the rule's candles are made of: the fewest candles to read.
+def check_fits(rule: ResampleRule, timeframe: str) -> int:
+    """Return the seconds of a timeframe whose candles the rule's are made of whole.
 
-    >>> finest(parse_rule("12h")), finest(parse_rule("7m")), finest(parse_rule("1M"))
-    ('4h', '1m', '1d')
+    Raises:
+        UnknownTimeframeError: No such timeframe.
+        ConfigError: Its candles do not begin where the rule's do.
     """
-    return fitting(rule)[0]
+    step_s = interval_s(timeframe)
+    fits = fitting(rule)
+    if timeframe not in fits:
+        raise ConfigError(
+            f"Candles of {rule.text} are not made of whole ones of {timeframe}. Use {fits[0]}.",
+            key="timeframe",
+        )
+    return step_s

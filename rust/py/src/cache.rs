@@ -103,10 +103,6 @@ impl MarketCache {
         Ok(self.board()?.ticker(symbol).map(|it| it.updated_ns))
     }
 
-    fn late_ns(&self, symbol: &str) -> PyResult<Option<i64>> {
-        Ok(self.board()?.ticker(symbol).map(|it| it.late_ns))
-    }
-
     fn learn_wall(&self, py: Python<'_>, wall_ns: i64, now_ns: i64) -> PyResult<()> {
         self.with(py, |cache| cache.learn_wall(wall_ns, now_ns))
     }

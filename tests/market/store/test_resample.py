@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import krakked
 from krakked import OHLCBar, resample
 from krakked._market.bars import Source
-from krakked._market.resample_rule import finest, parse_rule
+from krakked._market.resample_rule import fitting, parse_rule
 from krakked._market.store.arrow import table_of_bars
 from krakked.sandbox import SandboxSettings, open_sandbox
 
@@ -200,7 +200,7 @@ def test_candles_that_do_not_fit_together() -> None:
 
 def test_the_fewest_candles_that_a_rule_is_made_of() -> None:
     rules = ("2m", "10m", "45m", "2h", "12h", "36h", "2d", "1w-mon", "1M", "12M", "1m")
-    found = [finest(parse_rule(rule)) for rule in rules]
+    found = [fitting(parse_rule(rule))[0] for rule in rules]
     assert found == ["1m", "5m", "15m", "1h", "4h", "4h", "1d", "1d", "1d", "1d", "1m"]
 
 

@@ -13,7 +13,7 @@ from krakked._market.history.ohlc_topup import Tail, ToppedUp
 from krakked._market.history.renamed import successor_of
 from krakked._market.history.trades_backfill import Target
 from krakked._market.pairs import PairTable
-from krakked._market.resample_rule import check_fits, finest, parse_rule
+from krakked._market.resample_rule import check_fits, fitting, parse_rule
 from krakked._market.store.arrow import bars_of_table, convert, library_of, times
 from krakked._market.store.coverage import Gap, GapKind, union
 from krakked._market.store.merge import between
@@ -153,7 +153,7 @@ class OHLCReader:
     ) -> Any:  # noqa: ANN401 - bars, or another library's table
         """Return the newest closed candles of a rule; see `Kraken.resample`."""
         lookback, read = count_of(lookback, "lookback"), parse_rule(rule)
-        base = finest(read) if timeframe is None else timeframe
+        base = fitting(read)[0] if timeframe is None else timeframe
         step_s = check_fits(read, base)
         if as_ is not None:
             library_of(as_)

@@ -10,12 +10,12 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from krakked._config.directories import exchange_of, store_root
 from krakked._config.loader import load_config
 from krakked._errors import StoreError, UnknownPairError
 from krakked._market.arguments import one_of
 from krakked._market.bars import Source
 from krakked._market.store.arrow import library_of
+from krakked._market.store.configured import configured_store
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._public import public
 from krakked._timeframes import Timeframe, parse_timeframe
@@ -60,10 +60,7 @@ def scan(
     one_of(as_, "as_", ("polars", "duckdb"))
     library = library_of(as_, ("polars", "duckdb"))
     if store is None:
-        config = load_config() if config is None else config
-        backend = config.market_data.ohlc_store.backend
-        root = store_root(config)
-        with OHLCStore(root, backend=backend, exchange=exchange_of(config)) as opened:
+        with configured_store(load_config() if config is None else config) as opened:
             files = _files(opened, pair, timeframe)
     else:
         files = _files(store, pair, timeframe)

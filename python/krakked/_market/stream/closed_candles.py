@@ -1,4 +1,7 @@
-"""The candle desk: collects closed candles, mends holes, and gives every closed candle out once.
+"""Closed candles of the stream: collects them, mends holes, and gives every one out once.
+
+When a candle is over is decided in Rust: ``rust/core/src/evidence_source.rs``, asked by
+`MarketCache.close_due`.
 
 Owns the ledger, the gap filler, the exchange's time and the queue to the journal. Lines report
 losses and snapshots here; whatever may go out goes to `changes()` and, in batches, to `on_closed`.

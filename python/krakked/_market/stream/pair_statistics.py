@@ -65,20 +65,19 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
         key = SubscriptionKey(TICKER, symbol)
         state, reason = feed.subscription(key)
         candles = {t: feed.subscription(SubscriptionKey(OHLC, symbol, i))[0] for t, i in intervals}
-        updated_ns = feed.cache.updated_ns(symbol)
-        late_ns = feed.cache.late_ns(symbol) or 0
+        ticker = feed.cache.ticker(symbol)  # once: the next one may come at any moment
         refused = [key, *(SubscriptionKey(OHLC, symbol, i) for _, i in intervals)]
         waits = [w for each in refused if (w := feed.retry_after_s(each)) is not None]
         streams[canonical] = PairStream(
             state=state,
             reason=reason or feed.names.statuses.get(canonical),
-            age_s=None if updated_ns is None else (now_ns - updated_ns + late_ns) / 1e9,
-            late_s=late_ns / 1e9,
+            age_s=None if ticker is None else (now_ns - ticker.updated_ns + ticker.late_ns) / 1e9,
+            late_s=0.0 if ticker is None else ticker.late_ns / 1e9,
             refused_timeframes=_those(candles, SubscriptionState.REFUSED),
             mute_timeframes=_those(candles, SubscriptionState.MUTE),
             connected=feed.line_is_up(key),
             retry_after_s=min(waits, default=None),
-            slept=updated_ns is not None and updated_ns < resumed_ns,
+            slept=ticker is not None and ticker.updated_ns < resumed_ns,
         )
     return streams
 

@@ -1,5 +1,7 @@
 """The stream over a socket that Rust reads: what trio-websocket sees of a `SocketReader`.
 
+Who reads a socket, this or `tap.py`, is decided in `opening.py`.
+
 The reader's thread stamps, decodes and applies market data by itself, answers protocol pings, and
 wakes trio only for what trio-websocket or the connection has to do. Owns no task; must never raise
 anything but what a trio stream raises.

@@ -136,8 +136,12 @@ impl Session {
                         })
                     })?;
                 }
-                // Whatever is on the wire goes in order, so it counts as sent.
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                // Whatever is on the wire goes in order, so it counts as sent. After a failure that
+                // was the alert, and asking once more would make another one.
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    data.done();
+                    done = failure.is_some();
+                }
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     self.open = true;
                     let mut outbox = lock(outbox);
