@@ -114,7 +114,13 @@ impl Session {
         let mut told = Told::default();
         let mut failure = None;
         loop {
-            let incoming = &mut self.incoming[self.from..self.to];
+            // After a failure only the alert is wanted: the same bytes again would make another one.
+            let upto = if failure.is_some() {
+                self.from
+            } else {
+                self.to
+            };
+            let incoming = &mut self.incoming[self.from..upto];
             let UnbufferedStatus { mut discard, state } =
                 self.connection.process_tls_records(incoming);
             let mut done = false;
@@ -136,13 +142,12 @@ impl Session {
                         })
                     })?;
                 }
-                // Whatever is on the wire goes in order, so it counts as sent. After a failure that
-                // was the alert, and asking once more would make another one.
+                // Whatever is on the wire goes in order, so it counts as sent.
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
                     done = failure.is_some();
                 }
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) if failure.is_none() => {
                     self.open = true;
                     let mut outbox = lock(outbox);
                     loop {
@@ -160,7 +165,7 @@ impl Session {
                     done = true;
                 }
                 Ok(ConnectionState::PeerClosed) => told.ended = true,
-                Ok(_) => done = true, // BlockedHandshake, Closed
+                Ok(_) => done = true, // BlockedHandshake, Closed; after a failure WriteTraffic
                 Err(error) => {
                     // Once more: the alert that tells the other side is made by the next call.
                     done = failure.is_some();
