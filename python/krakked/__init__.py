@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from krakked._credentials.outcomes import Outcome as Outcome
     from krakked._credentials.outcomes import Validation as Validation
     from krakked._credentials.passwords import MasterPassword as MasterPassword
+    from krakked._credentials.passwords import PasswordSource as PasswordSource
     from krakked._credentials.saving import SavedVault as SavedVault
     from krakked._credentials.saving import save_credentials as save_credentials
     from krakked._credentials.sources import load_credentials as load_credentials
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     )
     from krakked._credentials.stored import vault_info as vault_info
     from krakked._credentials.validation import validate_credentials as validate_credentials
+    from krakked._credentials.vault import Derivation as Derivation
     from krakked._credentials.vault import DerivationCost as DerivationCost
     from krakked._errors import Action as Action
     from krakked._errors import ApiError as ApiError
@@ -195,6 +197,7 @@ if TYPE_CHECKING:
     from krakked._rest.otp import OneTimePassword as OneTimePassword
     from krakked._rest.otp import Otp as Otp
     from krakked._rest.reply import JsonValue as JsonValue
+    from krakked._rest.request import Value as Value
     from krakked._rest.signing import Credentials as Credentials
     from krakked._rest.waits import Waiting as Waiting
     from krakked._timeframes import Timeframe as Timeframe
@@ -209,12 +212,12 @@ _HOME = {
     "_core": "Signer",
     "_credentials.candidate": "Candidate",
     "_credentials.outcomes": "Outcome Validation",
-    "_credentials.passwords": "MasterPassword",
+    "_credentials.passwords": "MasterPassword PasswordSource",
     "_credentials.saving": "SavedVault save_credentials",
     "_credentials.sources": "load_credentials",
     "_credentials.stored": "VaultInfo validate_stored_credentials vault_info",
     "_credentials.validation": "validate_credentials",
-    "_credentials.vault": "DerivationCost",
+    "_credentials.vault": "Derivation DerivationCost",
     "_errors": """
         Action ApiError AuthError BackfillTooLargeError ChangesInUseError ChangesLaggedError
         ClosedError ConfigError ConnectFailedError CredentialsError CredentialsFormatError
@@ -271,6 +274,7 @@ _HOME = {
     """,
     "_rest.otp": "OneTimePassword Otp",
     "_rest.reply": "JsonValue",
+    "_rest.request": "Value",
     "_rest.signing": "Credentials",
     "_rest.waits": "Waiting",
     "_timeframes": "Timeframe",
