@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         TradesReply,
         Universe,
         UniverseChange,
+        Value,
         Waiting,
         WebSocketsToken,
     )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         TradesReply,
         Universe,
         UniverseChange,
+        Value,
         Waiting,
         WebSocketsToken,
     )
