@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     import krakked
     from krakked import {names}
     from krakked._faces.trio_thread import TrioThread
-    from krakked._rest.request import Value
 
 T = TypeVar("T")
 

@@ -124,6 +124,14 @@ if TYPE_CHECKING:
     from krakked._market.changes import SubscriptionRecovered as SubscriptionRecovered
     from krakked._market.changes import SubscriptionRefused as SubscriptionRefused
     from krakked._market.changes import TickerChange as TickerChange
+    from krakked._market.history.archive_import import import_archive as import_archive
+    from krakked._market.history.import_report import BadLine as BadLine
+    from krakked._market.history.import_report import BadLines as BadLines
+    from krakked._market.history.import_report import ImportCallback as ImportCallback
+    from krakked._market.history.import_report import ImportedFile as ImportedFile
+    from krakked._market.history.import_report import ImportProgress as ImportProgress
+    from krakked._market.history.import_report import ImportReport as ImportReport
+    from krakked._market.history.import_report import SkippedFile as SkippedFile
     from krakked._market.history.plan import BackfillOrigin as BackfillOrigin
     from krakked._market.history.plan import BackfillPlan as BackfillPlan
     from krakked._market.history.plan import PlanStep as PlanStep
@@ -236,6 +244,10 @@ _HOME = {
         CandleChange CandleClosed CandleCorrected CandleEvent Change ChangeKind Changes
         Disconnected FeedEvent MarketStatus PairStatus Reconnected Resubscribed SubscriptionMute
         SubscriptionRecovered SubscriptionRefused TickerChange
+    """,
+    "_market.history.archive_import": "import_archive",
+    "_market.history.import_report": """
+        BadLine BadLines ImportCallback ImportProgress ImportReport ImportedFile SkippedFile
     """,
     "_market.history.plan": "BackfillOrigin BackfillPlan PlanStep",
     "_market.history.progress": "BackfillProgress Pause",

@@ -177,3 +177,42 @@ async def test_repair_fetches_what_is_missing(
         times = [bar.time for bar in store.get_bars("XBTUSD", "1m")]
         assert times[: len(truth)] == truth
         assert await trio.to_thread.run_sync(krakked_store, "verify") == 0
+
+
+def test_check_as_json(store: OHLCStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert krakked_store("check", "--json") == 0
+    assert msgspec.json.decode(capsys.readouterr().out) == []
+    store.append_bars("XBTUSD", "1m", [bar(0), bar(5)], source=Source.ARCHIVE)
+    assert krakked_store("check", "--json") == 1
+    (told,) = msgspec.json.decode(capsys.readouterr().out)
+    assert told["pair"] == "XBTUSD"
+    assert told["missing"] == 4
+    assert told["stretches"] == [[START + 60, START + 300]]
+    assert (told["first_s"], told["last_s"]) == (START, START + 300)
+
+
+def test_delete_asks_first(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert krakked_store("delete", "XBTUSD") == 1
+    assert "Nothing of XBTUSD is stored" in capsys.readouterr().out
+    store.append_bars("XBTUSD", "1m", [bar(0)])
+    store.append_bars("ETHUSD", "1m", [bar(0)])
+    monkeypatch.setattr("rich.console.Console.input", lambda *_, **__: "no")
+    assert krakked_store("delete", "XBTUSD") == 1
+    assert "Nothing was deleted" in capsys.readouterr().out
+    monkeypatch.setattr("rich.console.Console.input", lambda *_, **__: "delete")
+    assert krakked_store("delete", "XBTUSD", "--timeframe", "1m") == 0
+    assert store.series() == [("ETHUSD", "1m")]
+    assert krakked_store("delete", "ETHUSD", "--yes") == 0
+    assert store.series() == []
+
+
+def test_convert_takes_the_other_format(
+    store: OHLCStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0)])
+    assert krakked_store("convert", str(tmp_path / "as csv")) == 0
+    assert "1 bars of 1 series" in capsys.readouterr().out
+    with OHLCStore(tmp_path / "as csv", backend="csv") as other:
+        assert other.get_bars("XBTUSD", "1m") == [bar(0)]

@@ -63,6 +63,23 @@ store check --pair
 store repair --offlined
 store snapshot
 store snapshot .
+store convert
+store convert .
+store convert new --backend sql
+store delete
+store delete NOPE
+import . --workers 0
+import . --workers two
+auth
+auth test --password-fd x
+auth test
+vault validate
+vault validate --nope
+setup --key-file nowhere
+setup --key-fd 99 --secret-fd 98
+setup --key-file wrong.zip
+setup --key-file a --key-fd 3
+backfill --archive
 status --wait x
 status --wait -1
 status --wait inf
@@ -85,7 +102,7 @@ vault nope
 vault status extra
 vault passwd --new-password-fd x
 vault passwd --new-password-fd -1
-vault passwd --profile huge
+vault passwd --cost huge
 config
 config nope
 config show extra

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from krakked._config.settings import KrakkedConfig
-from krakked._credentials import passwords, payload
+from krakked._credentials import passwords, payload, secret_lines
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.passwords import MasterPassword
 from krakked._credentials.vault import Derivation, DerivationCost
@@ -83,6 +83,6 @@ def wiped(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         seen.append(bytes(buffer))
         wipe(buffer)
 
-    for module in (passwords, payload):
+    for module in (passwords, payload, secret_lines):
         monkeypatch.setattr(module, "wipe", watched)
     return seen

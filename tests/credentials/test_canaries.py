@@ -950,9 +950,9 @@ async def saving_unvalidated(objects: list[object]) -> None:
 
 
 @path
-async def saving_with_an_unknown_profile(objects: list[object]) -> None:
+async def saving_with_an_unknown_cost(objects: list[object]) -> None:
     with vault_directory() as config:
-        save_canaries(config, profile="tiny")
+        save_canaries(config, cost="tiny")
 
 
 @path

@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from krakked._cli import setup as setup_command
@@ -37,7 +38,7 @@ def directory(own_config_dir: Path, monkeypatch, cheap) -> Path:
     for owner, name in [
         (setup_command, "save_credentials"),
         (vault_command, "change_password"),
-        (vault_command, "open_vault"),
+        (vault_command, "vault_info"),
     ]:
         real = getattr(owner, name)
         monkeypatch.setattr(
@@ -106,7 +107,7 @@ def test_vault_status_without_a_vault_says_what_to_do(directory, capfd) -> None:
 def test_vault_status_tells_the_facts_without_a_password(sealed, capfd) -> None:
     assert main(["vault", "status"]) == 0
     out = capfd.readouterr().out
-    assert "256 MiB, 3 passes, 4 lanes" in out
+    assert "256 MiB" in out
     assert "fingerprint" not in out
 
 
@@ -127,14 +128,14 @@ def test_vault_status_refuses_an_unsafe_file(sealed, capfd) -> None:
     assert "chmod 600" in capfd.readouterr().err
 
 
-def test_vault_passwd_changes_the_password_and_the_profile(sealed, capfd) -> None:
+def test_vault_passwd_changes_the_password_and_the_cost(sealed, capfd) -> None:
     arguments = [
         "--password-fd",
         password_fd(PASSWORD),
         "--new-password-fd",
         password_fd("the next one"),
     ]
-    assert main(["vault", "passwd", "--profile", "small", *arguments]) == 0
+    assert main(["vault", "passwd", "--cost", "small", *arguments]) == 0
     assert "sealed with the new password" in capfd.readouterr().out
     assert main(["vault", "status", "--open", "--password-fd", password_fd("the next one")]) == 0
     assert "64 MiB" in capfd.readouterr().out
@@ -245,7 +246,7 @@ def test_setup_takes_the_password_from_a_file_without_asking(
     assert "UNVALIDATED" in capfd.readouterr().out
     assert main(["vault", "status", "--open"]) == 0
     assert "never" in capfd.readouterr().out
-    assert saving.DEFAULT_PROFILE == "default"
+    assert saving.DEFAULT == "default"
 
 
 def test_config_show_prints_every_setting_and_its_origin(directory, capfd) -> None:
@@ -268,3 +269,119 @@ def test_no_argument_takes_a_secret(directory) -> None:
                 parser.parse_args([*command, option, "x"])
         with pytest.raises(SystemExit):
             parser.parse_args([*command, "positional"])
+
+
+def given(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def named(tmp_path: Path, known) -> list[str]:
+    words = ["setup", "--key-file", given(tmp_path / "key", f"{known.key}\r\n")]
+    words += ["--secret-fd", password_fd(known.secret)]
+    return [*words, "--password-fd", password_fd(PASSWORD)]
+
+
+def test_setup_without_a_person(directory, tmp_path, monkeypatch, known, capfd, type_in) -> None:
+    kraken(monkeypatch, Outcome.VALID)
+    type_in()  # nobody is there
+    assert main(named(tmp_path, known)) == 0
+    out = "".join(capfd.readouterr())
+    assert "Sealed into" in out
+    assert known.key not in out
+    assert known.secret not in out
+    before = VaultFile(directory).read()
+    assert main(named(tmp_path, known)) == Exit.CREDENTIALS
+    assert "--replace" in capfd.readouterr().err
+    assert VaultFile(directory).read() == before
+    assert main([*named(tmp_path, known), "--replace"]) == 0
+    assert VaultFile(directory).read() != before
+
+
+@pytest.mark.parametrize(
+    ("outcome", "more", "status"),
+    [
+        (Outcome.AUTH_PROBLEM, [], Exit.CREDENTIALS),
+        (Outcome.AUTH_PROBLEM, ["--unvalidated"], Exit.CREDENTIALS),
+        (Outcome.NETWORK_PROBLEM, [], Exit.UNREACHABLE),
+        (Outcome.SERVICE_PROBLEM, [], Exit.UNREACHABLE),
+        (Outcome.NETWORK_PROBLEM, ["--unvalidated"], Exit.DONE),
+    ],
+)
+def test_setup_without_a_person_saves_what_it_may(
+    directory, tmp_path, monkeypatch, known, outcome, more, status
+) -> None:
+    kraken(monkeypatch, outcome)
+    assert main([*named(tmp_path, known), *more]) == status
+    assert VaultFile(directory).exists() == (status is Exit.DONE)
+
+
+def test_setup_wants_both_key_and_secret(directory, tmp_path, known, capfd) -> None:
+    assert main(["setup", "--key-file", given(tmp_path / "key", known.key)]) == 4
+    assert "name it with --secret-file or --secret-fd" in capfd.readouterr().err
+    others = tmp_path / "key"
+    others.chmod(0o666)
+    assert main(["setup", "--key-file", str(others), "--secret-file", str(others)]) == 4
+    assert f"The API key file {others} may be written by others" in capfd.readouterr().err
+    assert not VaultFile(directory).exists()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.VALID, 0),
+        (Outcome.AUTH_PROBLEM, 4),
+        (Outcome.SERVICE_PROBLEM, 3),
+        (Outcome.NETWORK_PROBLEM, 3),
+    ],
+)
+def test_auth_test_asks_about_the_key_in_force(
+    directory, monkeypatch, known, capfd, outcome, status
+) -> None:
+    async def ask(credentials, tag, **_):
+        return Validation(outcome=outcome, tag=tag, permissions=("query-funds",), warnings=("w",))
+
+    monkeypatch.setattr("krakked._cli.auth.ask_kraken", ask)
+    monkeypatch.setenv("KRAKEN_API_KEY", known.key)
+    monkeypatch.setenv("KRAKEN_API_SECRET", known.secret)
+    assert main(["auth", "test"]) == status
+    fingerprint = hashlib.sha256(known.key.encode()).hexdigest()[:16]
+    assert f"Key {fingerprint}, from the environment." in capfd.readouterr().out
+    assert main(["auth", "test", "--json"]) == status
+    told = msgspec.json.decode(capfd.readouterr().out)
+    assert told["outcome"] == outcome
+    assert told["permissions"] == ["query-funds"]
+    assert told["error"] is None
+
+
+def test_auth_test_without_a_key(directory, capfd) -> None:
+    assert main(["auth", "test"]) == 4
+    assert "krakked setup" in capfd.readouterr().err
+
+
+def test_vault_validate_notes_a_success(sealed, monkeypatch, capfd) -> None:
+    told: list[object] = []
+
+    async def validate(password, *, otp):
+        told.append(otp)
+        return Validation(outcome=Outcome.VALID, tag="x", validated_at_s=1_790_000_000)
+
+    monkeypatch.setattr(vault_command, "validate_stored_credentials", validate)
+    assert main(["vault", "validate", "--password-fd", password_fd(PASSWORD)]) == 0
+    assert "accepted this key" in capfd.readouterr().out
+    assert told == [None]
+
+
+def test_vault_status_as_json(directory, capfd) -> None:
+    assert main(["vault", "status", "--json"]) == 4
+    answer = msgspec.json.decode(capfd.readouterr().out)
+    assert answer == {"path": str(directory / "secrets.enc"), "exists": False}
+
+
+def test_vault_status_of_a_vault_as_json(sealed, capfd) -> None:
+    assert main(["vault", "status", "--json"]) == 0
+    answer = msgspec.json.decode(capfd.readouterr().out)
+    assert answer["exists"] is True
+    assert answer["memory_bytes"] == 256 << 20
+    assert answer["opened"] is False

@@ -65,10 +65,10 @@ def test_only_secrets_file_present_decrypted_credentials_are_used(known, stored,
     assert signs_like(credentials, known.secret)
 
 
-@pytest.mark.parametrize("profile", ["small", pytest.param("default", marks=pytest.mark.slow)])
-def test_round_trip_with_the_real_derivation(known, config, profile) -> None:
+@pytest.mark.parametrize("cost", ["small", pytest.param("default", marks=pytest.mark.slow)])
+def test_round_trip_with_the_real_derivation(known, config, cost) -> None:
     save_credentials(
-        known.candidate(), known.password, allow_unvalidated=True, config=config, profile=profile
+        known.candidate(), known.password, allow_unvalidated=True, config=config, cost=cost
     )
     assert signs_like(load_credentials(config, password=lambda: known.password), known.secret)
 

@@ -443,10 +443,10 @@ def test_a_validation_counts_only_for_the_key_and_secret_it_was_made_for(
     assert sha256(vault) == sealed
 
 
-def test_an_unknown_profile_is_refused(known, config, refuse) -> None:
+def test_an_unknown_cost_is_refused(known, config, refuse) -> None:
     with pytest.raises(CredentialsError, match="default, small"):
         save_credentials(
-            known.candidate(), refuse, allow_unvalidated=True, config=config, profile="tiny"
+            known.candidate(), refuse, allow_unvalidated=True, config=config, cost="tiny"
         )
 
 

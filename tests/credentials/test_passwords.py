@@ -233,8 +233,7 @@ def test_every_plain_copy_of_a_password_is_overwritten(wiped) -> None:
     os.close(write)
     password_from_fd(read)
     os.close(read)
-    line = b"\xef\xbb\xbfcorrect"
-    assert wiped == [b"correct", line, b"correct", line + b"\r\nmore"]
+    assert wiped == [b"\xef\xbb\xbfcorrect\r\nmore", b"correct", b"correct"]
 
 
 def test_what_was_read_before_a_descriptor_fails_is_overwritten(wiped, monkeypatch) -> None:
@@ -251,9 +250,6 @@ def test_what_was_read_before_a_descriptor_fails_is_overwritten(wiped, monkeypat
     assert wiped == [b"corr"]
     frames = [frame.f_locals for frame, _ in traceback.walk_tb(caught.tb)]
     assert not [held for frame in frames[1:] for held in frame.values() if held == b"corr"]
-    pieces.append(b"corr")
-    with pytest.raises(NoPasswordError, match="cannot be read from the secret: "):
-        password_from_fd(99, named="the secret")
 
 
 @pytest.mark.parametrize("fault", [None, RuntimeError])

@@ -13,6 +13,7 @@ import pytest
 
 from krakked._config.settings import KrakkedConfig
 from krakked._credentials.saving import save_credentials
+from krakked._market.history import import_workers
 
 CHILD = """
 import gc, sys
@@ -53,7 +54,7 @@ def count_in_memory(pid: int, needles: list[bytes]) -> list[int]:
 def test_no_copy_of_the_secret_is_in_memory_after_loading_from_the_vault(known, tmp_path) -> None:
     config = KrakkedConfig(config_dir=str(tmp_path / "kraken_bot"))
     save_credentials(
-        known.candidate(), known.password, allow_unvalidated=True, config=config, profile="small"
+        known.candidate(), known.password, allow_unvalidated=True, config=config, cost="small"
     )
     password = tmp_path / "password"
     password.write_text(known.password)
@@ -102,5 +103,19 @@ def test_the_library_starts_no_other_program() -> None:
         assert len(sources) > 3, room
         for source in sources:
             text = source.read_text(encoding="utf-8")
+            if source.name == "import_workers.py":
+                continue  # the same interpreter, without those variables: see below
             for word in ("subprocess", "os.system", "os.exec", "os.spawn", "os.fork", "popen"):
                 assert word not in text, f"{source} uses {word}"
+
+
+def test_a_worker_of_an_import_inherits_no_secret(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("KRAKEN_API_KEY", "KRAKEN_API_SECRET", "KRAKKED_MASTER_PASSWORD_FILE"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setattr(import_workers, "_BEGIN", "import os; print(dict(os.environ), flush=True)")
+    with import_workers._worker() as (_, answers):
+        told = answers.read().decode()
+    assert "PATH" in told
+    assert "canary" not in told

@@ -16,7 +16,7 @@ from krakked._credentials.passwords import MasterPassword
 from krakked._credentials.payload import encode_payload, read_validated_at, restamped
 from krakked._credentials.saving import save_credentials
 from krakked._credentials.stored import validate_stored_credentials, vault_info
-from krakked._credentials.vault import PROFILES, parse_header
+from krakked._credentials.vault import COSTS, parse_header
 from krakked._errors import (
     CredentialsError,
     NoCredentialsError,
@@ -55,7 +55,7 @@ def info(config, cheap):
 def test_facts_without_a_password(known, save, info, vault, refuse, config) -> None:
     with pytest.raises(NoCredentialsError, match="krakked setup"):
         info()
-    save(known.key, known.secret, profile="small")
+    save(known.key, known.secret, cost="small")
     found = vault_info(config, derive=refuse)
     assert found.path == str(vault.path)
     assert found.size_bytes == vault.path.stat().st_size
@@ -79,12 +79,12 @@ def test_facts_with_the_password(known, save, info) -> None:
         info(password="something else")
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("cost", COSTS)
 async def test_what_was_saved_unvalidated_becomes_validated(
-    save, info, cheap, config, vault, autojump_clock, profile
+    save, info, cheap, config, vault, autojump_clock, cost
 ) -> None:
     async with open_sandbox(memory=True, settings=SMALL) as exchange:
-        save(exchange.key, exchange.secret, profile=profile)
+        save(exchange.key, exchange.secret, cost=cost)
         before = vault.read()
         asked: list[int] = []
 
@@ -106,7 +106,7 @@ async def test_what_was_saved_unvalidated_becomes_validated(
     after = info(password=PASSWORD)
     assert after.validated_at_s == found.validated_at_s
     assert after.fingerprint == Candidate(exchange.key, exchange.secret).fingerprint
-    assert parse_header(vault.read()).cost == PROFILES[profile]
+    assert parse_header(vault.read()).cost == COSTS[cost]
     assert parse_header(vault.read()).salt != parse_header(before).salt
     assert after.backup is None, "nothing else was kept: it holds the same key"
 

@@ -22,9 +22,9 @@ from krakked._credentials.payload import (
 )
 from krakked._credentials.vault import (
     BODY_OFFSET,
+    COSTS,
     DEFAULT_COST,
     HEADER_SIZE,
-    PROFILES,
     SENTENCE,
     SMALL_COST,
     Derivation,
@@ -230,7 +230,7 @@ def test_the_writer_never_copies_parameters_out_of_the_file_it_read(
     vault.write(sealed(known, cheap, cost=SMALL_COST))
     change_password(known.password, "another one", config=config, derive=cheap)
     assert parse_header(vault.read()).cost == DEFAULT_COST
-    change_password("another one", "a third one", config=config, profile="small", derive=cheap)
+    change_password("another one", "a third one", config=config, cost="small", derive=cheap)
     assert parse_header(vault.read()).cost == SMALL_COST
 
 
@@ -347,5 +347,5 @@ def test_too_little_memory_is_a_vault_error(known, monkeypatch) -> None:
     assert not isinstance(caught.value, VaultOpenError)
 
 
-def test_profiles_are_within_what_is_read() -> None:
-    assert all(cost_is_accepted(cost) for cost in PROFILES.values())
+def test_costs_are_within_what_is_read() -> None:
+    assert all(cost_is_accepted(cost) for cost in COSTS.values())

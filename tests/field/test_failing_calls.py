@@ -107,7 +107,7 @@ def use_vault(home: Path) -> None:
     good = krakked.Validation(
         outcome=krakked.Outcome.VALID, tag=candidate.tag, validated_at_s=START
     )
-    krakked.save_credentials(candidate, PASSWORD, validation=good, config=settings, profile="small")
+    krakked.save_credentials(candidate, PASSWORD, validation=good, config=settings, cost="small")
     krakked.load_credentials(settings, password=PASSWORD)
 
 
@@ -187,7 +187,7 @@ def test_public_calls_raise_typed_errors_that_name_the_file(
 COMMANDS = {
     "config show": ["config", "show"],
     "vault status": ["vault", "status", "--open"],
-    "vault passwd": ["vault", "passwd", "--profile", "small"],
+    "vault passwd": ["vault", "passwd", "--cost", "small"],
     "vault remove": ["vault", "remove", "--yes"],
     "store check": ["store", "check"],
     "store verify": ["store", "verify"],

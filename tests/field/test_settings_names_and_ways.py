@@ -208,7 +208,7 @@ def test_a_pipe_in_place_of_a_file_holds_nothing_up(
     with pytest.raises(krakked.ConfigError, match="not a regular file"):
         krakked.load_config()
     os.mkfifo(tmp_path / "password", 0o600)
-    monkeypatch.setattr("krakked._credentials.passwords.PIPE_WAIT_S", 0.05)
+    monkeypatch.setattr("krakked._credentials.secret_lines.PIPE_WAIT_S", 0.05)
     with pytest.raises(krakked.NoPasswordError, match="nobody has written into it"):
         password_from_file(tmp_path / "password")
 

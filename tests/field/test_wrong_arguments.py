@@ -93,7 +93,9 @@ BAR: Final = krakked.OHLCBar(1_793_491_200, 1.0, 2.0, 0.5, 1.5, 1.2, 3.0, 4)
 STORE: Final[dict[str, dict[str, Any]]] = {
     "append_bars": {"pair": "XBTUSD", "timeframe": "1m", "bars": [BAR]},
     "append_provisional": {"timeframe": "1m", "entries": [("XBTUSD", BAR)]},
+    "convert": {"destination": "other", "backend": "csv"},
     "coverage": {"pair": "XBTUSD", "timeframe": "1m"},
+    "delete": {"pair": "XBTUSD", "timeframe": "1m"},
     "first_stored": {"pair": "XBTUSD", "timeframe": "1m"},
     "gaps": {"pair": "XBTUSD", "timeframe": "1m"},
     "get_bars": {"pair": "XBTUSD", "timeframe": "1m"},

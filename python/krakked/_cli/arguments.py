@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Final
 
+from krakked._market.arguments import MOST_WORKERS
 from krakked._market.times import FAR_S
 
 _YEAR_S: Final = 366 * 86_400
@@ -57,6 +58,14 @@ def count(text: str) -> int:
     value = _number(text)
     if not (1 <= value <= 100_000_000 and value.is_integer()):
         raise ArgumentTypeError(f"{text} is no whole number from 1 to 100,000,000")
+    return int(value)
+
+
+def workers(text: str) -> int:
+    """Read how many processes share the work."""
+    value = _number(text)
+    if not (1 <= value <= MOST_WORKERS and value.is_integer()):
+        raise ArgumentTypeError(f"{text} is no whole number from 1 to {MOST_WORKERS}")
     return int(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
+from pathlib import Path
 
 import trio
 from rich.console import Console
@@ -37,6 +38,12 @@ def fill(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--since", type=moment, metavar="WHEN", help="2024-01-31, unix seconds, or 0 = listing"
+    )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="PATH",
+        help="Kraken's OHLCVT download (zip or folder): use it for what it holds",
     )
     parser.add_argument("--plan", action="store_true", help="say what it would take, fetch nothing")
     parser.add_argument(
@@ -86,6 +93,7 @@ async def backfill(arguments: argparse.Namespace, console: Console) -> int:
                         allow_long=arguments.allow_long,
                         force=arguments.force,
                         progress=meter,
+                        archive=arguments.archive,
                     )
                 except (ApiError, BackfillTooLargeError) as error:
                     # One pair's trouble; a lost network is everybody's and stops the command.

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from krakked._cli import terminal
+from krakked._cli.arguments import workers
 from krakked._cli.universe import saved_names
 from krakked._config.directories import state_of, store_root
 from krakked._config.loader import load_config
@@ -58,6 +59,13 @@ def fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="read finished files anew")
     parser.add_argument(
         "--strict", action="store_true", help="a bad line ends its file, and the run, in an error"
+    )
+    parser.add_argument(
+        "--workers",
+        type=workers,
+        default=1,
+        metavar="N",
+        help="processes that share the work (default: 1)",
     )
     parser.set_defaults(run=run)
 
@@ -103,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
             canonical=canonical if names else None,
             again=arguments.again,
             strict=arguments.strict,
+            workers=arguments.workers,
             progress=show,
         )
     _print_report(console, report, root)

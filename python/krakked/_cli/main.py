@@ -25,7 +25,8 @@ from krakked._cli.exits import Ending, Exit, judge, status_table
 COMMANDS: Final = {
     "demo": "walk the main job against a local exchange (or --live, without a key)",
     "setup": "enter an API key, validate it, seal it into secrets.enc",
-    "vault": "look after secrets.enc: status, passwd, remove",
+    "vault": "look after secrets.enc: status, validate, passwd, remove",
+    "auth": "ask Kraken about the key in force: test",
     "config": "the settings in force, and their file: show, path, init, edit",
     "universe": "which pairs may be traded, and why the others may not",
     "backfill": "fill the store with closed candles over REST",

@@ -1,4 +1,7 @@
-"""`krakked setup`: enter a key, let Kraken judge it, seal it."""
+"""`krakked setup`: enter a key, let Kraken judge it, seal it.
+
+Without a person too: key and secret from files or descriptors, and no question asked.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +14,40 @@ import trio
 from rich.markup import escape
 
 from krakked._cli import terminal
+from krakked._cli.arguments import descriptor
+from krakked._cli.exits import Exit
 from krakked._cli.prompts import TerminalPrompts, add_password_options, chosen_password, typed_twice
 from krakked._config.loader import load_config
 from krakked._config.settings import KrakkedConfig
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.outcomes import Validation
 from krakked._credentials.passwords import PASSWORD_FILE_VARIABLE
-from krakked._credentials.saving import save_credentials
-from krakked._credentials.setup import run_setup
+from krakked._credentials.saving import SavedVault, save_credentials
+from krakked._credentials.secret_lines import line_of_descriptor, line_of_file
+from krakked._credentials.setup import describe, run_setup, saved_text
 from krakked._credentials.validation import validate_credentials
-from krakked._credentials.vault import PROFILES
+from krakked._credentials.vault import COSTS
 from krakked._credentials.vault_file import VaultFile
-from krakked._errors import KrakkedError
+from krakked._errors import KrakkedError, NoCredentialsError, VaultError
 from krakked._market.universe_report import describe_universe
 from krakked._market.universe_source import UniverseSource
 from krakked._network.clock import SystemClock
 from krakked._network.network import SystemNetwork
 from krakked._rest.client import RestClient
 from krakked._rest.otp import Otp
+from krakked._secrecy import wipe
 
 
 def fill(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
         "Asks for an API key and secret (never on the command line), lets Kraken judge "
-        "them, and seals them with a master password."
+        "them, and seals them with a master password. With --key-file or --key-fd it asks nothing: "
+        "name the secret and the master password likewise."
     )
     parser.add_argument(
-        "--profile",
-        choices=list(PROFILES),
+        "--cost",
+        choices=list(COSTS),
         default="default",
         help="memory that opening the vault takes: default = 256 MiB, small = 64 MiB",
     )
@@ -47,6 +55,25 @@ def fill(parser: argparse.ArgumentParser) -> None:
         "--otp",
         action="store_true",
         help="the key has a second factor: ask for its one-time password",
+    )
+    for word, what in (("key", "API key"), ("secret", "API secret")):
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(
+            f"--{word}-file", type=Path, metavar="PATH", help=f"read the {what} from a file"
+        )
+        group.add_argument(
+            f"--{word}-fd",
+            type=descriptor,
+            metavar="N",
+            help=f"read the {what} from this open file descriptor",
+        )
+    parser.add_argument(
+        "--replace", action="store_true", help="without questions: replace what the vault holds"
+    )
+    parser.add_argument(
+        "--unvalidated",
+        action="store_true",
+        help="without questions: save although Kraken cannot be asked now",
     )
     add_password_options(parser)
     parser.set_defaults(run=run)
@@ -66,13 +93,48 @@ def run(arguments: argparse.Namespace) -> int:
     def validate(candidate: Candidate, *, otp: Otp | None = None) -> Validation:
         return trio.run(functools.partial(validate_credentials, candidate, otp=otp, config=config))
 
-    saved = run_setup(
-        prompts,
-        validate=validate,
-        save=functools.partial(save_credentials, config=config, profile=arguments.profile),
-        vault_exists=VaultFile(Path(config.config_dir)).exists(),
-        second_factor=arguments.otp,
-    )
+    vault = VaultFile(Path(config.config_dir))
+    save = functools.partial(save_credentials, config=config, cost=arguments.cost)
+    named = {
+        word: (getattr(arguments, f"{word}_file"), getattr(arguments, f"{word}_fd"))
+        for word in ("key", "secret")
+    }
+    if any(source != (None, None) for source in named.values()):
+        if vault.exists() and not arguments.replace:
+            raise VaultError(
+                f"There is a vault already: {vault.path}. Nothing was changed; --replace replaces "
+                "what it holds.",
+                path=str(vault.path),
+            )
+        key, secret = (_given(word, *source) for word, source in named.items())
+        try:
+            candidate = Candidate(key, secret)
+        finally:
+            wipe(key)
+            wipe(secret)
+        otp = prompts.ask_otp if arguments.otp else None
+        validation = validate(candidate, otp=otp)
+        prompts.say(describe(validation))
+        if validation.unvalidated and not arguments.unvalidated:
+            console.print("Nothing was saved; --unvalidated saves all the same.")
+            return Exit.UNREACHABLE
+        saved: SavedVault | None
+        saved = sealed = save(
+            candidate,
+            prompts.ask_new_password,
+            validation=validation,
+            allow_unvalidated=arguments.unvalidated,
+        )
+        candidate.clear()
+        prompts.say(saved_text(sealed))
+    else:
+        saved = run_setup(
+            prompts,
+            validate=validate,
+            save=save,
+            vault_exists=vault.exists(),
+            second_factor=arguments.otp,
+        )
     if saved is None:
         console.print("Nothing was saved.")
         return 1
@@ -80,6 +142,15 @@ def run(arguments: argparse.Namespace) -> int:
     for line in trio.run(_universe_in_words, config):
         console.print(f"  {escape(line)}", soft_wrap=True)
     return 0
+
+
+def _given(word: str, path: Path | None, number: int | None) -> bytearray:
+    what = f"API {word}"
+    if path is not None:
+        return line_of_file(path, what=what, field=word, failed=NoCredentialsError)
+    if number is not None:
+        return line_of_descriptor(number, what=what, field=word, failed=NoCredentialsError)
+    raise NoCredentialsError(f"The {what} is missing: name it with --{word}-file or --{word}-fd.")
 
 
 async def _universe_in_words(config: KrakkedConfig) -> list[str]:

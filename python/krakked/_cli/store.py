@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+import msgspec
 import trio
 from rich.console import Console
 from rich.markup import escape
@@ -15,10 +16,11 @@ from krakked._cli.universe import saved_names
 from krakked._client import Kraken, open_kraken
 from krakked._config.directories import state_of
 from krakked._config.loader import load_config
+from krakked._config.settings import StoreBackend
 from krakked._errors import ApiError, BackfillTooLargeError, StoreCorruptError, UnknownPairError
 from krakked._market.history.report import BackfillReport
 from krakked._market.store.configured import configured_store
-from krakked._market.store.coverage import Gap, GapKind
+from krakked._market.store.coverage import GapKind
 from krakked._market.store.maintenance import StoreFinding
 from krakked._market.store.ohlc_store import OHLCStore
 from krakked._market.times import utc_minute
@@ -33,6 +35,8 @@ _ACTIONS = {
     "repair": "set damaged files aside and fetch what Kraken still has of what is missing",
     "compact": "fold live bars into the files and tidy up",
     "snapshot": "hard-link a copy that other programs may read while krakked writes",
+    "convert": "write the same candles as a new store of the other format",
+    "delete": "remove the candles of a pair, for good",
 }
 
 
@@ -50,8 +54,20 @@ def fill(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 "--allow-long", action="store_true", help="fetch even if it takes over 2,000 calls"
             )
-        if name == "snapshot":
+        if name == "check":
+            action.add_argument("--json", action="store_true", help="a JSON list")
+        if name in {"snapshot", "convert"}:
             action.add_argument("directory", metavar="DIR", help="new directory")
+        if name == "convert":
+            action.add_argument(
+                "--backend",
+                choices=[each.value for each in StoreBackend],
+                help="format of the new store (default: the one that this store has not)",
+            )
+        if name == "delete":
+            action.add_argument("pair", metavar="PAIR", help="the pair")
+            action.add_argument("--timeframe", choices=list(MINUTES), help="only this one")
+            action.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,66 +100,106 @@ def _chosen(store: OHLCStore, arguments: argparse.Namespace) -> list[tuple[str, 
 # --- check -------------------------------------------------------------------------------------
 
 
+class StoredSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of one series; times are open times in unix seconds."""
+
+    pair: str
+    timeframe: Timeframe
+    first_s: int | None = None
+    last_s: int | None = None
+    confirmed: bool = True
+    """False: only the live stream has reported any of it."""
+    no_trade: int = 0
+    """Intervals without a trade."""
+    missing: int = 0
+    """Intervals that nobody has answered for."""
+    stretches: tuple[tuple[int, int], ...] = ()
+    """Where those are: start, and end (excluded)."""
+    damaged: str | None = None
+    """What is wrong with its files."""
+
+
 def _check(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    states = [_state(store, *series) for series in _chosen(store, arguments)]
+    status = 1 if any(each.missing or each.damaged for each in states) else 0
+    if arguments.json:
+        print(msgspec.json.encode(states).decode())
+        return status
     for path in store.strays():
         console.print(f"Not a file of this store: {escape(path)}", highlight=False, soft_wrap=True)
+    if not states:
+        console.print(_nothing(store, arguments), highlight=False, soft_wrap=True)
+        return 0
     table = Table("pair", "timeframe", "first", "last", "no trade", "missing", box=None)
     for column in table.columns:
         column.no_wrap = True
-    told: list[str] = []
-    chosen = _chosen(store, arguments)
-    for pair, timeframe in chosen:
-        try:
-            row, missing = _row(store, pair, timeframe)
-        except StoreCorruptError as error:
-            row, missing = ("", "", "", "[red]damaged[/]"), str(error)
-        table.add_row(escape(pair), timeframe, *row)
-        if missing:
-            told.append(f"{pair} {timeframe}: {missing}")
-    if not chosen:
-        asked = [word for word in (arguments.pair, arguments.timeframe) if word is not None]
-        of_it = f" of {' '.join(asked)}" if asked else ""
-        console.print(f"Nothing{escape(of_it)} is stored in {escape(str(store.root))}.")
-        return 0
+    for each in states:
+        table.add_row(escape(each.pair), each.timeframe, *_cells(each))
     console.print(table)
-    if not told:
+    if status == 0:
         return 0
     console.print()
-    for line in told:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+    for each in states:
+        if each.missing or each.damaged:
+            text = f"{each.pair} {each.timeframe}: {each.damaged or _told(each)}"
+            console.print(escape(text), highlight=False, soft_wrap=True)
     console.print("To fetch what Kraken still has: krakked store repair")
     return 1
 
 
-def _row(store: OHLCStore, pair: str, timeframe: str) -> tuple[tuple[str, str, str, str], str]:
-    """Return the row of a series, and what is missing in words; empty when nothing is."""
+def _nothing(store: OHLCStore, arguments: argparse.Namespace) -> str:
+    asked = [word for word in (arguments.pair, arguments.timeframe) if word is not None]
+    of_it = f" of {' '.join(asked)}" if asked else ""
+    return escape(f"Nothing{of_it} is stored in {store.root}.")
+
+
+def _state(store: OHLCStore, pair: str, timeframe: Timeframe) -> StoredSeries:
     step_s = interval_s(timeframe)
-    gaps = store.gaps(pair, timeframe)
-    first = store.first_stored(pair, timeframe)
-    last = store.last_closed(pair, timeframe)
-    live = store.first_stored(pair, timeframe, provisional=True) if first is None else None
-    if live is not None:
-        last = store.last_closed(pair, timeframe, provisional=True)
-        return (_shown(live), _shown(last), "", "[yellow]not confirmed[/]"), ""
-    missing = [gap for gap in gaps if gap.kind is GapKind.MISSING]
-    absent = _bars_in(missing, step_s)
-    empty = _bars_in([gap for gap in gaps if gap.kind is GapKind.NO_TRADE], step_s)
-    count = f"[yellow]{absent:,}[/]" if missing else "none"
-    return (_shown(first), _shown(last), f"{empty:,}", count), _told(missing, absent)
-
-
-def _bars_in(gaps: list[Gap], step_s: int) -> int:
-    return sum(gap.end_s - gap.start_s for gap in gaps) // step_s
-
-
-def _told(missing: list[Gap], bars: int) -> str:
-    if not missing:
-        return ""
-    where = ", ".join(
-        f"{utc_minute(gap.start_s)} to {utc_minute(gap.end_s)}" for gap in missing[:STRETCHES_TOLD]
+    try:
+        gaps = store.gaps(pair, timeframe)
+        first = store.first_stored(pair, timeframe)
+        confirmed = first is not None
+        if first is None:
+            first = store.first_stored(pair, timeframe, provisional=True)
+        last = store.last_closed(pair, timeframe, provisional=not confirmed)
+    except StoreCorruptError as error:
+        return StoredSeries(pair=pair, timeframe=timeframe, damaged=str(error))
+    missing = [(gap.start_s, gap.end_s) for gap in gaps if gap.kind is GapKind.MISSING]
+    empty = [(gap.start_s, gap.end_s) for gap in gaps if gap.kind is GapKind.NO_TRADE]
+    live = first is not None and not confirmed
+    return StoredSeries(
+        pair=pair,
+        timeframe=timeframe,
+        first_s=first,
+        last_s=last,
+        confirmed=not live,
+        no_trade=0 if live else _intervals(empty, step_s),
+        missing=0 if live else _intervals(missing, step_s),
+        stretches=() if live else tuple(missing),
     )
-    more = len(missing) - STRETCHES_TOLD
-    return f"{bars:,} missing: {where}{f' and {more:,} more' if more > 0 else ''}"
+
+
+def _intervals(stretches: list[tuple[int, int]], step_s: int) -> int:
+    return sum(end_s - start_s for start_s, end_s in stretches) // step_s
+
+
+def _cells(state: StoredSeries) -> tuple[str, str, str, str]:
+    if state.damaged:
+        return "", "", "", "[red]damaged[/]"
+    first, last = _shown(state.first_s), _shown(state.last_s)
+    if not state.confirmed:
+        return first, last, "", "[yellow]not confirmed[/]"
+    count = f"[yellow]{state.missing:,}[/]" if state.missing else "none"
+    return first, last, f"{state.no_trade:,}", count
+
+
+def _told(state: StoredSeries) -> str:
+    where = ", ".join(
+        f"{utc_minute(start_s)} to {utc_minute(end_s)}"
+        for start_s, end_s in state.stretches[:STRETCHES_TOLD]
+    )
+    more = len(state.stretches) - STRETCHES_TOLD
+    return f"{state.missing:,} missing: {where}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _shown(moment_s: int | None) -> str:
@@ -249,9 +305,41 @@ def _snapshot(console: Console, store: OHLCStore, arguments: argparse.Namespace)
     return 0
 
 
+def _convert(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    others = [each.value for each in StoreBackend if each is not store.backend]
+    backend = arguments.backend or others[0]
+    bars = store.convert(arguments.directory, backend)
+    text = f"{bars:,} bars of {len(store.series())} series written to {arguments.directory}."
+    console.print(escape(text), highlight=False, soft_wrap=True)
+    console.print(
+        f"To use it: market_data.ohlc_store.root_dir, and backend: {backend} (krakked config edit)"
+    )
+    return 0
+
+
+def _delete(console: Console, store: OHLCStore, arguments: argparse.Namespace) -> int:
+    chosen = _chosen(store, arguments)
+    if not chosen:
+        console.print(_nothing(store, arguments), highlight=False, soft_wrap=True)
+        return 1
+    names = ", ".join(f"{pair} {timeframe}" for pair, timeframe in chosen)
+    if not arguments.yes:
+        text = f"This deletes all candles of {names} in {store.root}."
+        console.print(escape(text), highlight=False, soft_wrap=True)
+        if console.input("Type 'delete' to go on: ").strip() != "delete":
+            console.print("Nothing was deleted.")
+            return 1
+    for pair, timeframe in chosen:
+        store.delete(pair, timeframe)
+    console.print(f"Deleted: {escape(names)}.", highlight=False, soft_wrap=True)
+    return 0
+
+
 _ACTIONS_OF_FILES: dict[str, Callable[[Console, OHLCStore, argparse.Namespace], int]] = {
     "check": _check,
     "verify": _verify,
     "compact": _compact,
     "snapshot": _snapshot,
+    "convert": _convert,
+    "delete": _delete,
 }

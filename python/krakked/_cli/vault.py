@@ -1,23 +1,27 @@
-"""`krakked vault status | passwd | remove`: look after secrets.enc."""
+"""`krakked vault status | validate | passwd | remove`: look after secrets.enc."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 from pathlib import Path
 
+import msgspec
+import trio
 from rich.markup import escape
 from rich.table import Table
 
 from krakked._cli import terminal
 from krakked._cli.arguments import descriptor
+from krakked._cli.auth import add_otp_option, asked_otp, told
 from krakked._cli.exits import Exit
 from krakked._cli.prompts import add_password_options, chosen_password, typed_twice
 from krakked._config.loader import load_config
 from krakked._credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
 from krakked._credentials.saving import change_password
-from krakked._credentials.sources import open_vault
-from krakked._credentials.vault import DEFAULT_COST, PROFILES, parse_header
+from krakked._credentials.stored import VaultInfo, validate_stored_credentials, vault_info
+from krakked._credentials.vault import COSTS, DEFAULT_COST
 from krakked._credentials.vault_file import VaultFile
 
 
@@ -29,8 +33,20 @@ def fill(parser: argparse.ArgumentParser) -> None:
     status.add_argument(
         "--open", action="store_true", help="open it with the master password and say what it holds"
     )
+    status.add_argument("--json", action="store_true", help="a JSON object")
     add_password_options(status)
     status.set_defaults(run=show_status)
+
+    validate = actions.add_parser(
+        "validate",
+        help="ask Kraken about the key in it, and note a success there",
+        description="Asks Kraken about the key in the vault, whatever the environment holds, and "
+        "notes a success in the vault: so a key that was saved unvalidated becomes validated.",
+    )
+    validate.add_argument("--json", action="store_true", help="a JSON object")
+    add_otp_option(validate)
+    add_password_options(validate)
+    validate.set_defaults(run=validate_vault)
 
     passwd = actions.add_parser("passwd", help="change the master password")
     passwd.add_argument(
@@ -45,8 +61,8 @@ def fill(parser: argparse.ArgumentParser) -> None:
         help="put the new password into the operating system's keyring as well",
     )
     passwd.add_argument(
-        "--profile",
-        choices=list(PROFILES),
+        "--cost",
+        choices=list(COSTS),
         default="default",
         help="memory that opening takes: default = 256 MiB, small = 64 MiB",
     )
@@ -63,25 +79,42 @@ def show_status(arguments: argparse.Namespace) -> int:
     console = terminal.console()
     vault = _vault()
     if not vault.exists():
-        console.print(escape(f"There is no {vault.path}. Run `krakked setup`."), soft_wrap=True)
+        if arguments.json:
+            print(msgspec.json.encode({"path": str(vault.path), "exists": False}).decode())
+        else:
+            text = f"There is no {vault.path}. Run `krakked setup`."
+            console.print(escape(text), soft_wrap=True)
         return Exit.CREDENTIALS
-    facts = vault.facts()
-    cost = parse_header(vault.read()).cost
+    info = vault_info(password=chosen_password(arguments) if arguments.open else None)
+    if arguments.json:
+        print(msgspec.json.encode({"exists": True, **msgspec.structs.asdict(info)}).decode())
+        return Exit.DONE
+    console.print(_table_of(info))
+    return Exit.DONE
+
+
+def _table_of(info: VaultInfo) -> Table:
     table = Table(show_header=False, box=None)
-    table.add_row("file", escape(facts.path))
-    table.add_row("size", f"{facts.size_bytes} bytes, readable by you alone")
-    table.add_row("changed", _local_time(facts.modified_s))
-    weight = f"{cost.memory_kib // 1024} MiB, {cost.passes} passes, {cost.lanes} lanes"
-    hint = "" if cost == DEFAULT_COST else "  (`krakked vault passwd` renews it to the default)"
-    table.add_row("one guess costs", weight + hint)
-    table.add_row("older vault", escape(facts.backup or "none"))
-    if arguments.open:
-        opened = open_vault(vault, chosen_password(arguments))
-        at = opened.validated_at_s
-        table.add_row("key fingerprint", opened.credentials.fingerprint)
+    table.add_row("file", escape(info.path))
+    table.add_row("size", f"{info.size_bytes} bytes, readable by you alone")
+    table.add_row("changed", _local_time(info.modified_s))
+    usual = info.memory_bytes == DEFAULT_COST.memory_kib * 1024
+    hint = "" if usual else "  (`krakked vault passwd` renews it to the default)"
+    table.add_row("one guess costs", f"{info.memory_bytes >> 20} MiB{hint}")
+    table.add_row("older vault", escape(info.backup or "none"))
+    if info.fingerprint is not None:
+        at = info.validated_at_s
+        table.add_row("key fingerprint", info.fingerprint)
         table.add_row("validated", "never" if at is None else _local_time(at))
-    console.print(table)
-    return 0
+    return table
+
+
+def validate_vault(arguments: argparse.Namespace) -> int:
+    """Ask Kraken about the key in the vault; the status says what came of it."""
+    ask = functools.partial(
+        validate_stored_credentials, chosen_password(arguments), otp=asked_otp(arguments)
+    )
+    return told(trio.run(ask), as_json=arguments.json)
 
 
 def change(arguments: argparse.Namespace) -> int:
@@ -94,7 +127,7 @@ def change(arguments: argparse.Namespace) -> int:
         chosen.append(typed_twice() if number is None else password_from_fd(number))
         return chosen[0]
 
-    saved = change_password(chosen_password(arguments), ask_new, profile=arguments.profile)
+    saved = change_password(chosen_password(arguments), ask_new, cost=arguments.cost)
     console.print(escape(f"{saved.path} is sealed with the new password."), soft_wrap=True)
     if arguments.store_in_keyring:  # only now: the keyring must not run ahead of the vault
         store_in_keyring(chosen[0])

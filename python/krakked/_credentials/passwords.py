@@ -7,19 +7,16 @@ caller hands in; it is veiled here at once and no frame of krakked keeps it.
 
 from __future__ import annotations
 
-import codecs
 import getpass
 import importlib
-import logging
 import os
-import select
-import stat
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, final
 
+from krakked._credentials.secret_lines import line_of_descriptor, line_of_file
 from krakked._errors import CredentialsFormatError, NoPasswordError
 from krakked._public import public
 from krakked._secrecy import NeverCopied, Veil, wipe
@@ -35,11 +32,6 @@ MAX_PASSWORD_BYTES: Final = 4096
 
 KEYRING_SERVICE: Final = "krakked"
 KEYRING_ENTRY: Final = "master-password"
-
-PIPE_WAIT_S: Final = 10.0
-"""How long a pipe in place of a password file may stay empty."""
-
-_log = logging.getLogger("krakked.credentials")
 
 
 @public
@@ -189,87 +181,34 @@ def hidden_line(prompt: str) -> str:
 def password_from_file(path: str | Path) -> MasterPassword:
     """Read a password from the first line of a file, such as a container's or systemd's secret.
 
-    ``~`` is the home directory. Links and pipes are fine (that is how secrets are mounted); a file
-    that others may change is refused, one that others may read only draws a warning.
+    What may be read, and how, is `line_of_file`'s.
 
     Raises:
         NoPasswordError: The file cannot be read, or others may write it.
         CredentialsFormatError: Its first line is empty, too long or not UTF-8.
     """
-    try:
-        path = Path(path).expanduser()
-        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-        descriptor = os.open(path, flags)
-    except (OSError, RuntimeError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else str(error)
-        raise NoPasswordError(f"The password file {path} cannot be opened: {problem}.") from error
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if os.name == "posix" and stat.S_ISFIFO(mode):
-            if not select.select([descriptor], [], [], PIPE_WAIT_S)[0]:
-                raise NoPasswordError(
-                    f"The password file {path} is a pipe, and nobody has written into it for "
-                    f"{PIPE_WAIT_S:g} s."
-                )
-            os.set_blocking(descriptor, True)
-        if stat.S_ISREG(mode) and os.name == "posix":
-            if mode & 0o022:
-                raise NoPasswordError(
-                    f"The password file {path} may be written by others. Run: chmod 600 {path}"
-                )
-            if mode & 0o044:
-                _log.warning(
-                    "the password file %s may be read by others; chmod 600 is better", path
-                )
-        return password_from_fd(descriptor, named=str(path))
-    finally:
-        os.close(descriptor)
+    line = line_of_file(path, what="password", field="password", failed=NoPasswordError)
+    return _or_raise(_decoded(line))
 
 
-def password_from_fd(descriptor: int, *, named: str = "") -> MasterPassword:
+def password_from_fd(descriptor: int) -> MasterPassword:
     """Read a password from the first line of an open file descriptor; the caller closes it.
-
-    Args:
-        descriptor: The descriptor.
-        named: What it is, for the error.
 
     Raises:
         NoPasswordError: The descriptor cannot be read.
         CredentialsFormatError: Its first line is empty, too long or not UTF-8.
     """
-    buffer = bytearray()
-    try:
-        while b"\n" not in buffer and len(buffer) <= MAX_PASSWORD_BYTES:
-            chunk = os.read(descriptor, MAX_PASSWORD_BYTES + 1)
-            if not chunk:
-                break
-            buffer += chunk
-            del chunk
-    except OSError as error:
-        wipe(buffer)
-        source = named or f"file descriptor {descriptor}"
-        raise NoPasswordError(
-            f"The password cannot be read from {source}: {error.strerror}."
-        ) from error
-    password = _decoded(buffer)
-    wipe(buffer)
-    return _or_raise(password)
+    line = line_of_descriptor(descriptor, what="password", field="password", failed=NoPasswordError)
+    return _or_raise(_decoded(line))
 
 
-def _decoded(buffer: bytearray) -> MasterPassword | CredentialsFormatError:
-    if buffer.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return CredentialsFormatError(
-            "The file of the master password is UTF-16; save it as UTF-8.", field="password"
-        )
-    line = buffer.partition(b"\n")[0].removesuffix(b"\r")
-    text = line.removeprefix(codecs.BOM_UTF8)  # editors on Windows write one, unseen
+def _decoded(line: bytearray) -> MasterPassword | CredentialsFormatError:
     try:
-        return _wrapped(text.decode())
+        return _wrapped(line.decode())
     except UnicodeDecodeError:
         return CredentialsFormatError("The master password is not UTF-8 text.", field="password")
     finally:
         wipe(line)
-        wipe(text)
 
 
 def password_from_keyring() -> MasterPassword:

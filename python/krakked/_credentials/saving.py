@@ -18,8 +18,8 @@ from krakked._credentials.passwords import MasterPassword, PasswordSource, as_so
 from krakked._credentials.payload import encode_payload, read_validated_at
 from krakked._credentials.sources import credentials_dir
 from krakked._credentials.vault import (
+    COSTS,
     NONCE_SIZE,
-    PROFILES,
     SALT_SIZE,
     Derivation,
     DerivationCost,
@@ -38,7 +38,8 @@ from krakked._errors import (
 from krakked._public import public
 from krakked._secrecy import wipe
 
-DEFAULT_PROFILE: Final = "default"
+DEFAULT: Final = "default"
+"""Name of the cost that vaults are sealed with."""
 
 
 @public
@@ -62,7 +63,7 @@ def save_credentials(
     allow_unvalidated: bool = False,
     override_auth_failure: bool = False,
     config: KrakkedConfig | None = None,
-    profile: str = DEFAULT_PROFILE,
+    cost: str = DEFAULT,
     derive: Derivation = derive_root,
 ) -> SavedVault:
     """Seal a candidate into ``secrets.enc``, durably and all or nothing.
@@ -74,7 +75,7 @@ def save_credentials(
         allow_unvalidated: Save although no validation succeeded (none made, or Kraken unreachable).
         override_auth_failure: Save although Kraken rejected the credentials.
         config: Settings in force; read from config.yaml by default.
-        profile: ``default`` (256 MiB) or ``small`` (64 MiB): the memory that opening the
+        cost: ``default`` (256 MiB) or ``small`` (64 MiB): the memory that opening the
             vault takes.
         derive: The key derivation; anything but the default is for tests.
 
@@ -82,7 +83,7 @@ def save_credentials(
         CredentialsRejectedError: Validation found an authentication problem; nothing was written.
         CredentialsUnvalidatedError: No validation succeeded; nothing was written.
         CredentialsFormatError: The master password is none, or shorter than 10 characters.
-        CredentialsError: The validation is of another candidate, or the profile is unknown.
+        CredentialsError: The validation is of another candidate, or the cost is unknown.
         VaultError: The vault cannot be written; the old one is untouched.
     """
     ask = as_source(password)
@@ -95,12 +96,12 @@ def save_credentials(
     )
     if problem is not None:
         raise problem
-    cost = _cost(profile)
+    price = _cost(cost)
     validated_at_s = validation.validated_at_s if validation else None
     vault = VaultFile(credentials_dir(config))
     content = encode_payload(candidate, validated_at_s=validated_at_s)
     try:
-        data = sealed(content, fit_to_seal(ask()), cost, derive)
+        data = sealed(content, fit_to_seal(ask()), price, derive)
     finally:
         wipe(content)
     kept = vault.write(data, keep_backup=validated_at_s is None)
@@ -146,7 +147,7 @@ def change_password(
     new: PasswordSource,
     *,
     config: KrakkedConfig | None = None,
-    profile: str = DEFAULT_PROFILE,
+    cost: str = DEFAULT,
     derive: Derivation = derive_root,
 ) -> SavedVault:
     """Seal the vault's content anew under another master password, and today's cost.
@@ -158,7 +159,7 @@ def change_password(
         old: The password in force, or a function that gives it.
         new: The password to come, or a function that gives it, called after the old one fitted.
         config: Settings in force; read from config.yaml by default.
-        profile: ``default`` (256 MiB) or ``small`` (64 MiB).
+        cost: ``default`` (256 MiB) or ``small`` (64 MiB).
         derive: The key derivation; anything but the default is for tests.
 
     Raises:
@@ -168,7 +169,7 @@ def change_password(
     """
     ask_old, ask_new = as_source(old), as_source(new)
     del old, new
-    cost = _cost(profile)
+    price = _cost(cost)
     vault = VaultFile(credentials_dir(config))
     if not vault.exists():
         raise NoCredentialsError(f"There is no {vault.path}. Run `krakked setup`.")
@@ -177,7 +178,7 @@ def change_password(
     content = unseal(data, ask_old(), derive=derive)
     try:
         validated = read_validated_at(content) is not None
-        renewed = sealed(content, fit_to_seal(ask_new()), cost, derive)
+        renewed = sealed(content, fit_to_seal(ask_new()), price, derive)
     finally:
         wipe(content)
     vault.write(renewed, expected=data)
@@ -198,8 +199,8 @@ def sealed(
     )
 
 
-def _cost(profile: str) -> DerivationCost:
-    cost = PROFILES.get(profile)
+def _cost(name: str) -> DerivationCost:
+    cost = COSTS.get(name)
     if cost is None:
-        raise CredentialsError(f"No such profile; use one of {', '.join(PROFILES)}.")
+        raise CredentialsError(f"No such cost; use one of {', '.join(COSTS)}.")
     return cost

@@ -117,7 +117,7 @@ def run_setup(
         override_auth_failure=insisted,
     )
     candidate.clear()
-    prompts.say(_saved_text(saved))
+    prompts.say(saved_text(saved))
     return saved
 
 
@@ -196,7 +196,8 @@ def describe(validation: Validation) -> str:
     return "\n".join(lines)
 
 
-def _saved_text(saved: SavedVault) -> str:
+def saved_text(saved: SavedVault) -> str:
+    """Say what was saved. Pure."""
     text = f"Sealed into {saved.path}"
     if not saved.validated:
         text += " as UNVALIDATED"

@@ -18,8 +18,8 @@ from krakked._credentials.saving import sealed
 from krakked._credentials.sources import credentials_dir, into_credentials, open_vault
 from krakked._credentials.validation import ask_kraken
 from krakked._credentials.vault import (
+    COSTS,
     DEFAULT_COST,
-    PROFILES,
     Derivation,
     derive_root,
     parse_header,
@@ -180,7 +180,7 @@ def _open(vault: VaultFile, ask: Callable[[], MasterPassword], derive: Derivatio
 
 def _note(vault: VaultFile, opened: _Opened, validated_at_s: int, derive: Derivation) -> None:
     old_cost = parse_header(opened.data).cost
-    cost = old_cost if old_cost in PROFILES.values() else DEFAULT_COST
+    cost = old_cost if old_cost in COSTS.values() else DEFAULT_COST
     content = opened.content.reveal()
     renewed = restamped(content, validated_at_s=validated_at_s)
     wipe(content)

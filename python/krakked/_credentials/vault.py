@@ -75,7 +75,7 @@ DEFAULT_COST: Final = DerivationCost(memory_kib=262_144, passes=3, lanes=4)
 SMALL_COST: Final = DerivationCost(memory_kib=65_536, passes=3, lanes=4)
 """64 MiB, 3, 4: RFC 9106's second recommended choice, for hosts with little memory."""
 
-PROFILES: Final = {"default": DEFAULT_COST, "small": SMALL_COST}
+COSTS: Final = {"default": DEFAULT_COST, "small": SMALL_COST}
 """Costs a vault may be written with, by name. Reading accepts more, see `cost_is_accepted`."""
 
 
@@ -187,7 +187,7 @@ def seal(
         password: The master password.
         salt: 32 fresh random bytes.
         nonce: 12 fresh random bytes.
-        cost: One of `PROFILES`.
+        cost: One of `COSTS`.
         derive: The key derivation; anything but the default is for tests.
 
     Raises:

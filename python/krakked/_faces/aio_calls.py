@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         WebSocketsToken,
     )
     from krakked._faces.trio_thread import TrioThread
-    from krakked._rest.request import Value
 
 T = TypeVar("T")
 

@@ -14,6 +14,9 @@ from typing import Final
 from krakked._errors import ConfigError
 from krakked._files.durable import may_be_path
 
+MOST_WORKERS: Final = 64
+"""Most processes that an import may be shared between."""
+
 _SHOWN: Final = 60
 
 

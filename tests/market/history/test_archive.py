@@ -16,7 +16,7 @@ import pytest
 
 from krakked._errors import ImportFormatError, UnknownTimeframeError
 from krakked._market.bars import OHLCBar, Source
-from krakked._market.history import archive_import, archive_series
+from krakked._market.history import archive_series, import_job
 from krakked._market.history.archive import Zips, find_files
 from krakked._market.history.archive_import import import_archive
 from krakked._market.history.import_report import ImportProgress
@@ -98,7 +98,7 @@ def test_an_interrupted_import_goes_on(download: Path, store: Any, monkeypatch: 
         if "XBTUSD_1.csv" in step.label:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(archive_import, "TELL_EVERY_S", -1.0)
+    monkeypatch.setattr(import_job, "TELL_EVERY_S", -1.0)
     with pytest.raises(KeyboardInterrupt):
         import_archive(store, [download], progress=interrupt)
     report = import_archive(store, [download])
@@ -138,12 +138,12 @@ def test_a_folder_a_single_file_and_a_choice(download: Path, store: Any, tmp_pat
 def test_large_files_arrive_whole_in_many_pieces(
     store: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", 1000)
     monkeypatch.setattr(archive_series, "BATCH_ROWS", 500)
     first = 1_700_000_040
     path = tmp_path / "ETHUSD_1.csv"
     path.write_bytes(candles(first, 3 * 43_200, every=40))
-    monkeypatch.setattr(archive_import, "TELL_EVERY_S", -1.0)
+    monkeypatch.setattr(import_job, "TELL_EVERY_S", -1.0)
     told: list[ImportProgress] = []
     report = import_archive(store, [path], progress=told.append)
     assert report.files[0].rows == 3 * 43_200 // 40

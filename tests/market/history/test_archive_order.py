@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from krakked._market.bars import OHLCBar
-from krakked._market.history import archive_import, archive_order, archive_series
+from krakked._market.history import archive_order, archive_series, import_job
 from krakked._market.history.archive_import import import_archive
 
 DAY_S = 1_704_067_200
@@ -40,7 +40,7 @@ def test_the_newest_line_first(
     ending: bytes,
     packed: str,
 ) -> None:
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", piece_bytes)
     monkeypatch.setattr(archive_series, "BATCH_ROWS", 50)
     text = b"\xef\xbb\xbf" + ending.join(NEWEST_FIRST) + (ending if piece_bytes == 777 else b"")
     path = tmp_path / "XBTUSD_60.csv"

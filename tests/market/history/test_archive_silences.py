@@ -9,7 +9,7 @@ import pytest
 
 from krakked._cli.main import main
 from krakked._market.bars import Source
-from krakked._market.history import archive_import, archive_series
+from krakked._market.history import archive_series, import_job
 from krakked._market.history.archive_import import import_archive
 from krakked._market.history.archive_series import EARLIEST_S, longest_silence_s
 from krakked._market.store.coverage import GapKind
@@ -81,7 +81,7 @@ def test_a_stretch_over_many_batches_and_borders_stays_open(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_series, "BATCH_ROWS", 8)
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", 200)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", 200)
     path = tmp_path / "XBTUSD_1.csv"
     behind_s = DAY_S + 70 * 86_400
     path.write_text(rows(DAY_S, 50, 60) + rows(behind_s, 50, 60))

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from krakked._core import CandleBuilder
-from krakked._market.history.archive_import import TRADE_TIMEFRAMES
-from krakked._timeframes import MINUTES
+from krakked._timeframes import MINUTES, TRADE_TIMEFRAMES
 
 Trade = tuple[int, str, str, int]
 """Time in ns, price, volume, id."""

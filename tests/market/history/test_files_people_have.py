@@ -13,7 +13,7 @@ import pytest
 
 from krakked._errors import ImportFormatError
 from krakked._market.bars import OHLCBar, Source
-from krakked._market.history import archive_import, archive_series
+from krakked._market.history import archive_series, import_job
 from krakked._market.history.archive import Zips, find_files
 from krakked._market.history.archive_import import import_archive
 from krakked._market.store.coverage import GapKind
@@ -144,7 +144,7 @@ def test_a_file_that_goes_back_in_time_is_read_and_nothing_claimed(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_series, "BATCH_ROWS", 8)
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", 300)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", 300)
     path = tmp_path / "XBTUSD_1.csv"
     path.write_bytes(b"\n".join([*lines()[20:40:2], *lines()[:20:2]]))
     report = import_archive(store, [path])
@@ -162,7 +162,7 @@ def test_a_doubt_over_a_border_of_partitions_stays_one(
 ) -> None:
     december_s = 1_701_388_800
     monkeypatch.setattr(archive_series, "BATCH_ROWS", 4)
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", 200)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", 200)
     at = [december_s + n * 60 for n in range(-30, 30)]
     # Around midnight a line is rubbish: it may have been any minute from 5 before to 5 after.
     rows = [line(0, first_s=one) for one in at if abs(one - december_s) > 300]
@@ -219,7 +219,7 @@ def test_gzipped_files_are_read_alone_in_folders_and_in_zips(store: Any, tmp_pat
 def test_a_torn_gzip_gives_what_is_there_and_is_told(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", 4096)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", 4096)
     path = tmp_path / "XBTUSD_1.csv.gz"
     packed = gzip.compress(b"\n".join(lines(5000)))
     path.write_bytes(packed[: len(packed) // 2])
@@ -390,7 +390,7 @@ def test_many_batches_of_trades_claim_no_edge_and_no_doubt(
     store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive_series, "BATCH_ROWS", 1000)
-    monkeypatch.setattr(archive_import, "PIECE_BYTES", 5000)
+    monkeypatch.setattr(import_job, "PIECE_BYTES", 5000)
     path = tmp_path / "XBTUSD.csv"
     rows = [b"%d,5,1" % (FIRST_S + 7 + 60 * n) for n in range(50_000)]
     rows[25_000] = b"rubbish"

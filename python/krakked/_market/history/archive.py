@@ -22,6 +22,7 @@ from typing import IO, Final, Self, cast
 import msgspec
 
 from krakked._errors import ImportFormatError
+from krakked._market.history.import_report import SkippedFile
 from krakked._timeframes import LABELS, MINUTES
 
 ARCHIVE_MINUTES: Final = frozenset({1, 5, 15, 30, 60, 240, 720, 1440})
@@ -65,17 +66,6 @@ class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """The file's name for messages, the member of an archive included."""
         return _label(self.path, self.member, self.place)
-
-
-class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was passed over."""
-
-    label: str
-    """The file, with the member inside an archive."""
-    why: str
-    """The reason, in plain words."""
-    unreadable: bool = False
-    """Whether it is a zip or a folder that could not be looked into: what it holds is not read."""
 
 
 class Zips:
@@ -151,7 +141,7 @@ class _Unpacked(gzip.GzipFile):
             self._raw.close()
 
 
-def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], list[Skipped]]:
+def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], list[SkippedFile]]:
     """Find what can be imported in zips, folders and CSV files.
 
     Returns:
@@ -163,18 +153,18 @@ def find_files(paths: Iterable[Path], zips: Zips) -> tuple[list[ArchiveFile], li
     Raises:
         ImportFormatError: A path does not exist, or cannot be looked at.
     """
-    found: dict[str, ArchiveFile | Skipped] = {}
+    found: dict[str, ArchiveFile | SkippedFile] = {}
     for path in paths:
         for each in _look_at(path.expanduser().absolute(), zips):
             found[each.label] = each
     files = [each for each in found.values() if isinstance(each, ArchiveFile)]
-    skipped = [each for each in found.values() if isinstance(each, Skipped)]
+    skipped = [each for each in found.values() if isinstance(each, SkippedFile)]
     files.sort(key=lambda f: (f.minutes is None, f.pair, f.minutes or 0, str(f.path)))
     skipped.sort(key=lambda each: each.label)
     return files, skipped
 
 
-def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
+def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | SkippedFile]:
     try:
         found = path.stat()
     except (OSError, ValueError) as error:  # a name may be too long, or be none
@@ -185,13 +175,13 @@ def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
         raise ImportFormatError(why, path=str(path)) from error
     if stat.S_ISDIR(found.st_mode):
         for inner in _walk(path):
-            if isinstance(inner, Skipped):
+            if isinstance(inner, SkippedFile):
                 yield inner
             else:
                 yield from _look_at(inner, zips)
         return
     if not stat.S_ISREG(found.st_mode):
-        yield Skipped(label=str(path), why=_NO_FILE)
+        yield SkippedFile(label=str(path), why=_NO_FILE)
         return
     if path.suffix.lower() == ".zip" or (
         _stem(path.name) is None and path.suffix.lower() not in _OTHER_ARCHIVES and _is_zip(path)
@@ -201,7 +191,7 @@ def _look_at(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
     yield _judge(path, None, path.name, found.st_size, f"{found.st_mtime_ns}")
 
 
-def _walk(top: Path) -> Iterator[Path | Skipped]:
+def _walk(top: Path) -> Iterator[Path | SkippedFile]:
     """Find the files below a folder that are worth a look, and what cannot be looked at."""
     seen: set[tuple[int, int]] = set()
     folders, linked = [top], deque[Path]()
@@ -215,7 +205,7 @@ def _walk(top: Path) -> Iterator[Path | Skipped]:
             entries = sorted(folder.iterdir())
         except OSError as error:
             if not hidden:
-                yield Skipped(
+                yield SkippedFile(
                     label=str(folder),
                     why=f"it cannot be read ({error.strerror}).",
                     unreadable=True,
@@ -223,7 +213,9 @@ def _walk(top: Path) -> Iterator[Path | Skipped]:
             continue
         if (at.st_dev, at.st_ino) in seen:
             if not hidden:
-                yield Skipped(label=str(folder), why="it leads to a folder that is read already.")
+                yield SkippedFile(
+                    label=str(folder), why="it leads to a folder that is read already."
+                )
             continue
         seen.add((at.st_dev, at.st_ino))
         for entry in entries:
@@ -235,9 +227,9 @@ def _walk(top: Path) -> Iterator[Path | Skipped]:
                 (linked if entry.is_symlink() else folders).append(entry)
             elif _hidden(inner):
                 if _worth(entry):
-                    yield Skipped(label=str(entry), why=_HIDDEN)
+                    yield SkippedFile(label=str(entry), why=_HIDDEN)
             elif kind is not _Kind.FILE:
-                yield Skipped(label=str(entry), why=kind.value)
+                yield SkippedFile(label=str(entry), why=kind.value)
             elif _worth(entry):
                 yield entry
 
@@ -272,11 +264,11 @@ def _is_zip(path: Path) -> bool:
         return False
 
 
-def _look_into_zip(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
+def _look_into_zip(path: Path, zips: Zips) -> Iterator[ArchiveFile | SkippedFile]:
     try:
         members = zips.of(path).infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        yield Skipped(
+        yield SkippedFile(
             label=str(path),
             why=f"it cannot be read as a zip ({error}). Is the download complete?",
             unreadable=True,
@@ -293,7 +285,7 @@ def _look_into_zip(path: Path, zips: Zips) -> Iterator[ArchiveFile | Skipped]:
             continue
         if _hidden(inner):
             if _worth(inner):
-                yield Skipped(label=_label(path, name, place), why=_HIDDEN)
+                yield SkippedFile(label=_label(path, name, place), why=_HIDDEN)
             continue
         mark = f"{member.CRC:08x}"
         yield _judge(path, name, inner.name, member.file_size, mark, place=place)
@@ -330,26 +322,30 @@ def _judge(
     mark: str,
     *,
     place: int | None = None,
-) -> ArchiveFile | Skipped:
+) -> ArchiveFile | SkippedFile:
     label = _label(path, member, place)
     stem = _stem(name)
     if stem is None:
         if PurePosixPath(name).suffix.lower() in _OTHER_ARCHIVES:
-            return Skipped(label=label, why="krakked does not read what is packed so: unpack it.")
-        return Skipped(label=label, why="it is no CSV file.")
+            return SkippedFile(
+                label=label, why="krakked does not read what is packed so: unpack it."
+            )
+        return SkippedFile(label=label, why="it is no CSV file.")
     candles = _OHLCVT.fullmatch(stem)
     trades = _TRADES.fullmatch(stem)
     if candles is None and trades is None:
-        return Skipped(label=label, why="its name is neither ALTNAME_minutes.csv nor ALTNAME.csv.")
+        return SkippedFile(
+            label=label, why="its name is neither ALTNAME_minutes.csv nor ALTNAME.csv."
+        )
     minutes = None
     if candles is not None:
         interval = candles["interval"]
         minutes = int(interval) if interval.isdecimal() else MINUTES.get(interval, 0)
         if minutes not in ARCHIVE_MINUTES:
             why = f"Kraken's archive has no candles of {interval} minutes."
-            return Skipped(label=label, why=why)
+            return SkippedFile(label=label, why=why)
         if minutes not in LABELS:
-            return Skipped(label=label, why=f"krakked keeps no candles of {minutes} minutes.")
+            return SkippedFile(label=label, why=f"krakked keeps no candles of {minutes} minutes.")
     return ArchiveFile(
         path=path,
         member=member,

@@ -1,15 +1,14 @@
 """What an import of archives did, and how far it is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import msgspec
 
-from krakked._market.history.archive import Skipped
 from krakked._market.store.coverage import Range
+from krakked._public import public
 
 
+@public
 class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far an import is."""
 
@@ -29,6 +28,7 @@ class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds left at the pace so far; None before it is known."""
 
 
+@public
 class BadLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line that was left out."""
 
@@ -38,6 +38,7 @@ class BadLine(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with it."""
 
 
+@public
 class BadLines(msgspec.Struct, frozen=True, kw_only=True):
     """The lines of one file that were left out."""
 
@@ -49,6 +50,19 @@ class BadLines(msgspec.Struct, frozen=True, kw_only=True):
     """The first ten."""
 
 
+@public
+class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was passed over."""
+
+    label: str
+    """The file, with the member inside an archive."""
+    why: str
+    """The reason, in plain words."""
+    unreadable: bool = False
+    """Whether it is a zip or a folder that could not be looked into: what it holds is not read."""
+
+
+@public
 class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
     """What one file brought to one series."""
 
@@ -74,6 +88,7 @@ class ImportedFile(msgspec.Struct, frozen=True, kw_only=True):
     """Candles made of trades that were left out, because they have not ended yet."""
 
 
+@public
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """What an import did."""
 
@@ -81,9 +96,9 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """By file and timeframe."""
     known: tuple[str, ...]
     """Files that an earlier import had finished already."""
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedFile, ...]
     """Files that were passed over, and why."""
-    failed: tuple[Skipped, ...]
+    failed: tuple[SkippedFile, ...]
     """Files that could not be read to their end, and why."""
     bad: tuple[BadLines, ...]
     """Lines that were left out, by file."""

@@ -167,9 +167,13 @@ class OHLCReader:
             on_gap=on_gap,
             as_="arrow",
         )
-        made = await run_blocking(
-            self._clock, lambda: resample(table, LABELS[step_s // 60], rule, on_gap=on_gap)
-        )
+        try:
+            made = await run_blocking(
+                self._clock, lambda: resample(table, LABELS[step_s // 60], rule, on_gap=on_gap)
+            )
+        except MissingBarsError as error:
+            error.pair = self._table().metadata(pair).canonical
+            raise
         # The newest may be running: one that is not whole yet is none, whatever `on_gap` says.
         end_s = times(table)[-1] + step_s if table.num_rows else 0
         newest = made.num_rows and list(read.edges(times(made)[-1], times(made)[-1]))[-1] > end_s

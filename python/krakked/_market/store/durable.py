@@ -101,7 +101,11 @@ def remove(target: Path) -> None:
         StoreError: Refused.
     """
     with typed_errors(target):
-        target.unlink(missing_ok=True)
+        try:
+            target.unlink()
+        except FileNotFoundError:
+            if not target.parent.is_dir():
+                return  # it never was
         durable.sync_directory(target.parent)
 
 

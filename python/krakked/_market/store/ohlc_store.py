@@ -23,20 +23,23 @@ import pyarrow as pa
 
 from krakked._config.settings import StoreBackend
 from krakked._errors import StoreCorruptError, StoreError
-from krakked._market.arguments import count_of
+from krakked._market.arguments import count_of, shown
 from krakked._market.bars import OHLCBar, Source
 from krakked._market.store import arrow, folding, gap_truth, listing, maintenance, merge, sweep
+from krakked._market.store.convert import convert
 from krakked._market.store.coverage import CoverageRange, Gap
 from krakked._market.store.csv_files import CsvFiles
 from krakked._market.store.durable import locked
 from krakked._market.store.filesystem import directory_of, warn_if_remote, why_unwritable
 from krakked._market.store.fitness import RefusedBar, why_unfit
 from krakked._market.store.folding import Folded, FoldReport
+from krakked._market.store.given_bars import checked_table
 from krakked._market.store.journal import Journal
 from krakked._market.store.layout import Series, StorePaths, quote_pair
 from krakked._market.store.maintenance import CompactReport, GivenUp, RepairReport, StoreFinding
 from krakked._market.store.parquet_files import ParquetFiles
 from krakked._market.store.partition_files import PartitionFiles
+from krakked._market.store.removal import delete_series
 from krakked._market.store.root_record import Root
 from krakked._market.store.series_files import SeriesFiles
 from krakked._market.store.snapshot import snapshot
@@ -88,12 +91,12 @@ class OHLCStore:
         try:
             self.backend: StoreBackend = StoreBackend(backend)
         except ValueError:
-            raise StoreError(f"Unknown backend {backend!r}. Use parquet or csv.") from None
+            raise StoreError(f"Unknown backend {shown(backend)}. Use parquet or csv.") from None
         self.root: Path = directory_of(root)
         self._paths = StorePaths(self.root)
         self._files: PartitionFiles = _FORMATS[self.backend]()
         self._timeout_s = lock_timeout_s
-        self._canonical = canonical or _as_it_is
+        self.canonical_name: Callable[[str], str] = canonical or _as_it_is
         self._journals = {
             label: Journal(self._paths, label, lock_timeout_s=lock_timeout_s) for label in MINUTES
         }
@@ -144,7 +147,7 @@ class OHLCStore:
             StoreLockedError: Another process kept the series.
         """
         series = self._series(pair, timeframe)
-        table = _table_of_bars(list(bars), source, series)
+        table = checked_table(list(bars), source, series)
         ranges = () if covered is None else (covered,)
         return self._store(series, table, source, ranges, unsettled_from)
 
@@ -383,7 +386,7 @@ class OHLCStore:
         fit: list[tuple[str, OHLCBar]] = []
         refused: list[RefusedBar] = []
         for given, bar in entries:
-            pair = self._canonical(given)
+            pair = self.canonical_name(given)
             why = why_unfit(bar, Series(pair, timeframe))
             if why is None:
                 fit.append((pair, bar))
@@ -512,6 +515,62 @@ class OHLCStore:
         self._root.check()
         return snapshot(self._paths, self._files.suffix, directory_of(destination))
 
+    def convert(self, destination: str | Path, backend: str) -> int:
+        """Write the same candles, and what is known of them, as a new store in the other format.
+
+        Args:
+            destination: New directory; there whole, or not at all.
+            backend: ``parquet`` or ``csv``.
+
+        Returns:
+            Number of bars.
+
+        Raises:
+            StoreError: The directory exists, or cannot be made; unknown backend.
+        """
+        try:
+            wanted = StoreBackend(backend)
+        except ValueError:
+            raise StoreError(f"Unknown backend {shown(backend)}. Use parquet or csv.") from None
+        self.fold_journal()
+        exchange, sandbox = self._root.owner
+
+        def claim(new: StorePaths) -> None:
+            OHLCStore(new.root, backend=wanted, exchange=exchange, sandbox=sandbox)._root.claim()
+
+        return convert(
+            self._paths,
+            self._files,
+            directory_of(destination),
+            _FORMATS[wanted](),
+            claim=claim,
+            timeout_s=self._timeout_s,
+        )
+
+    def delete(self, pair: str, timeframe: Timeframe) -> int:
+        """Remove everything stored of a series, for good; give how many partitions that were.
+
+        Raises:
+            StoreError: The disk refused; the same call again removes the rest.
+            StoreLockedError: Another process kept the series.
+        """
+        series = self._series(pair, timeframe)
+        self.fold_journal()  # its bars would come back with the next fold
+        with self._locked(series):
+            return delete_series(self._paths, self._files, series)
+
+    def elsewhere(self) -> partial[OHLCStore]:
+        """Return what opens this store in another process; pairs are named canonically there."""
+        exchange, sandbox = self._root.owner
+        return partial(
+            OHLCStore,
+            self.root,
+            backend=str(self.backend),
+            lock_timeout_s=self._timeout_s,
+            exchange=exchange,
+            sandbox=sandbox,
+        )
+
     def close(self) -> None:
         """Fold what this object has journaled, and let go of the files."""
         try:
@@ -545,7 +604,7 @@ class OHLCStore:
         """Every use of a series begins here: the root is checked first."""
         self._root.check()
         interval_s(timeframe)
-        pair = self._canonical(pair)
+        pair = self.canonical_name(pair)
         quote_pair(pair)
         return Series(pair, timeframe)
 
@@ -571,22 +630,3 @@ def _bounds(since: Time | None, until: Time | None) -> tuple[int | None, int | N
 
 def _as_it_is(name: str) -> str:
     return name
-
-
-def _table_of_bars(bars: list[OHLCBar], source: Source, series: Series) -> pa.Table:
-    failed: Exception | None = None
-    table: pa.Table = arrow.EMPTY
-    try:
-        table = arrow.table_of_bars(bars, Source(source))
-        if {type(bar.time) for bar in bars} | {type(bar.count) for bar in bars} <= {int}:
-            return table
-    except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError) as error:
-        failed = error
-    # Arrow takes more than a bar may hold, and says little when it does not.
-    for bar in bars:
-        why = why_unfit(bar, series)
-        if why is not None:
-            raise StoreError(f"{series}: {bar!r:.200} can't be stored: {why}.") from failed
-    if failed is not None:
-        raise StoreError(f"{series}: the bars can't be stored: {failed!s:.200}.") from failed
-    return table

@@ -107,6 +107,14 @@ class Root:
         self._is_old = False
         self._owner = OwnerProcess("This candle store")
 
+    @property
+    def owner(self) -> tuple[str | None, str | None]:
+        """Whose candles are below: the exchange and the sandbox, as recorded, else as claimed."""
+        record = self._record
+        if record is None:
+            return self._exchange or (KRAKEN if self._is_old else None), self._sandbox
+        return record.exchange, record.sandbox
+
     def check(self) -> None:
         """Refuse a store that this program must not even read; makes nothing.
 

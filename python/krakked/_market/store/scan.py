@@ -69,7 +69,10 @@ def scan(
         frame = library.scan_parquet([str(file) for file in files], glob=False)
         stamp = library.from_epoch("time", time_unit="s").dt.replace_time_zone("UTC")
         return frame.filter(library.col("source") > int(weakest)).with_columns(timestamp=stamp)
-    relation = library.read_parquet([_literal(file) for file in files])
+    relation = library.read_parquet(
+        [_literal(file) for file in files],
+        hive_partitioning=False,  # the folders' names would become columns
+    )
     chosen = relation.filter(f"source > {int(weakest)}").order("time")
     return chosen.project("*, to_timestamp(time) AS timestamp")
 
