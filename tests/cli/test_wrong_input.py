@@ -75,6 +75,8 @@ auth test --password-fd x
 auth test
 vault validate
 vault validate --nope
+vault status --profile Alice
+auth test --profile nobody
 setup --key-file nowhere
 setup --key-fd 99 --secret-fd 98
 setup --key-file wrong.zip

@@ -18,7 +18,9 @@ from krakked._cli.exits import Exit
 from krakked._cli.main import build_parser, main
 from krakked._credentials import saving
 from krakked._credentials.outcomes import Outcome, Validation
+from krakked._credentials.sources import load_credentials
 from krakked._credentials.vault_file import VaultFile
+from krakked._errors import ConfigError, NoCredentialsError
 
 PASSWORD = "correct horse battery"
 
@@ -363,7 +365,7 @@ def test_auth_test_without_a_key(directory, capfd) -> None:
 def test_vault_validate_notes_a_success(sealed, monkeypatch, capfd) -> None:
     told: list[object] = []
 
-    async def validate(password, *, otp):
+    async def validate(password, *, otp, profile):
         told.append(otp)
         return Validation(outcome=Outcome.VALID, tag="x", validated_at_s=1_790_000_000)
 
@@ -385,3 +387,45 @@ def test_vault_status_of_a_vault_as_json(sealed, capfd) -> None:
     assert answer["exists"] is True
     assert answer["memory_bytes"] == 256 << 20
     assert answer["opened"] is False
+
+
+def test_profiles_are_vaults_apart(
+    directory, tmp_path, monkeypatch, known, capfd, type_in, sealed
+) -> None:
+    other = "B" * 56
+    words = ["setup", "--profile", "alice", "--key-file", given(tmp_path / "key", other)]
+    words += ["--secret-fd", password_fd(known.secret), "--password-fd", password_fd(PASSWORD)]
+    assert main(words) == 0
+    assert str(directory / "profiles" / "alice" / "secrets.enc") in capfd.readouterr().out
+    for profile, key in ((["--profile", "alice"], other), ([], known.key)):
+        status = ["vault", "status", "--open", *profile, "--password-fd", password_fd(PASSWORD)]
+        assert main(status) == 0
+        assert hashlib.sha256(key.encode()).hexdigest()[:16] in capfd.readouterr().out
+    assert main(["vault", "status", "--profile", "bob"]) == 4
+    assert "krakked setup --profile bob" in capfd.readouterr().out
+    assert main(["vault", "remove", "--profile", "alice", "--yes"]) == 0
+    assert sealed.exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "Alice", "", "a" * 65, "a/b", ".x", "a b"])
+def test_what_is_no_profile_is_said(directory, capfd, name) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["vault", "status", "--profile", name])
+    assert caught.value.code == 2
+    assert "can be no profile" in capfd.readouterr().err
+    with pytest.raises(ConfigError) as refused:
+        load_credentials(profile=name, environ={})
+    assert refused.value.key == "profile"
+
+
+def test_a_profile_ignores_the_environment_and_says_so(sealed, known, caplog, cheap) -> None:
+    directory = sealed.path.parent / "profiles" / "alice"
+    directory.mkdir(parents=True, mode=0o700)
+    (directory / "secrets.enc").write_bytes(sealed.path.read_bytes())
+    (directory / "secrets.enc").chmod(0o600)
+    environ = {"KRAKEN_API_KEY": "E" * 56, "KRAKEN_API_SECRET": known.secret}
+    found = load_credentials(profile="alice", password=PASSWORD, environ=environ, derive=cheap)
+    assert found.fingerprint == hashlib.sha256(known.key.encode()).hexdigest()[:16]
+    assert "KRAKEN_API_KEY and KRAKEN_API_SECRET are ignored: profile alice" in caplog.text
+    with pytest.raises(NoCredentialsError, match="krakked setup --profile bob"):
+        load_credentials(profile="bob", password=PASSWORD, environ=environ)

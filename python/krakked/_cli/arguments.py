@@ -7,6 +7,7 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Final
 
+from krakked._errors import ConfigError
 from krakked._market.arguments import MOST_WORKERS
 from krakked._market.times import FAR_S
 
@@ -67,6 +68,16 @@ def workers(text: str) -> int:
     if not (1 <= value <= MOST_WORKERS and value.is_integer()):
         raise ArgumentTypeError(f"{text} is no whole number from 1 to {MOST_WORKERS}")
     return int(value)
+
+
+def profile(text: str) -> str:
+    """Read a profile's name."""
+    from krakked._credentials.profiles import check_profile  # noqa: PLC0415 - the vault is heavy
+
+    try:
+        return check_profile(text)
+    except ConfigError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def moment(text: str) -> float:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from krakked._cli import terminal
 from krakked._cli.exits import Exit
-from krakked._cli.prompts import add_password_options, chosen_password
+from krakked._cli.prompts import add_password_options, add_profile_option, chosen_password
 from krakked._config.loader import load_config
 from krakked._credentials.outcomes import Outcome, Validation
 from krakked._credentials.passwords import hidden_line
@@ -40,6 +40,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         "vault's), asks Kraken for its balance and what it may do, and changes nothing.",
     )
     test.add_argument("--json", action="store_true", help="a JSON object")
+    add_profile_option(test)
     add_otp_option(test)
     add_password_options(test)
     test.set_defaults(run=run)
@@ -48,7 +49,9 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Test the key in force; the status says what came of it."""
     config = load_config()
-    credentials = load_credentials(config, password=chosen_password(arguments))
+    credentials = load_credentials(
+        config, profile=arguments.profile, password=chosen_password(arguments)
+    )
     ask = functools.partial(
         ask_kraken,
         credentials,

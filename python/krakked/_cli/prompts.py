@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
 
-from krakked._cli.arguments import descriptor
+from krakked._cli.arguments import descriptor, profile
 from krakked._credentials.passwords import (
     MasterPassword,
     default_password,
@@ -18,6 +19,16 @@ from krakked._credentials.passwords import (
     prompt_password,
 )
 from krakked._errors import CredentialsFormatError
+
+
+def add_profile_option(parser: argparse.ArgumentParser) -> None:
+    """Add --profile: which vault is meant."""
+    parser.add_argument(
+        "--profile",
+        type=profile,
+        metavar="NAME",
+        help="the key of a profile, in profiles/NAME/secrets.enc (the environment's is ignored)",
+    )
 
 
 def add_password_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +52,9 @@ def chosen_password(arguments: argparse.Namespace) -> Callable[[], MasterPasswor
     number: int | None = arguments.password_fd
     if number is not None:
         return lambda: password_from_fd(number)
-    return password_from_keyring if arguments.keyring else default_password
+    if arguments.keyring:
+        return functools.partial(password_from_keyring, arguments.profile)
+    return default_password
 
 
 def typed_twice() -> MasterPassword:

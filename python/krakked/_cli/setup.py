@@ -16,18 +16,24 @@ from rich.markup import escape
 from krakked._cli import terminal
 from krakked._cli.arguments import descriptor
 from krakked._cli.exits import Exit
-from krakked._cli.prompts import TerminalPrompts, add_password_options, chosen_password, typed_twice
+from krakked._cli.prompts import (
+    TerminalPrompts,
+    add_password_options,
+    add_profile_option,
+    chosen_password,
+    typed_twice,
+)
 from krakked._config.loader import load_config
 from krakked._config.settings import KrakkedConfig
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.outcomes import Validation
 from krakked._credentials.passwords import PASSWORD_FILE_VARIABLE
+from krakked._credentials.profiles import vault_of
 from krakked._credentials.saving import SavedVault, save_credentials
 from krakked._credentials.secret_lines import line_of_descriptor, line_of_file
 from krakked._credentials.setup import describe, run_setup, saved_text
 from krakked._credentials.validation import validate_credentials
 from krakked._credentials.vault import COSTS
-from krakked._credentials.vault_file import VaultFile
 from krakked._errors import KrakkedError, NoCredentialsError, VaultError
 from krakked._market.universe_report import describe_universe
 from krakked._market.universe_source import UniverseSource
@@ -75,6 +81,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="without questions: save although Kraken cannot be asked now",
     )
+    add_profile_option(parser)
     add_password_options(parser)
     parser.set_defaults(run=run)
 
@@ -93,8 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     def validate(candidate: Candidate, *, otp: Otp | None = None) -> Validation:
         return trio.run(functools.partial(validate_credentials, candidate, otp=otp, config=config))
 
-    vault = VaultFile(Path(config.config_dir))
-    save = functools.partial(save_credentials, config=config, cost=arguments.cost)
+    vault = vault_of(config, arguments.profile)
+    save = functools.partial(
+        save_credentials, config=config, profile=arguments.profile, cost=arguments.cost
+    )
     named = {
         word: (getattr(arguments, f"{word}_file"), getattr(arguments, f"{word}_fd"))
         for word in ("key", "secret")

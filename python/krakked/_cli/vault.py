@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import functools
-from pathlib import Path
 
 import msgspec
 import trio
@@ -16,13 +15,18 @@ from krakked._cli import terminal
 from krakked._cli.arguments import descriptor
 from krakked._cli.auth import add_otp_option, asked_otp, told
 from krakked._cli.exits import Exit
-from krakked._cli.prompts import add_password_options, chosen_password, typed_twice
+from krakked._cli.prompts import (
+    add_password_options,
+    add_profile_option,
+    chosen_password,
+    typed_twice,
+)
 from krakked._config.loader import load_config
 from krakked._credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
+from krakked._credentials.profiles import no_vault_text, vault_of
 from krakked._credentials.saving import change_password
 from krakked._credentials.stored import VaultInfo, validate_stored_credentials, vault_info
 from krakked._credentials.vault import COSTS, DEFAULT_COST
-from krakked._credentials.vault_file import VaultFile
 
 
 def fill(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         "--open", action="store_true", help="open it with the master password and say what it holds"
     )
     status.add_argument("--json", action="store_true", help="a JSON object")
+    add_profile_option(status)
     add_password_options(status)
     status.set_defaults(run=show_status)
 
@@ -45,6 +50,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
     )
     validate.add_argument("--json", action="store_true", help="a JSON object")
     add_otp_option(validate)
+    add_profile_option(validate)
     add_password_options(validate)
     validate.set_defaults(run=validate_vault)
 
@@ -66,10 +72,12 @@ def fill(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="memory that opening takes: default = 256 MiB, small = 64 MiB",
     )
+    add_profile_option(passwd)
     add_password_options(passwd)
     passwd.set_defaults(run=change)
 
     remove = actions.add_parser("remove", help="delete secrets.enc and its backup")
+    add_profile_option(remove)
     remove.add_argument("--yes", action="store_true", help="do not ask")
     remove.set_defaults(run=remove_vault)
 
@@ -77,15 +85,16 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def show_status(arguments: argparse.Namespace) -> int:
     """Say what is there; `Exit.CREDENTIALS` when there is no vault."""
     console = terminal.console()
-    vault = _vault()
+    vault = vault_of(load_config(), arguments.profile)
     if not vault.exists():
         if arguments.json:
             print(msgspec.json.encode({"path": str(vault.path), "exists": False}).decode())
         else:
-            text = f"There is no {vault.path}. Run `krakked setup`."
+            text = no_vault_text(vault, arguments.profile)
             console.print(escape(text), soft_wrap=True)
         return Exit.CREDENTIALS
-    info = vault_info(password=chosen_password(arguments) if arguments.open else None)
+    password = chosen_password(arguments) if arguments.open else None
+    info = vault_info(profile=arguments.profile, password=password)
     if arguments.json:
         print(msgspec.json.encode({"exists": True, **msgspec.structs.asdict(info)}).decode())
         return Exit.DONE
@@ -112,7 +121,10 @@ def _table_of(info: VaultInfo) -> Table:
 def validate_vault(arguments: argparse.Namespace) -> int:
     """Ask Kraken about the key in the vault; the status says what came of it."""
     ask = functools.partial(
-        validate_stored_credentials, chosen_password(arguments), otp=asked_otp(arguments)
+        validate_stored_credentials,
+        chosen_password(arguments),
+        otp=asked_otp(arguments),
+        profile=arguments.profile,
     )
     return told(trio.run(ask), as_json=arguments.json)
 
@@ -127,12 +139,14 @@ def change(arguments: argparse.Namespace) -> int:
         chosen.append(typed_twice() if number is None else password_from_fd(number))
         return chosen[0]
 
-    saved = change_password(chosen_password(arguments), ask_new, cost=arguments.cost)
+    saved = change_password(
+        chosen_password(arguments), ask_new, profile=arguments.profile, cost=arguments.cost
+    )
     console.print(escape(f"{saved.path} is sealed with the new password."), soft_wrap=True)
     if arguments.store_in_keyring:  # only now: the keyring must not run ahead of the vault
-        store_in_keyring(chosen[0])
+        store_in_keyring(chosen[0], arguments.profile)
         console.print("The operating system's keyring holds it as well.")
-    vault = _vault()
+    vault = vault_of(load_config(), arguments.profile)
     if vault.backup_path.exists():
         console.print(
             escape(
@@ -152,7 +166,7 @@ def change(arguments: argparse.Namespace) -> int:
 def remove_vault(arguments: argparse.Namespace) -> int:
     """Delete the vault after asking."""
     console = terminal.console()
-    vault = _vault()
+    vault = vault_of(load_config(), arguments.profile)
     if not arguments.yes:
         console.print(escape(f"This deletes {vault.path} and its backup."), soft_wrap=True)
         if console.input("Type 'remove' to go on: ").strip() != "remove":
@@ -165,10 +179,6 @@ def remove_vault(arguments: argparse.Namespace) -> int:
         "Deleted. The bytes may remain on the medium: revoke the API key at Kraken if that matters."
     )
     return 0
-
-
-def _vault() -> VaultFile:
-    return VaultFile(Path(load_config().config_dir))
 
 
 def _local_time(seconds: float) -> str:

@@ -32,6 +32,7 @@ MAX_PASSWORD_BYTES: Final = 4096
 
 KEYRING_SERVICE: Final = "krakked"
 KEYRING_ENTRY: Final = "master-password"
+"""Of the vault without a name; that of a profile ends in ``:`` and its name."""
 
 
 @public
@@ -211,7 +212,7 @@ def _decoded(line: bytearray) -> MasterPassword | CredentialsFormatError:
         wipe(line)
 
 
-def password_from_keyring() -> MasterPassword:
+def password_from_keyring(profile: str | None = None) -> MasterPassword:
     """Read the password from the operating system's keyring (extra ``krakked[keyring]``).
 
     Never asked unless the user chose it: any program of the same user may read the entry as well.
@@ -227,7 +228,7 @@ def password_from_keyring() -> MasterPassword:
         ) from error
     problem = "has no entry for krakked; `krakked vault passwd --store-in-keyring` makes one"
     try:
-        text = keyring.get_password(KEYRING_SERVICE, KEYRING_ENTRY)
+        text = keyring.get_password(KEYRING_SERVICE, _entry(profile))
     except Exception as error:  # every backend has its own errors, and they are not ours to show
         problem, text = f"cannot be used ({type(error).__name__})", None
     if not text:
@@ -236,7 +237,7 @@ def password_from_keyring() -> MasterPassword:
     return _or_raise(password)
 
 
-def store_in_keyring(password: MasterPassword) -> None:
+def store_in_keyring(password: MasterPassword, profile: str | None = None) -> None:
     """Put the password into the operating system's keyring, because the user asked for it.
 
     Raises:
@@ -246,7 +247,7 @@ def store_in_keyring(password: MasterPassword) -> None:
     buffer = password.reveal()
     try:
         keyring = importlib.import_module("keyring")
-        keyring.set_password(KEYRING_SERVICE, KEYRING_ENTRY, buffer.decode())
+        keyring.set_password(KEYRING_SERVICE, _entry(profile), buffer.decode())
     except ImportError:
         problem = "needs an extra: pip install 'krakked[keyring]'"
     except Exception as error:  # as above
@@ -255,6 +256,10 @@ def store_in_keyring(password: MasterPassword) -> None:
         wipe(buffer)
     if problem:
         raise NoPasswordError(f"The operating system's keyring {problem}.")
+
+
+def _entry(profile: str | None) -> str:
+    return KEYRING_ENTRY if profile is None else f"{KEYRING_ENTRY}:{profile}"
 
 
 def default_password(environ: Mapping[str, str] | None = None) -> MasterPassword:

@@ -16,7 +16,7 @@ from krakked._credentials.candidate import Candidate
 from krakked._credentials.outcomes import Outcome, Validation
 from krakked._credentials.passwords import MasterPassword, PasswordSource, as_source, fit_to_seal
 from krakked._credentials.payload import encode_payload, read_validated_at
-from krakked._credentials.sources import credentials_dir
+from krakked._credentials.profiles import existing_vault, vault_of
 from krakked._credentials.vault import (
     COSTS,
     NONCE_SIZE,
@@ -28,12 +28,10 @@ from krakked._credentials.vault import (
     seal,
     unseal,
 )
-from krakked._credentials.vault_file import VaultFile
 from krakked._errors import (
     CredentialsError,
     CredentialsRejectedError,
     CredentialsUnvalidatedError,
-    NoCredentialsError,
 )
 from krakked._public import public
 from krakked._secrecy import wipe
@@ -63,6 +61,7 @@ def save_credentials(
     allow_unvalidated: bool = False,
     override_auth_failure: bool = False,
     config: KrakkedConfig | None = None,
+    profile: str | None = None,
     cost: str = DEFAULT,
     derive: Derivation = derive_root,
 ) -> SavedVault:
@@ -75,6 +74,7 @@ def save_credentials(
         allow_unvalidated: Save although no validation succeeded (none made, or Kraken unreachable).
         override_auth_failure: Save although Kraken rejected the credentials.
         config: Settings in force; read from config.yaml by default.
+        profile: Name of a profile, whose vault is meant; None = the one vault without a name.
         cost: ``default`` (256 MiB) or ``small`` (64 MiB): the memory that opening the
             vault takes.
         derive: The key derivation; anything but the default is for tests.
@@ -98,7 +98,7 @@ def save_credentials(
         raise problem
     price = _cost(cost)
     validated_at_s = validation.validated_at_s if validation else None
-    vault = VaultFile(credentials_dir(config))
+    vault = vault_of(config, profile)
     content = encode_payload(candidate, validated_at_s=validated_at_s)
     try:
         data = sealed(content, fit_to_seal(ask()), price, derive)
@@ -147,6 +147,7 @@ def change_password(
     new: PasswordSource,
     *,
     config: KrakkedConfig | None = None,
+    profile: str | None = None,
     cost: str = DEFAULT,
     derive: Derivation = derive_root,
 ) -> SavedVault:
@@ -159,6 +160,7 @@ def change_password(
         old: The password in force, or a function that gives it.
         new: The password to come, or a function that gives it, called after the old one fitted.
         config: Settings in force; read from config.yaml by default.
+        profile: Name of a profile, whose vault is meant; None = the one vault without a name.
         cost: ``default`` (256 MiB) or ``small`` (64 MiB).
         derive: The key derivation; anything but the default is for tests.
 
@@ -170,9 +172,7 @@ def change_password(
     ask_old, ask_new = as_source(old), as_source(new)
     del old, new
     price = _cost(cost)
-    vault = VaultFile(credentials_dir(config))
-    if not vault.exists():
-        raise NoCredentialsError(f"There is no {vault.path}. Run `krakked setup`.")
+    vault = existing_vault(config, profile)
     data = vault.read()
     parse_header(data)
     content = unseal(data, ask_old(), derive=derive)

@@ -9,18 +9,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from krakked._config.directories import config_dir
-from krakked._config.loader import load_config
 from krakked._config.settings import KrakkedConfig
 from krakked._core import Signer
 from krakked._credentials.candidate import Candidate
 from krakked._credentials.passwords import PasswordSource, as_source, default_password
 from krakked._credentials.payload import decode_payload
+from krakked._credentials.profiles import existing_vault, vault_of
 from krakked._credentials.vault import SENTENCE, Derivation, derive_root, parse_header, unseal
 from krakked._credentials.vault_file import VaultFile
 from krakked._errors import (
@@ -51,6 +49,7 @@ class OpenedVault(msgspec.Struct, frozen=True, kw_only=True):
 def load_credentials(
     config: KrakkedConfig | None = None,
     *,
+    profile: str | None = None,
     password: PasswordSource | None = None,
     environ: Mapping[str, str] | None = None,
     derive: Derivation = derive_root,
@@ -63,6 +62,8 @@ def load_credentials(
 
     Args:
         config: Settings in force; read from config.yaml by default.
+        profile: Name of a profile: its vault is opened, and the variables are ignored, with a
+            warning.
         password: The master password, or a function that gives it, called only when a safe vault
             is there. By default ``KRAKKED_MASTER_PASSWORD_FILE``, else a prompt.
         environ: Variables to look at; the process's own by default.
@@ -81,27 +82,32 @@ def load_credentials(
     variables = os.environ if environ is None else environ
     ask = as_source(password if password is not None else lambda: default_password(variables))
     del password  # a traceback with locals now finds nothing plain in this frame
+    if profile is not None:
+        if any(variables.get(name, "").strip() for name in (KEY_VARIABLE, SECRET_VARIABLE)):
+            _log.warning(
+                "%s and %s are ignored: profile %.64s has a key of its own",
+                KEY_VARIABLE,
+                SECRET_VARIABLE,
+                profile,
+            )
+        return _of_vault(existing_vault(config, profile), ask, derive)
     credentials = credentials_from_environment(variables)
     if credentials is not None:
         return credentials
-    directory = credentials_dir(config)
-    vault = VaultFile(directory)
+    vault = vault_of(config)
     if not vault.exists():
         raise NoCredentialsError(
             f"No credentials: {KEY_VARIABLE} and {SECRET_VARIABLE} are not both set and there is "
             f"no {vault.path}. Run `krakked setup`."
         )
+    return _of_vault(vault, ask, derive)
+
+
+def _of_vault(vault: VaultFile, ask: PasswordSource, derive: Derivation) -> Credentials:
     opened = open_vault(vault, ask, derive=derive)
     if opened.validated_at_s is None:
         _log.warning("these credentials were saved without a validation that succeeded")
     return opened.credentials
-
-
-def credentials_dir(config: KrakkedConfig | None) -> Path:
-    """Return the directory of the vault for a configuration, read from config.yaml when None."""
-    if config is None:
-        config = load_config()
-    return Path(config.config_dir) if config.config_dir else config_dir()
 
 
 def credentials_from_environment(environ: Mapping[str, str]) -> Credentials | None:

@@ -14,8 +14,9 @@ from krakked._credentials.passwords import (
     default_password,
 )
 from krakked._credentials.payload import decode_payload, restamped
+from krakked._credentials.profiles import existing_vault
 from krakked._credentials.saving import sealed
-from krakked._credentials.sources import credentials_dir, into_credentials, open_vault
+from krakked._credentials.sources import into_credentials, open_vault
 from krakked._credentials.validation import ask_kraken
 from krakked._credentials.vault import (
     COSTS,
@@ -26,7 +27,7 @@ from krakked._credentials.vault import (
     unseal,
 )
 from krakked._credentials.vault_file import VaultFile
-from krakked._errors import NoCredentialsError, VaultOpenError
+from krakked._errors import VaultOpenError
 from krakked._network.clock import Clock, SystemClock, run_blocking
 from krakked._network.network import Network, SystemNetwork
 from krakked._public import public
@@ -61,6 +62,7 @@ class VaultInfo(msgspec.Struct, frozen=True, kw_only=True):
 def vault_info(
     config: KrakkedConfig | None = None,
     *,
+    profile: str | None = None,
     password: PasswordSource | None = None,
     derive: Derivation = derive_root,
 ) -> VaultInfo:
@@ -68,6 +70,7 @@ def vault_info(
 
     Args:
         config: Settings in force; read from config.yaml by default.
+        profile: Name of a profile, whose vault is meant; None = the one vault without a name.
         password: The master password, or a function that gives it; None = do not open it.
         derive: The key derivation; anything but the default is for tests.
 
@@ -75,7 +78,7 @@ def vault_info(
         NoCredentialsError: There is no vault.
         VaultError: As for `load_credentials`.
     """
-    vault = _existing(config)
+    vault = existing_vault(config, profile)
     facts, cost = vault.facts(), parse_header(vault.read()).cost
     if password is None:
         opened = None
@@ -101,6 +104,7 @@ async def validate_stored_credentials(
     *,
     otp: Otp | None = None,
     config: KrakkedConfig | None = None,
+    profile: str | None = None,
     network: Network | None = None,
     clock: Clock | None = None,
     derive: Derivation = derive_root,
@@ -115,6 +119,7 @@ async def validate_stored_credentials(
             ``KRAKKED_MASTER_PASSWORD_FILE``, else a prompt.
         otp: As for `validate_credentials`.
         config: Settings in force; read from config.yaml by default.
+        profile: Name of a profile, whose vault is meant; None = the one vault without a name.
         network: How to reach the exchange; real sockets by default.
         clock: Where times come from; the machine's clocks by default.
         derive: The key derivation; anything but the default is for tests.
@@ -135,7 +140,7 @@ async def validate_stored_credentials(
     if config is None:
         config = load_config()
     clock = clock or SystemClock()
-    vault = _existing(config)
+    vault = existing_vault(config, profile)
     opened = await run_blocking(clock, _open, vault, ask, derive)
     validation = await ask_kraken(
         opened.credentials,
@@ -190,10 +195,3 @@ def _note(vault: VaultFile, opened: _Opened, validated_at_s: int, derive: Deriva
     finally:
         wipe(renewed)
     vault.write(data, expected=opened.data)
-
-
-def _existing(config: KrakkedConfig | None) -> VaultFile:
-    vault = VaultFile(credentials_dir(config))
-    if not vault.exists():
-        raise NoCredentialsError(f"There is no {vault.path}. Run `krakked setup`.")
-    return vault
