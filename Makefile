@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
 .PHONY: help demo test lint build fast rust-test types wheel bench bench-env bench-stream torture \
-    test-pythons coverage debug-test workflows mutants field-clone truth soak peers-check faces docs fmt clean
+    test-pythons coverage debug-test workflows mutants field-clone truth soak blocked peers-check faces docs fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -152,6 +152,9 @@ field-clone: build ## make test as another user, in "a dir/krakked", LANG=C, off
 
 truth: build ## no live candle is ever wrong: 1,000 seeds, 20 on sockets (about 60 min)
 	$(BIN)/python tests/torture/stream_truth.py --delays
+
+blocked: build ## prices read beside user code that blocks the loop for 20 s, twice (about 1 min)
+	$(BIN)/python tests/torture/blocked_loop.py
 
 soak: build ## 10 million messages, over 10,000 reconnects: nothing may grow (about 5 min)
 	$(BIN)/python tests/torture/soak.py

@@ -52,6 +52,10 @@ class Orders:
     """Frames a second, each written on its own; 0: as fast as the reader reads."""
     cuts: int = 0
     """Connections that are cut in the middle of a frame before the last one is let live."""
+    ping_s: float = 0.0
+    """Seconds between protocol pings; 0: none."""
+    patience_s: float = 10.0
+    """Longest wait for a pong, in seconds; then the connection is cut."""
     cert: str = ""
     key: str = ""
 
@@ -180,6 +184,7 @@ class Client:
         self.sock, self.orders, self.buffer = sock, orders, buffer
         self.numbers = {symbol: i for i, symbol in enumerate(orders.symbols)}
         self.inbox = bytearray()
+        self.asked_s = self.heard_s = time.monotonic()
         self.upgrade()
 
     def upgrade(self) -> None:
@@ -245,7 +250,19 @@ class Client:
             del self.inbox[: at + 4 + length]
             yield opcode, text
 
+    def ask_whether_alive(self) -> None:
+        """Ping now and then; leave when nobody has answered for too long."""
+        now_s = time.monotonic()
+        if not self.orders.ping_s or now_s - self.asked_s < self.orders.ping_s:
+            return
+        if self.asked_s - self.heard_s > self.orders.patience_s:
+            raise Gone("no pong")
+        self.asked_s = now_s
+        self.sock.sendall(framed("alive?", 9))
+
     def answer(self, opcode: int, payload: bytes) -> None:
+        if opcode == 10:
+            self.heard_s = time.monotonic()
         if opcode == 8:
             raise Gone
         if opcode == 9:
@@ -296,6 +313,7 @@ def blast(client: Client, buffer: Buffer, frames: int) -> None:
         count = min(WRITE_FRAMES, left, buffer.frames - at)
         client.sock.sendall(view[at * FRAME_BYTES : (at + count) * FRAME_BYTES])
         client.listen()
+        client.ask_whether_alive()
         left -= count
         at += count
         if at == buffer.frames:
