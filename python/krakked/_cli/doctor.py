@@ -26,8 +26,10 @@ from krakked._credentials.sources import (
     SECRET_VARIABLE,
     credentials_from_environment,
 )
+from krakked._market.store.configured import configured_store
 from krakked._market.store.filesystem import why_unwritable
 from krakked._market.stream.connection import Endpoint
+from krakked._market.stream.look import look
 from krakked._network.network import choose_proxy
 from krakked._rest.skew import WARN_S
 
@@ -97,13 +99,13 @@ async def examine(offline: bool) -> list[Looked]:
     if findings[0].verdict is Standing.FAULT:
         return findings  # nothing else can be judged
     config = load_config()
-    for what, look in (
+    for what, of_it in (
         ("state", _directories),
         ("store", _store),
         ("key", _key),
         ("proxy", _proxy),
     ):
-        findings += _caught(what, partial(look, config))
+        findings += _caught(what, partial(of_it, config))
     if offline:
         return findings
     for what, ask in (("REST", _rest), ("stream", _stream)):
@@ -192,7 +194,10 @@ def _store(config: krakked.KrakkedConfig) -> Iterator[Looked]:
         return
     there = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(there).free
-    text = f"{root} ({config.market_data.ohlc_store.backend}, {free / 1e9:.1f} GB free)"
+    with configured_store(config) as store:  # raises what makes it unfit
+        count = len(store.series())
+    backend = config.market_data.ohlc_store.backend
+    text = f"{root} ({count} series of {backend}, {free / 1e9:.1f} GB free)"
     if free < LEAST_FREE:
         yield _warning("store", f"{text}: make room.")
     else:
@@ -259,6 +264,8 @@ async def _rest(config: krakked.KrakkedConfig) -> list[Looked]:
 async def _stream(config: krakked.KrakkedConfig) -> list[Looked]:
     end = Endpoint.parse(config.market_data.ws.url)
     network = krakked.SystemNetwork(config.network.proxy)
-    stream = await network.open_stream(end.host, end.port, tls=end.tls)
-    await trio.aclose_forcefully(stream)
-    return [_fine("stream", f"{end.host}:{end.port} takes connections (krakked status shows data)")]
+    system = await look(end, network)
+    text = f"{end.host}:{end.port} takes the upgrade"
+    if system in {"", "online"}:
+        return [_fine("stream", text)]
+    return [_warning("stream", f"{text}; Kraken says {system}. See status.kraken.com.")]
