@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import krakked
-from krakked import OHLCBar, OHLCStore, Source, scan
+from krakked import OHLCBar, OHLCStore, Source, StoreError, scan
+from krakked._market.store import arrow
+from krakked._market.store import export as export_module
 from krakked._market.store.export import FORMS, file_name, write_file
 
 DAY_S = 86_400
@@ -148,3 +150,35 @@ def test_no_file_is_replaced_unasked_and_none_is_left_half(
 def test_the_weakest_source_is_the_live_stream_s(store: OHLCStore) -> None:
     rows = scan("XBTUSD", "1m", store=store, provisional=True).collect()
     assert set(rows["source"].to_list()) == {int(Source.WEBSOCKET), int(Source.REST)}
+
+
+def test_a_month_is_no_minute_whatever_the_file_system() -> None:
+    names = {file_name("XBTUSD", rule, "csv").lower() for rule in ("1m", "1M")}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_came_meanwhile_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    path = tmp_path / "x.csv"
+    table = arrow.table_of_bars([OHLCBar(60, 1.0, 1.0, 1.0, 1.0, None, 1.0, 1)], Source.REST)
+    real = export_module._write
+
+    def slowly(*args: object) -> None:
+        real(*args)  # type: ignore[arg-type]
+        path.write_text("mine")
+
+    monkeypatch.setattr(export_module, "_write", slowly)
+    if not links:
+        monkeypatch.setattr(
+            Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(95, "not supported"))
+        )
+    with pytest.raises(StoreError, match="there already"):
+        write_file(table, path, "csv")
+    assert path.read_text() == "mine"
+    assert [each.name for each in tmp_path.iterdir()] == ["x.csv"]
+    monkeypatch.setattr(export_module, "_write", real)
+    path.unlink()
+    write_file(table, path, "csv")
+    assert path.read_text().count("\n") == 2

@@ -14,6 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from krakked._errors import StoreError
+from krakked._files.durable import sync_directory, sync_file
 from krakked._market.arguments import one_of
 
 FORMS: Final = {
@@ -33,11 +34,13 @@ def file_name(pair: str, timeframe: str, form: str, ws_symbol: str | None = None
     freqtrade looks for its own: ``BTC_USD-1h.feather``, base and quote by the names that it (and
     Kraken's WebSocket v2) uses.
 
-    >>> file_name("XBTUSD", "1h", "csv"), file_name("XBTUSD", "1h", "freqtrade", "BTC/USD")
-    ('XBTUSD-1h.csv', 'BTC_USD-1h.feather')
+    A month is ``1Mo``, as freqtrade has it: some file systems take ``1M`` for ``1m``.
+
+    >>> file_name("XBTUSD", "1M", "csv"), file_name("XBTUSD", "1h", "freqtrade", "BTC/USD")
+    ('XBTUSD-1Mo.csv', 'BTC_USD-1h.feather')
     """
     name = ws_symbol.replace("/", "_") if form == "freqtrade" and ws_symbol else pair
-    return f"{name}-{timeframe}{FORMS[form]}"
+    return f"{name}-{timeframe.replace('M', 'Mo')}{FORMS[form]}"
 
 
 def write_file(table: pa.Table, path: Path, form: str, *, replace: bool = False) -> None:
@@ -58,19 +61,41 @@ def write_file(table: pa.Table, path: Path, form: str, *, replace: bool = False)
     """
     one_of(form, "form", list(FORMS))
     if path.exists() and not replace:
-        raise StoreError(
-            f"{path} is there already. Name another file, or add --force.", path=str(path)
-        )
+        raise _there_already(path)
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _write(table, temp, form)
-        temp.replace(path)
+        with temp.open("rb+") as written:
+            sync_file(written.fileno())
+        _put(temp, path, replace=replace)
+        sync_directory(path.parent)
     except (OSError, pa.ArrowInvalid) as error:
         raise StoreError(
             f"{path} could not be written: {_reason(error)}.", path=str(path)
         ) from error
     finally:
         temp.unlink(missing_ok=True)
+
+
+def _put(temp: Path, path: Path, *, replace: bool) -> None:
+    """Give a file its name; one that came meanwhile is not replaced unasked."""
+    if not replace:
+        try:
+            path.hardlink_to(temp)
+        except FileExistsError:
+            raise _there_already(path) from None
+        except OSError:  # a file system without links: one look more has to do
+            if path.exists():
+                raise _there_already(path) from None
+        else:
+            return
+    temp.replace(path)
+
+
+def _there_already(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is there already. Name another file, or add --force.", path=str(path)
+    )
 
 
 def _reason(error: BaseException) -> str:
