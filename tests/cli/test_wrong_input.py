@@ -20,6 +20,8 @@ WORDS = Path(__file__).with_name("wrong_input.txt")
 COMMANDS = """
 nope
 --nope
+store --nope
+vault --nope status
 -x
 watch
 watch XBTUSD --seconds x

@@ -10,6 +10,7 @@ import trio
 from rich.markup import escape
 
 from krakked._cli import terminal
+from krakked._cli.actions import add_actions
 from krakked._cli.exits import Exit
 from krakked._cli.prompts import add_password_options, add_profile_option, chosen_password
 from krakked._config.loader import load_config
@@ -32,7 +33,7 @@ _STATUSES = {
 
 def fill(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
     test = actions.add_parser(
         "test",
         help="ask Kraken about the key in force",

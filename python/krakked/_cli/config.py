@@ -16,6 +16,7 @@ from rich.table import Table
 
 import krakked
 from krakked._cli import terminal
+from krakked._cli.actions import add_actions
 from krakked._cli.exits import Exit
 from krakked._config.directories import CONFIG_FILE_NAME, config_dir
 from krakked._config.loader import Setting, explain_config, load_config
@@ -28,7 +29,7 @@ _EDITORS: Final = ("VISUAL", "EDITOR")
 
 def fill(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
     show = actions.add_parser("show", help="every setting, its value and where it comes from")
     show.add_argument("--json", action="store_true", help="a JSON list")
     show.set_defaults(run=run)

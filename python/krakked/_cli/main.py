@@ -20,6 +20,7 @@ from typing import Final
 
 import krakked
 from krakked._cli import terminal
+from krakked._cli.actions import add_actions
 from krakked._cli.exits import Ending, Exit, judge, status_table
 
 COMMANDS: Final = {
@@ -63,7 +64,7 @@ def build_parser(words: Sequence[str], *, every: bool = False) -> argparse.Argum
     )
     parser.add_argument("--version", action="version", version=f"krakked {krakked.__version__}")
     parser.set_defaults(verbose=False, debug=False)
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = add_actions(parser, "COMMAND")
     asked_for = next((word for word in words if not word.startswith("-")), None)
     for name, text in COMMANDS.items():
         parser_of_it = subparsers.add_parser(name, help=text)

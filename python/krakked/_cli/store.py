@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from krakked._cli import terminal
+from krakked._cli.actions import add_actions
 from krakked._cli.universe import saved_names
 from krakked._client import Kraken, open_kraken
 from krakked._config.directories import state_of
@@ -42,7 +43,7 @@ _ACTIONS = {
 
 def fill(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    actions = add_actions(parser)
     for name, text in _ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
         action.set_defaults(run=run)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from krakked._cli import terminal
+from krakked._cli.actions import add_actions
 from krakked._cli.arguments import descriptor
 from krakked._cli.auth import add_otp_option, asked_otp, told
 from krakked._cli.exits import Exit
@@ -31,7 +32,7 @@ from krakked._credentials.vault import COSTS, DEFAULT_COST
 
 def fill(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
 
     status = actions.add_parser("status", help="say what is there and whether it is safe")
     status.add_argument(
