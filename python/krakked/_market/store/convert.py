@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from krakked._errors import StoreError
-from krakked._files.durable import make_directories, sync_directory
 from krakked._market.store import maintenance
-from krakked._market.store.durable import locked, replace, typed_errors
+from krakked._market.store.durable import locked, replace
 from krakked._market.store.layout import ALL, Series, StorePaths
-from krakked._market.store.listing import covered_series, listed, partial_series, series_below
+from krakked._market.store.listing import covered_series, partial_series, series_below
+from krakked._market.store.new_root import new_root
 from krakked._market.store.partition_files import PartitionFiles
 from krakked._market.store.series_files import SeriesFiles
 
@@ -37,25 +34,13 @@ def convert(
         timeout_s: Longest wait for another writer of a series, in seconds.
     """
     every = {*series_below(paths), *covered_series(paths), *partial_series(paths, files.suffix)}
-    with typed_errors(destination):
-        if any(entry.name == destination.name for entry in listed(destination.parent)):
-            raise StoreError(
-                f"{destination} exists already. Name a new directory.", path=str(destination)
-            )
-        building = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.partial")
-        try:
-            make_directories(building)
-            new = StorePaths(building)
-            claim(new)
-            bars = 0
-            for series in sorted(every):
-                with locked(paths.lock(series), timeout_s=timeout_s, what=str(series)):
-                    bars += _copy(paths, files, new, new_files, series)
-            building.rename(destination)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-        sync_directory(destination.parent)
+    bars = 0
+    with new_root(destination) as building:
+        new = StorePaths(building)
+        claim(new)
+        for series in sorted(every):
+            with locked(paths.lock(series), timeout_s=timeout_s, what=str(series)):
+                bars += _copy(paths, files, new, new_files, series)
     return bars
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from pathlib import Path
 
-from krakked._errors import StoreError
-from krakked._files.durable import make_directories, sync_directory
-from krakked._market.store.durable import link, typed_errors
+from krakked._market.store.durable import link
 from krakked._market.store.layout import StorePaths
 from krakked._market.store.listing import (
     covered_series,
-    listed,
     partial_series,
     partitions_of,
     series_below,
 )
+from krakked._market.store.new_root import new_root
 
 
 def snapshot(paths: StorePaths, suffix: str, destination: Path) -> int:
@@ -35,23 +31,10 @@ def snapshot(paths: StorePaths, suffix: str, destination: Path) -> int:
         for series in series_below(paths)
         for name in partitions_of(paths, series, suffix)
     ]
-    with typed_errors(destination):
-        if any(entry.name == destination.name for entry in listed(destination.parent)):
-            raise StoreError(
-                f"{destination} exists already. Name a new directory.", path=str(destination)
-            )
-        building = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.partial")
-        try:
-            make_directories(building)
-            for path in private:
-                _link_below(building, paths.root, path)
-            count = sum(_link_below(building, paths.root, path) for path in bars)
-            building.rename(destination)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-        sync_directory(destination.parent)
-    return count
+    with new_root(destination) as building:
+        for path in private:
+            _link_below(building, paths.root, path)
+        return sum(_link_below(building, paths.root, path) for path in bars)
 
 
 def _link_below(building: Path, root: Path, path: Path) -> bool:
