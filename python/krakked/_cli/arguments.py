@@ -7,7 +7,6 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Final
 
-from krakked._errors import ConfigError
 from krakked._market.arguments import MOST_WORKERS
 from krakked._market.times import FAR_S
 
@@ -32,52 +31,27 @@ def factor(text: str) -> float:
 
 def port(text: str) -> int:
     """Read a TCP port; 0 takes any free one."""
-    value = _number(text)
-    if not (0 <= value <= 65_535 and value.is_integer()):
-        raise ArgumentTypeError(f"{text} is no port from 0 to 65535")
-    return int(value)
+    return _whole(text, 0, 65_535, "is no port from 0 to 65535")
 
 
 def descriptor(text: str) -> int:
     """Read the number of an open file."""
-    value = _number(text)
-    if not (0 <= value < 2**31 and value.is_integer()):
-        raise ArgumentTypeError(f"{text} is no file descriptor")
-    return int(value)
+    return _whole(text, 0, 2**31 - 1, "is no file descriptor")
 
 
 def seed(text: str) -> int:
     """Read the seed of a market: a whole number from 0."""
-    value = _number(text)
-    if not (0 <= value < 2**53 and value.is_integer()):
-        raise ArgumentTypeError(f"{text} is no whole number from 0")
-    return int(value)
+    return _whole(text, 0, 2**53 - 1, "is no whole number from 0")
 
 
 def count(text: str) -> int:
     """Read how many candles are wanted."""
-    value = _number(text)
-    if not (1 <= value <= 100_000_000 and value.is_integer()):
-        raise ArgumentTypeError(f"{text} is no whole number from 1 to 100,000,000")
-    return int(value)
+    return _whole(text, 1, 100_000_000, "is no whole number from 1 to 100,000,000")
 
 
 def workers(text: str) -> int:
     """Read how many processes share the work."""
-    value = _number(text)
-    if not (1 <= value <= MOST_WORKERS and value.is_integer()):
-        raise ArgumentTypeError(f"{text} is no whole number from 1 to {MOST_WORKERS}")
-    return int(value)
-
-
-def profile(text: str) -> str:
-    """Read a profile's name."""
-    from krakked._credentials.profiles import check_profile  # noqa: PLC0415 - the vault is heavy
-
-    try:
-        return check_profile(text)
-    except ConfigError as error:
-        raise ArgumentTypeError(str(error)) from error
+    return _whole(text, 1, MOST_WORKERS, f"is no whole number from 1 to {MOST_WORKERS}")
 
 
 def moment(text: str) -> float:
@@ -93,6 +67,13 @@ def moment(text: str) -> float:
     if not 0 <= seconds < FAR_S:
         raise ArgumentTypeError(f"{text} is neither a date nor unix seconds")
     return seconds
+
+
+def _whole(text: str, least: int, most: int, complaint: str) -> int:
+    value = _number(text)
+    if not (least <= value <= most and value.is_integer()):
+        raise ArgumentTypeError(f"{text} {complaint}")
+    return int(value)
 
 
 def _number(text: str) -> float:

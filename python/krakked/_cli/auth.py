@@ -12,7 +12,12 @@ from rich.markup import escape
 from krakked._cli import terminal
 from krakked._cli.actions import add_actions
 from krakked._cli.exits import Exit
-from krakked._cli.prompts import add_password_options, add_profile_option, chosen_password
+from krakked._cli.prompts import (
+    add_otp_option,
+    add_password_options,
+    add_profile_option,
+    chosen_password,
+)
 from krakked._config.loader import load_config
 from krakked._credentials.outcomes import Outcome, Validation
 from krakked._credentials.passwords import hidden_line
@@ -40,10 +45,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         description="Takes the key that `open_kraken` would get here (the environment's, else the "
         "vault's), asks Kraken for its balance and what it may do, and changes nothing.",
     )
-    test.add_argument("--json", action="store_true", help="a JSON object")
-    add_profile_option(test)
-    add_otp_option(test)
-    add_password_options(test)
+    add_question_options(test)
     test.set_defaults(run=run)
 
 
@@ -66,13 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     return told(trio.run(ask), as_json=arguments.json, where=where)
 
 
-def add_otp_option(parser: argparse.ArgumentParser) -> None:
-    """Add --otp."""
-    parser.add_argument(
-        "--otp",
-        action="store_true",
-        help="the key has a second factor: ask for its one-time password",
-    )
+def add_question_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what asks Kraken about a key."""
+    parser.add_argument("--json", action="store_true", help="a JSON object")
+    add_otp_option(parser)
+    add_profile_option(parser)
+    add_password_options(parser)
 
 
 def asked_otp(arguments: argparse.Namespace) -> OneTimePassword | None:

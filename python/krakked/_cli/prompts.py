@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 from rich.markup import escape
 
-from krakked._cli.arguments import descriptor, profile
+from krakked._cli.arguments import descriptor
 from krakked._credentials.passwords import (
     MasterPassword,
     default_password,
@@ -18,16 +18,33 @@ from krakked._credentials.passwords import (
     password_from_keyring,
     prompt_password,
 )
-from krakked._errors import CredentialsFormatError
+from krakked._credentials.profiles import check_profile
+from krakked._errors import ConfigError, CredentialsFormatError
 
 
 def add_profile_option(parser: argparse.ArgumentParser) -> None:
     """Add --profile: which vault is meant."""
     parser.add_argument(
         "--profile",
-        type=profile,
+        type=_profile,
         metavar="NAME",
         help="the key of a profile, in profiles/NAME/secrets.enc (the environment's is ignored)",
+    )
+
+
+def _profile(text: str) -> str:
+    try:
+        return check_profile(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_otp_option(parser: argparse.ArgumentParser) -> None:
+    """Add --otp."""
+    parser.add_argument(
+        "--otp",
+        action="store_true",
+        help="the key has a second factor: ask for its one-time password",
     )
 
 

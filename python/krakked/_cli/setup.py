@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -18,6 +19,7 @@ from krakked._cli.arguments import descriptor
 from krakked._cli.exits import Exit
 from krakked._cli.prompts import (
     TerminalPrompts,
+    add_otp_option,
     add_password_options,
     add_profile_option,
     chosen_password,
@@ -34,6 +36,7 @@ from krakked._credentials.secret_lines import line_of_descriptor, line_of_file
 from krakked._credentials.setup import describe, run_setup, saved_text
 from krakked._credentials.validation import validate_credentials
 from krakked._credentials.vault import COSTS
+from krakked._credentials.vault_file import VaultFile
 from krakked._errors import KrakkedError, NoCredentialsError, VaultError
 from krakked._market.universe_report import describe_universe
 from krakked._market.universe_source import UniverseSource
@@ -57,11 +60,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="memory that opening the vault takes: default = 256 MiB, small = 64 MiB",
     )
-    parser.add_argument(
-        "--otp",
-        action="store_true",
-        help="the key has a second factor: ask for its one-time password",
-    )
+    add_otp_option(parser)
     for word, what in (("key", "API key"), ("secret", "API secret")):
         group = parser.add_mutually_exclusive_group()
         group.add_argument(
@@ -104,38 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
     save = functools.partial(
         save_credentials, config=config, profile=arguments.profile, cost=arguments.cost
     )
-    named = {
-        word: (getattr(arguments, f"{word}_file"), getattr(arguments, f"{word}_fd"))
-        for word in ("key", "secret")
-    }
-    if any(source != (None, None) for source in named.values()):
-        if vault.exists() and not arguments.replace:
-            raise VaultError(
-                f"There is a vault already: {vault.path}. Nothing was changed; --replace replaces "
-                "what it holds.",
-                path=str(vault.path),
-            )
-        key, secret = (_given(word, *source) for word, source in named.items())
-        try:
-            candidate = Candidate(key, secret)
-        finally:
-            wipe(key)
-            wipe(secret)
-        otp = prompts.ask_otp if arguments.otp else None
-        validation = validate(candidate, otp=otp)
-        prompts.say(describe(validation))
-        if validation.unvalidated and not arguments.unvalidated:
+    if _names_a_key(arguments):
+        saved = _save_unasked(arguments, prompts, vault, validate, save)
+        if saved is None:
             console.print("Nothing was saved; --unvalidated saves all the same.")
             return Exit.UNREACHABLE
-        saved: SavedVault | None
-        saved = sealed = save(
-            candidate,
-            prompts.ask_new_password,
-            validation=validation,
-            allow_unvalidated=arguments.unvalidated,
-        )
-        candidate.clear()
-        prompts.say(saved_text(sealed))
     else:
         saved = run_setup(
             prompts,
@@ -144,13 +116,55 @@ def run(arguments: argparse.Namespace) -> int:
             vault_exists=vault.exists(),
             second_factor=arguments.otp,
         )
-    if saved is None:
-        console.print("Nothing was saved.")
-        return 1
+        if saved is None:
+            console.print("Nothing was saved.")
+            return Exit.NOT_DONE
     console.print("\nWhat this key's owner may watch, by config.yaml as it stands:")
     for line in trio.run(_universe_in_words, config):
         console.print(f"  {escape(line)}", soft_wrap=True)
     return 0
+
+
+def _names_a_key(arguments: argparse.Namespace) -> bool:
+    """Whether key or secret are to come from elsewhere than the terminal."""
+    named = (arguments.key_file, arguments.key_fd, arguments.secret_file, arguments.secret_fd)
+    return any(each is not None for each in named)
+
+
+def _save_unasked(
+    arguments: argparse.Namespace,
+    prompts: TerminalPrompts,
+    vault: VaultFile,
+    validate: Callable[..., Validation],
+    save: Callable[..., SavedVault],
+) -> SavedVault | None:
+    """Validate and save without a question; None when Kraken could not be asked about the key."""
+    if vault.exists() and not arguments.replace:
+        raise VaultError(
+            f"There is a vault already: {vault.path}. Nothing was changed; --replace replaces "
+            "what it holds.",
+            path=str(vault.path),
+        )
+    key = _given("key", arguments.key_file, arguments.key_fd)
+    secret = _given("secret", arguments.secret_file, arguments.secret_fd)
+    try:
+        candidate = Candidate(key, secret)
+    finally:
+        wipe(key)
+        wipe(secret)
+    validation = validate(candidate, otp=prompts.ask_otp if arguments.otp else None)
+    prompts.say(describe(validation))
+    if validation.unvalidated and not arguments.unvalidated:
+        return None
+    saved = save(
+        candidate,
+        prompts.ask_new_password,
+        validation=validation,
+        allow_unvalidated=arguments.unvalidated,
+    )
+    candidate.clear()
+    prompts.say(saved_text(saved))
+    return saved
 
 
 def _given(word: str, path: Path | None, number: int | None) -> bytearray:

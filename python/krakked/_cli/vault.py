@@ -14,7 +14,7 @@ from rich.table import Table
 from krakked._cli import terminal
 from krakked._cli.actions import add_actions
 from krakked._cli.arguments import descriptor
-from krakked._cli.auth import add_otp_option, asked_otp, told
+from krakked._cli.auth import add_question_options, asked_otp, told
 from krakked._cli.exits import Exit
 from krakked._cli.prompts import (
     add_password_options,
@@ -22,7 +22,6 @@ from krakked._cli.prompts import (
     chosen_password,
     typed_twice,
 )
-from krakked._config.loader import load_config
 from krakked._credentials.passwords import MasterPassword, password_from_fd, store_in_keyring
 from krakked._credentials.profiles import no_vault_text, vault_of
 from krakked._credentials.saving import change_password
@@ -49,10 +48,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
         description="Asks Kraken about the key in the vault, whatever the environment holds, and "
         "notes a success in the vault: so a key that was saved unvalidated becomes validated.",
     )
-    validate.add_argument("--json", action="store_true", help="a JSON object")
-    add_otp_option(validate)
-    add_profile_option(validate)
-    add_password_options(validate)
+    add_question_options(validate)
     validate.set_defaults(run=validate_vault)
 
     passwd = actions.add_parser("passwd", help="change the master password")
@@ -86,7 +82,7 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def show_status(arguments: argparse.Namespace) -> int:
     """Say what is there; `Exit.CREDENTIALS` when there is no vault."""
     console = terminal.console()
-    vault = vault_of(load_config(), arguments.profile)
+    vault = vault_of(None, arguments.profile)
     if not vault.exists():
         if arguments.json:
             print(msgspec.json.encode({"path": str(vault.path), "exists": False}).decode())
@@ -147,7 +143,7 @@ def change(arguments: argparse.Namespace) -> int:
     if arguments.store_in_keyring:  # only now: the keyring must not run ahead of the vault
         store_in_keyring(chosen[0], arguments.profile)
         console.print("The operating system's keyring holds it as well.")
-    vault = vault_of(load_config(), arguments.profile)
+    vault = vault_of(None, arguments.profile)
     if vault.backup_path.exists():
         console.print(
             escape(
@@ -167,7 +163,7 @@ def change(arguments: argparse.Namespace) -> int:
 def remove_vault(arguments: argparse.Namespace) -> int:
     """Delete the vault after asking."""
     console = terminal.console()
-    vault = vault_of(load_config(), arguments.profile)
+    vault = vault_of(None, arguments.profile)
     if not arguments.yes:
         console.print(escape(f"This deletes {vault.path} and its backup."), soft_wrap=True)
         if console.input("Type 'remove' to go on: ").strip() != "remove":

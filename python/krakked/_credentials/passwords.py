@@ -16,7 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, final
 
-from krakked._credentials.secret_lines import line_of_descriptor, line_of_file
+from krakked._credentials.secret_lines import (
+    MAX_LINE_BYTES,
+    line_of_descriptor,
+    line_of_file,
+)
 from krakked._errors import CredentialsFormatError, NoPasswordError
 from krakked._public import public
 from krakked._secrecy import NeverCopied, Veil, wipe
@@ -27,7 +31,7 @@ PASSWORD_FILE_VARIABLE: Final = "KRAKKED_MASTER_PASSWORD_FILE"  # noqa: S105 - n
 MIN_PASSWORD_CHARACTERS: Final = 10
 """Shortest master password that a vault is sealed with; a guess costs 0.6 s and 256 MiB."""
 
-MAX_PASSWORD_BYTES: Final = 4096
+MAX_PASSWORD_BYTES: Final = MAX_LINE_BYTES
 """Longest password accepted, in UTF-8."""
 
 KEYRING_SERVICE: Final = "krakked"

@@ -114,7 +114,7 @@ def import_archive(
         if workers > 1 and len(files) > 1:
             done = read_in_workers(store.elsewhere(), files, task, workers, progress)
         else:
-            done = read_files(store, files, task, zips, progress)
+            done = read_files(store, files, task, record, zips, progress)
     if strict and done.errors:
         raise _told(done.errors, len(files)) from done.errors[0]
     return ImportReport(

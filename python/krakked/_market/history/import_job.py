@@ -9,7 +9,7 @@ import contextlib
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -75,10 +75,40 @@ class FilesDone(NamedTuple):
     errors: list[ImportFormatError]
 
 
-def read_files(
+class Teller:
+    """Tells how far an import is: now and then, and with the time left at the pace so far."""
+
+    def __init__(self, files: Sequence[PairFile], told: ImportCallback | None) -> None:
+        self._files = len(files)
+        self._bytes = sum(file.size_bytes for file, _ in files)
+        self._told = told
+        self._began_s = self._told_s = time.monotonic()
+
+    def tell(self, label: str, files: int, read_bytes: int, bars: int) -> None:
+        """Tell it, unless that was done just now."""
+        now_s = time.monotonic()
+        if self._told is None or now_s - self._told_s < TELL_EVERY_S:
+            return
+        self._told_s = now_s
+        pace_s = (now_s - self._began_s) / read_bytes if read_bytes else None
+        self._told(
+            ImportProgress(
+                label=label,
+                files=files,
+                files_in_all=self._files,
+                read_bytes=read_bytes,
+                all_bytes=self._bytes,
+                bars=bars,
+                eta_s=None if pace_s is None else pace_s * (self._bytes - read_bytes),
+            )
+        )
+
+
+def read_files(  # noqa: PLR0917 - two places call it
     store: OHLCStore,
     files: Sequence[PairFile],
     task: ImportTask,
+    record: ImportRecord,
     zips: Zips,
     progress: ImportCallback | None,
 ) -> FilesDone:
@@ -87,74 +117,59 @@ def read_files(
     Raises:
         StoreError: The disk refused.
     """
-    record = ImportRecord(store)
     with ThreadPoolExecutor(1, thread_name_prefix="krakked-import") as writer:
-        job = _ImportJob(store, files, task, zips, writer, progress)
+        job = _ImportJob(store, task, zips, writer, Teller(files, progress))
         for file, pair in files:
             done = job.read(file, pair)
             if done is not None:
                 record.note(file, pair, done)
-    return FilesDone(job.imported, job.skipped, job.failed, job.bad, job.errors)
+    return job.done
 
 
 class _ImportJob:
     """Counts over all files, and the two ways to read one."""
 
-    def __init__(  # noqa: PLR0917 - one place makes it
+    def __init__(
         self,
         store: OHLCStore,
-        files: Sequence[PairFile],
         task: ImportTask,
         zips: Zips,
         writer: ThreadPoolExecutor,
-        progress: ImportCallback | None,
+        teller: Teller,
     ) -> None:
         self._store = store
-        self._wanted: Collection[str] = task.wanted
-        self._files = len(files)
-        self._bytes_in_all = sum(file.size_bytes for file, _ in files)
+        self._task = task
         self._zips = zips
         self._writer = writer
-        self._now_s = task.now_s
-        self._strict = task.strict
-        self._progress = progress
+        self._teller = teller
         self._files_done = self._bytes = self._bars = 0
-        self._began_s = self._told_s = time.monotonic()
-        self.imported: list[ImportedFile] = []
-        self.skipped: list[SkippedFile] = []
-        self.failed: list[SkippedFile] = []
-        self.bad: list[BadLines] = []
-        self.errors: list[ImportFormatError] = []
+        self.done = FilesDone([], [], [], [], [])
         self._number: Callable[[int], int] = int
         """Gives the number in the file of a line that was read as number so and so."""
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self._began_s
 
     def read(self, file: ArchiveFile, pair: str) -> list[ImportedFile] | None:
         """Read one file and count it; None when it was not read to its end."""
         reader: SeriesReader
         if file.timeframe is not None:
-            reader = CandleReader(file, self._series(pair, file.timeframe), self._now_s)
+            reader = CandleReader(file, self._series(pair, file.timeframe), self._task.now_s)
         else:
-            labels = [label for label in TRADE_TIMEFRAMES if label in self._wanted]
-            reader = TradeReader([self._series(pair, label) for label in labels], self._now_s)
+            labels = [label for label in TRADE_TIMEFRAMES if label in self._task.wanted]
+            reader = TradeReader([self._series(pair, label) for label in labels], self._task.now_s)
         done: list[ImportedFile] | None = None
         try:
             self._pieces(file, reader)
         except ImportFormatError as error:
-            self.errors.append(error)  # one bad file of thousands is no reason to leave the rest
+            # One bad file of thousands is no reason to leave the rest.
+            self.done.errors.append(error)
             reader.finish(file.label)
         except NoCandlesError as error:
-            self.skipped.append(SkippedFile(label=file.label, why=str(error)))
+            self.done.skipped.append(SkippedFile(label=file.label, why=str(error)))
             reader.finish(file.label)
         except _UNREADABLE as error:
             why = f"it cannot be read to its end ({error}). Is the download complete?"
-            self.errors.append(ImportFormatError(f"{file.label}: {why}", path=file.label))
-            self.failed.append(SkippedFile(label=file.label, why=why, unreadable=True))
-            if isinstance(error, EOFError) and not self._strict:
+            self.done.errors.append(ImportFormatError(f"{file.label}: {why}", path=file.label))
+            self.done.failed.append(SkippedFile(label=file.label, why=why, unreadable=True))
+            if isinstance(error, EOFError) and not self._task.strict:
                 reader.parse(b"", is_last=True)  # cut off: what came before is good
                 with contextlib.suppress(NoCandlesError):
                     reader.hand_on(is_last=True)
@@ -180,12 +195,13 @@ class _ImportJob:
                     raise
                 reader.parse(piece, is_last=not after)
                 count, first = reader.bad_lines()
-                if count and self._strict:
+                if count and self._task.strict:
                     line, problem = first[0]
                     raise _malformed(file, stream.number(line), problem)
                 reader.hand_on(is_last=not after)
                 self._bytes += len(piece)
-                self._tell(file.label, self._bars + reader.stored)
+                bars = self._bars + reader.stored
+                self._teller.tell(file.label, self._files_done, self._bytes, bars)
                 if not after:
                     self._number = stream.number
                     return
@@ -197,28 +213,10 @@ class _ImportJob:
         if count:
             number = self._number
             lines = tuple(BadLine(line=number(line), problem=problem) for line, problem in first)
-            self.bad.append(BadLines(label=file.label, count=count, first=lines))
+            self.done.bad.append(BadLines(label=file.label, count=count, first=lines))
         self._bars += reader.stored
-        self.imported += done
+        self.done.imported.extend(done)
         return done
-
-    def _tell(self, label: str, bars: int) -> None:
-        now_s = time.monotonic()
-        if self._progress is None or (now_s - self._told_s < TELL_EVERY_S):
-            return
-        self._told_s = now_s
-        left = self._bytes_in_all - self._bytes
-        self._progress(
-            ImportProgress(
-                label=label,
-                files=self._files_done,
-                files_in_all=self._files,
-                read_bytes=self._bytes,
-                all_bytes=self._bytes_in_all,
-                bars=bars,
-                eta_s=self.elapsed_s / self._bytes * left if self._bytes else None,
-            )
-        )
 
 
 def _malformed(file: ArchiveFile, line: int, problem: str) -> ImportFormatError:

@@ -18,23 +18,30 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
+from itertools import chain
 from typing import IO, Final, TypeVar, cast
 
 from krakked._config.child_environment import child_environment
 from krakked._errors import StoreError
 from krakked._market.history.archive import Zips
 from krakked._market.history.import_job import (
-    TELL_EVERY_S,
     FilesDone,
     ImportTask,
     PairFile,
+    Teller,
     read_files,
 )
-from krakked._market.history.import_report import ImportCallback, ImportProgress
+from krakked._market.history.import_record import ImportRecord
+from krakked._market.history.import_report import (
+    BadLines,
+    ImportCallback,
+    ImportedFile,
+    ImportProgress,
+    SkippedFile,
+)
 from krakked._market.store.ohlc_store import OHLCStore
 
 PATIENCE_S: Final = 5.0
@@ -46,7 +53,7 @@ _BEGIN: Final = (
 )
 
 Opener = Callable[[], OHLCStore]
-Key = TypeVar("Key")
+Told = TypeVar("Told", ImportedFile, SkippedFile, BadLines)
 
 
 def read_in_workers(
@@ -66,13 +73,13 @@ def read_in_workers(
     for number in sorted(range(len(shares)), key=lambda n: -_bytes_of(shares[n])):
         waiting.put(number)  # the longest first: the last one to end begins early
     done: dict[int, FilesDone] = {}
-    sum_up = _Together(shares, progress)
+    together = _Together(Teller(files, progress), shares)
     stop = threading.Event()
     workers = min(workers, len(shares))
     with ThreadPoolExecutor(workers, thread_name_prefix="krakked-import") as pool:
         try:
             running = [
-                pool.submit(_employ, opener, task, shares, waiting, done, sum_up, stop)
+                pool.submit(_employ, opener, task, shares, waiting, done, together, stop)
                 for _ in range(workers)
             ]
             # Woken now and then, or Ctrl-C would wait for the end on some systems.
@@ -85,12 +92,16 @@ def read_in_workers(
             stop.set()
     parts = [done[number] for number in range(len(shares))]
     places = {file.label: at for at, (file, _) in enumerate(files)}
+
+    def joined(lists: Iterable[list[Told]]) -> list[Told]:
+        return sorted(chain.from_iterable(lists), key=lambda each: places[each.label])
+
     return FilesDone(
-        imported=sorted(_all(part.imported for part in parts), key=lambda f: places[f.label]),
-        skipped=sorted(_all(part.skipped for part in parts), key=lambda f: places[f.label]),
-        failed=sorted(_all(part.failed for part in parts), key=lambda f: places[f.label]),
-        bad=sorted(_all(part.bad for part in parts), key=lambda f: places[f.label]),
-        errors=_all(part.errors for part in parts),
+        imported=joined(part.imported for part in parts),
+        skipped=joined(part.skipped for part in parts),
+        failed=joined(part.failed for part in parts),
+        bad=joined(part.bad for part in parts),
+        errors=[error for part in parts for error in part.errors],
     )
 
 
@@ -111,56 +122,31 @@ def _bytes_of(share: Sequence[PairFile]) -> int:
     return sum(file.size_bytes for file, _ in share)
 
 
-def _all(lists: Iterator[list[Key]]) -> list[Key]:
-    return [each for part in lists for each in part]
-
-
 class _Together:
     """How far all workers are, together."""
 
-    def __init__(self, shares: Sequence[Sequence[PairFile]], told: ImportCallback | None) -> None:
-        self._told = told
-        self._files = sum(len(share) for share in shares)
-        self._bytes = sum(_bytes_of(share) for share in shares)
-        self._newest: dict[int, ImportProgress] = {}
-        self._began_s = self._told_s = time.monotonic()
+    def __init__(self, teller: Teller, shares: Sequence[Sequence[PairFile]]) -> None:
+        self._teller = teller
+        self._shares = shares
+        self._parts: dict[int, tuple[int, int, int]] = {}
+        """By share: files and bytes read, bars stored."""
         self._lock = threading.Lock()
 
-    def finished(self, number: int, files: int, size: int) -> None:
-        """Count a share as read."""
-        with self._lock:
-            last = self._newest.get(number)
-            bars = 0 if last is None else last.bars
-            self._newest[number] = ImportProgress(
-                label="",
-                files=files,
-                files_in_all=files,
-                read_bytes=size,
-                all_bytes=size,
-                bars=bars,
-                eta_s=0.0,
-            )
-
     def take(self, number: int, step: ImportProgress) -> None:
-        """Count what a worker tells of its share."""
-        now_s = time.monotonic()
+        """Count what a worker tells of its share, and tell it on."""
         with self._lock:
-            self._newest[number] = step
-            if self._told is None or now_s - self._told_s < TELL_EVERY_S:
-                return
-            self._told_s = now_s
-            read = sum(each.read_bytes for each in self._newest.values())
-            self._told(
-                ImportProgress(
-                    label=step.label,
-                    files=sum(each.files for each in self._newest.values()),
-                    files_in_all=self._files,
-                    read_bytes=read,
-                    all_bytes=self._bytes,
-                    bars=sum(each.bars for each in self._newest.values()),
-                    eta_s=(now_s - self._began_s) / read * (self._bytes - read) if read else None,
-                )
+            self._parts[number] = step.files, step.read_bytes, step.bars
+            files, read_bytes, bars = (
+                sum(each) for each in zip(*self._parts.values(), strict=True)
             )
+            self._teller.tell(step.label, files, read_bytes, bars)
+
+    def finish(self, number: int) -> None:
+        """Count a share as read."""
+        share = self._shares[number]
+        with self._lock:
+            bars = self._parts.get(number, (0, 0, 0))[2]
+            self._parts[number] = len(share), _bytes_of(share), bars
 
 
 def _employ(  # noqa: PLR0917 - one place calls it
@@ -169,7 +155,7 @@ def _employ(  # noqa: PLR0917 - one place calls it
     shares: Sequence[Sequence[PairFile]],
     waiting: queue.SimpleQueue[int],
     done: dict[int, FilesDone],
-    sum_up: _Together,
+    together: _Together,
     stop: threading.Event,
 ) -> None:
     """Give one worker share after share; in a thread of the parent."""
@@ -189,10 +175,9 @@ def _employ(  # noqa: PLR0917 - one place calls it
                     raise answer
                 if isinstance(answer, FilesDone):
                     done[number] = answer
-                    files, size = len(shares[number]), _bytes_of(shares[number])
-                    sum_up.finished(number, files, size)
+                    together.finish(number)
                     break
-                sum_up.take(number, cast("ImportProgress", answer))
+                together.take(number, cast("ImportProgress", answer))
                 if stop.is_set():
                     return
 
@@ -252,13 +237,12 @@ def serve() -> None:
     try:
         opener, task = cast("tuple[Opener, ImportTask]", _received(orders))
         with opener() as store, Zips() as zips:
+            record = ImportRecord(store)
             while True:
                 share = cast("list[PairFile]", _received(orders))
-                answer(read_files(store, share, task, zips, answer))
-    except EOFError:
+                answer(read_files(store, share, task, record, zips, answer))
+    except (EOFError, BrokenPipeError):
         return  # no more, or nobody left to work for
-    except BrokenPipeError:
-        return
     except Exception as error:  # the parent raises it
         with contextlib.suppress(OSError):
             answer(_portable(error))

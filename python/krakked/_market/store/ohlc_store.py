@@ -88,10 +88,7 @@ class OHLCStore:
         exchange: str | None = None,
         sandbox: str | None = None,
     ) -> None:
-        try:
-            self.backend: StoreBackend = StoreBackend(backend)
-        except ValueError:
-            raise StoreError(f"Unknown backend {shown(backend)}. Use parquet or csv.") from None
+        self.backend: StoreBackend = _backend_of(backend)
         self.root: Path = directory_of(root)
         self._paths = StorePaths(self.root)
         self._files: PartitionFiles = _FORMATS[self.backend]()
@@ -528,10 +525,7 @@ class OHLCStore:
         Raises:
             StoreError: The directory exists, or cannot be made; unknown backend.
         """
-        try:
-            wanted = StoreBackend(backend)
-        except ValueError:
-            raise StoreError(f"Unknown backend {shown(backend)}. Use parquet or csv.") from None
+        wanted = _backend_of(backend)
         self.fold_journal()
         exchange, sandbox = self._root.owner
 
@@ -626,6 +620,13 @@ def _bounds(since: Time | None, until: Time | None) -> tuple[int | None, int | N
         None if since is None else unix_seconds(since, "since"),
         None if until is None else unix_seconds(until, "until"),
     )
+
+
+def _backend_of(name: str) -> StoreBackend:
+    try:
+        return StoreBackend(name)
+    except ValueError:
+        raise StoreError(f"Unknown backend {shown(name)}. Use parquet or csv.") from None
 
 
 def _as_it_is(name: str) -> str:

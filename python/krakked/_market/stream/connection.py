@@ -96,6 +96,23 @@ class Endpoint(msgspec.Struct, frozen=True):
         return self.host if self.port == (443 if self.tls else 80) else f"{self.host}:{self.port}"
 
 
+async def upgrade(
+    nursery: trio.Nursery, stream: trio.abc.Stream, end: Endpoint
+) -> trio_websocket.WebSocketConnection:
+    """Make a WebSocket connection of a stream; its reader runs in the nursery, and raises there."""
+    return await trio_websocket.wrap_client_stream(
+        nursery,
+        cast("trio.SocketStream", stream),  # any Stream will do; see its docstring
+        end.host_header,
+        end.resource,
+        # Kraken recommends one for all requests, and the servers in front may insist.
+        extra_headers=[(b"User-Agent", USER_AGENT.encode("ascii"))],
+        message_queue_size=MESSAGE_QUEUE,
+        max_message_size=MAX_MESSAGE_BYTES,
+        receive_buffer_size=CHUNK_BYTES,
+    )
+
+
 class Connection:
     """One WebSocket connection and everything that watches it; used once.
 
@@ -220,17 +237,7 @@ class Connection:
         stream = self._stream
         handshake.deadline = trio.current_time() + HANDSHAKE_S
         with handshake:
-            socket = await trio_websocket.wrap_client_stream(
-                nursery,
-                cast("trio.SocketStream", stream),  # any Stream will do; see its docstring
-                end.host_header,
-                end.resource,
-                # Kraken recommends one for all requests, and the servers in front may insist.
-                extra_headers=[(b"User-Agent", USER_AGENT.encode("ascii"))],
-                message_queue_size=MESSAGE_QUEUE,
-                max_message_size=MAX_MESSAGE_BYTES,
-                receive_buffer_size=CHUNK_BYTES,
-            )
+            socket = await upgrade(nursery, stream, end)
         if handshake.cancelled_caught:
             detail = "the server closed the stream during the handshake"
             if trio.current_time() >= handshake.deadline:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import msgspec
 import trio
 import trio_websocket
 
 from krakked._errors import ConnectFailedError
-from krakked._market.stream.connection import CONNECT_S, HANDSHAKE_S, STATUS_S, Endpoint
-from krakked._network.network import USER_AGENT, Network
+from krakked._market.stream.connection import CONNECT_S, HANDSHAKE_S, STATUS_S, Endpoint, upgrade
+from krakked._network.network import Network
 from krakked._unreadable import UNREADABLE
 
 
@@ -42,13 +40,7 @@ async def look(end: Endpoint, network: Network) -> str:
     try:
         with trio.move_on_after(HANDSHAKE_S) as patience:
             async with trio.open_nursery() as nursery:
-                socket = await trio_websocket.wrap_client_stream(
-                    nursery,
-                    cast("trio.SocketStream", stream),
-                    end.host_header,
-                    end.resource,
-                    extra_headers=[(b"User-Agent", USER_AGENT.encode("ascii"))],
-                )
+                socket = await upgrade(nursery, stream, end)
                 problem = ""
                 patience.deadline = trio.current_time() + STATUS_S
                 system = _system_of(await socket.get_message())
