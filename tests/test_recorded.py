@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from krakked._core import FrameTap, MarketCache
+from krakked._core import FrameTap, MarketCache, WireEvent
 from krakked._errors import ApiError, RateLimitError, RequestError
 from krakked._rest.reply import classify, read_envelope
 
@@ -42,7 +42,7 @@ def test_every_recorded_websocket_refusal_is_told_as_one(
         tap.apply_message(body, 1)
         (event,) = tap.take_events()
         names = ("method", "channel", "symbol", "interval", "req_id", "error")
-        assert event == ("refused", *(plain.get(name) for name in names))
+        assert event == WireEvent.Refused(*(plain.get(name) for name in names))
 
 
 def test_untyped_replies_are_what_json_says(recorded: Callable[[str], Path]) -> None:

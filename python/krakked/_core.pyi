@@ -8,6 +8,8 @@ clock (`Clock.elapsed_ns`). Every class is safe to share between threads.
 
 from typing import ClassVar, Final, NoReturn, final
 
+from typing_extensions import disjoint_base
+
 __version__: Final[str]
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "SocketReader",
     "Ticker",
     "TlsTrust",
+    "WireEvent",
     "__version__",
 ]
 
@@ -421,22 +424,8 @@ class FrameTap:
 
         Call it as soon as the loss is noticed; may be called twice. Dropping the tap does it, too.
         """
-    def take_events(self) -> list[tuple[object, ...]]:
-        """Take what needs a reaction, oldest first. The first item names the kind.
-
-        ("status", system, connection_id | None, raw_json)   raw_json: the status object as sent
-        ("pong", req_id | None)
-        ("subscribed", channel, symbol | None, interval | None, req_id | None, warnings: list[str])
-        ("unsubscribed", channel | None, symbol | None, interval | None, req_id | None)
-        ("refused", method, channel | None, symbol | None, interval | None, req_id | None, error)
-                                             method: "" when the answer does not say
-        ("ticker_snapshot", symbol)
-        ("ohlc_snapshot", symbol, interval, oldest_open_s, newest_open_s, gateway_ns | None)
-                                             a snapshot of candles came, the range of its rows and
-                                             the gateway's time of it
-        ("instrument", type, raw_json)       type: "snapshot" or "update"; raw_json: `data` as sent
-        ("malformed", reason, sample)        sample: at most 200 characters, printable ASCII
-        ("other", channel | method)          of no use here; each name is told once
+    def take_events(self) -> list[WireEvent]:
+        """Take what needs a reaction, oldest first.
 
         At most 65,536 events wait (32 MiB of raw JSON, 32 malformed ones); more are dropped and
         counted. The order is the order of the messages.
@@ -468,6 +457,192 @@ class FrameTap:
         frames, messages, bytes, tapped, forwarded, tickers, candles, heartbeats, malformed,
         refused, ignored, late, events_dropped.
         """
+
+@disjoint_base
+class WireEvent:
+    """What the exchange said that needs a reaction: one of the classes below."""
+
+    @final
+    class Status(WireEvent):
+        """What the exchange's state is, upon connecting and on every change."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(
+            cls,
+            system: str,
+            connection_id: int | None,
+            raw_json: str,
+        ) -> WireEvent.Status: ...
+        @property
+        def system(self) -> str:
+            """``online``, ``maintenance``, ``cancel_only``, ``post_only``, or what comes next."""
+        @property
+        def connection_id(self) -> int | None:
+            """Kraken's number of this connection."""
+        @property
+        def raw_json(self) -> str:
+            """The element as sent."""
+
+    @final
+    class Pong(WireEvent):
+        """An answer to our ping."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(cls, req_id: int | None) -> WireEvent.Pong: ...
+        @property
+        def req_id(self) -> int | None:
+            """Ours, echoed."""
+
+    @final
+    class Subscribed(WireEvent):
+        """A subscription is acknowledged."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(
+            cls,
+            channel: str | None,
+            symbol: str | None,
+            interval: int | None,
+            req_id: int | None,
+            warnings: list[str],
+        ) -> WireEvent.Subscribed: ...
+        @property
+        def channel(self) -> str | None: ...
+        @property
+        def symbol(self) -> str | None: ...
+        @property
+        def interval(self) -> int | None:
+            """Minutes."""
+        @property
+        def req_id(self) -> int | None:
+            """Ours, echoed."""
+        @property
+        def warnings(self) -> list[str]:
+            """Notes of the exchange."""
+
+    @final
+    class Unsubscribed(WireEvent):
+        """A subscription has ended, asked for or not."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(
+            cls,
+            channel: str | None,
+            symbol: str | None,
+            interval: int | None,
+            req_id: int | None,
+        ) -> WireEvent.Unsubscribed: ...
+        @property
+        def channel(self) -> str | None: ...
+        @property
+        def symbol(self) -> str | None: ...
+        @property
+        def interval(self) -> int | None:
+            """Minutes."""
+        @property
+        def req_id(self) -> int | None:
+            """Ours, echoed."""
+
+    @final
+    class Refused(WireEvent):
+        """A request was refused."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(
+            cls,
+            method: str,
+            channel: str | None,
+            symbol: str | None,
+            interval: int | None,
+            req_id: int | None,
+            error: str,
+        ) -> WireEvent.Refused: ...
+        @property
+        def method(self) -> str:
+            """Empty when the answer does not say."""
+        @property
+        def channel(self) -> str | None: ...
+        @property
+        def symbol(self) -> str | None: ...
+        @property
+        def interval(self) -> int | None:
+            """Minutes."""
+        @property
+        def req_id(self) -> int | None:
+            """Ours, echoed."""
+        @property
+        def error(self) -> str:
+            """Kraken's text."""
+
+    @final
+    class TickerSnapshot(WireEvent):
+        """A snapshot of a symbol's ticker was applied."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(cls, symbol: str) -> WireEvent.TickerSnapshot: ...
+        @property
+        def symbol(self) -> str: ...
+
+    @final
+    class OhlcSnapshot(WireEvent):
+        """A snapshot of candles was applied."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(
+            cls,
+            symbol: str,
+            interval: int,
+            oldest_s: int,
+            newest_s: int,
+            gateway_ns: int | None,
+        ) -> WireEvent.OhlcSnapshot: ...
+        @property
+        def symbol(self) -> str: ...
+        @property
+        def interval(self) -> int:
+            """Minutes."""
+        @property
+        def oldest_s(self) -> int:
+            """Open time of its oldest row."""
+        @property
+        def newest_s(self) -> int:
+            """Open time of its newest row."""
+        @property
+        def gateway_ns(self) -> int | None:
+            """Kraken's time of it, unix nanoseconds."""
+
+    @final
+    class Instrument(WireEvent):
+        """Reference data."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(cls, snapshot: bool, raw_json: str) -> WireEvent.Instrument: ...
+        @property
+        def snapshot(self) -> bool: ...
+        @property
+        def raw_json(self) -> str:
+            """``data`` as sent."""
+
+    @final
+    class Malformed(WireEvent):
+        """A message made no sense."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(cls, reason: str, sample: str) -> WireEvent.Malformed: ...
+        @property
+        def reason(self) -> str: ...
+        @property
+        def sample(self) -> str:
+            """At most 200 characters, printable ASCII."""
+
+    @final
+    class Other(WireEvent):
+        """A channel or method of no use here; each name is told once."""
+
+        __match_args__: ClassVar[tuple[str, ...]]
+        def __new__(cls, name: str) -> WireEvent.Other: ...
+        @property
+        def name(self) -> str: ...
 
 @final
 class TlsTrust:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 import wire
 
-from krakked._core import FrameTap, MarketCache
+from krakked._core import FrameTap, MarketCache, WireEvent
 
 FILES = ("ws_v2_mixed", "ws_v2_ticker_ohlc", "ws_v2_ohlc_btcusdt")
 
@@ -16,15 +16,15 @@ def expected_event(message):
     if message.get("channel") == "heartbeat":
         return None
     if message.get("channel") == "status":
-        return ("status", message["data"][0]["system"], message["data"][0].get("connection_id"))
+        told = message["data"][0]
+        return WireEvent.Status(told["system"], told.get("connection_id"), "")
     if "method" not in message:
-        return ("other", message["channel"])
+        return WireEvent.Other(message["channel"])
     if not message["success"]:
         names = ("method", "channel", "symbol", "interval", "req_id", "error")
-        return ("refused", *(message.get(name) for name in names))
+        return WireEvent.Refused(*(message.get(name) for name in names))
     result = message["result"]
-    return (
-        "subscribed",
+    return WireEvent.Subscribed(
         result["channel"],
         result.get("symbol"),
         result.get("interval"),
@@ -65,7 +65,7 @@ def check_frame(line, how):
         assert floats[:11] == tuple(plain[name] for name in wire.TICKER_VALUES)
         assert floats[11] == plain["trades"]
         snapshot = message["type"] == "snapshot"
-        assert events == ([("ticker_snapshot", element["symbol"])] if snapshot else [])
+        assert events == ([WireEvent.TickerSnapshot(element["symbol"])] if snapshot else [])
     elif message.get("channel") == "ohlc":
         rows = exact["data"]
         last = rows[-1]
@@ -81,17 +81,18 @@ def check_frame(line, how):
             )
         span = (closed[0][2] if closed else row[0], row[0])
         kinds = (
-            [("ohlc_snapshot", last["symbol"], 1, *span, wire.unix_ns(message["timestamp"]))]
+            [WireEvent.OhlcSnapshot(last["symbol"], 1, *span, wire.unix_ns(message["timestamp"]))]
             if message["type"] == "snapshot"
             else []
         )
         assert events == kinds
     elif (expected := expected_event(message)) is None:
         assert events == []
-    elif expected[0] == "status":
+    elif isinstance(expected, WireEvent.Status):
         (event,) = events
-        assert event[:3] == expected
-        assert json.loads(event[3]) == message["data"][0]
+        assert isinstance(event, WireEvent.Status)
+        assert (event.system, event.connection_id) == (expected.system, expected.connection_id)
+        assert json.loads(event.raw_json) == message["data"][0]
     else:
         assert events == [expected]
 

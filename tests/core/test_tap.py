@@ -15,6 +15,7 @@ from krakked._core import (
     MarketCache,
     NonceSequence,
     Signer,
+    WireEvent,
 )
 
 
@@ -71,10 +72,10 @@ def test_unread_events_and_counters():
     tap.apply_message(b"\xff", 4)
     assert tap.events_pending
     assert tap.take_events() == [
-        ("malformed", "not JSON", "garbage"),
-        ("malformed", "not JSON", "garbage"),
-        ("other", "book"),
-        ("malformed", "not UTF-8", "."),
+        WireEvent.Malformed("not JSON", "garbage"),
+        WireEvent.Malformed("not JSON", "garbage"),
+        WireEvent.Other("book"),
+        WireEvent.Malformed("not UTF-8", "."),
     ]
     assert not tap.events_pending
     assert tap.malformed_in_a_row == 1
@@ -98,7 +99,8 @@ def test_unread_events_and_counters():
 def test_samples_are_short_and_printable():
     _, tap = open_tap()
     tap.apply_message("\x1b[31m\r\n\u202e" + "é" * 1000, 1)
-    ((_, _, sample),) = tap.take_events()
+    (event,) = tap.take_events()
+    sample = event.sample
     assert len(sample) == 200
     assert sample.isascii()
     assert sample.isprintable()

@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from krakked._errors import DataStaleError, NoDataYetError, StaleReason
+from krakked._market.stream.channels import OHLC, TICKER
 from krakked._market.stream.feed import Feed
-from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.wait_live import refusal
 from krakked._public import public
 from krakked._timeframes import LABELS, Timeframe, parse_timeframe
@@ -194,7 +195,7 @@ class LiveReads:
         canonical = self._feed.resolve(pair)
         interval = parse_timeframe(timeframe)
         symbol = self._symbol(canonical)
-        key = SubscriptionKey(OHLC, symbol, interval)
+        key = SubscriptionKey(OHLC.name, symbol, interval)
         self._not_refused(canonical, key)
         cache = self._feed.cache
         row = cache.candle_exact(symbol, interval) if exact else cache.candle(symbol, interval)
@@ -221,7 +222,7 @@ class LiveReads:
     def _ticker_key(self, pair: str) -> tuple[str, SubscriptionKey, str]:
         canonical = self._feed.resolve(pair)
         symbol = self._symbol(canonical)
-        key = SubscriptionKey(TICKER, symbol)
+        key = SubscriptionKey(TICKER.name, symbol)
         self._not_refused(canonical, key)
         return canonical, key, symbol
 

@@ -26,9 +26,9 @@ const MAX_OTHER_NAMES: usize = 32;
 /// Longest sample of a malformed message, bytes.
 const SAMPLE_BYTES: usize = 200;
 
-/// What needs a reaction.
+/// What the exchange said that needs a reaction.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum WireEvent {
     /// State of the exchange: system, Kraken's connection number, the element as sent.
     Status(String, Option<u64>, String),
     /// Answer to our ping, with its number.
@@ -112,7 +112,7 @@ pub struct FrameTap {
 #[derive(Debug)]
 struct Ledger {
     id: u64,
-    events: VecDeque<Event>,
+    events: VecDeque<WireEvent>,
     event_bytes: usize,
     malformed_events: usize,
     other_names: Vec<String>,
@@ -204,7 +204,7 @@ impl FrameTap {
     }
 
     /// Takes the waiting events, oldest first.
-    pub fn take_events(&mut self) -> VecDeque<Event> {
+    pub fn take_events(&mut self) -> VecDeque<WireEvent> {
         self.ledger.event_bytes = 0;
         self.ledger.malformed_events = 0;
         std::mem::take(&mut self.ledger.events)
@@ -303,7 +303,7 @@ impl Ledger {
                 RowOutcome::Late | RowOutcome::Known => self.counts.late += 1,
             }
             if snapshot {
-                self.push(Event::TickerSnapshot(cache.name(slot)), 0);
+                self.push(WireEvent::TickerSnapshot(cache.name(slot)), 0);
             }
         }
     }
@@ -367,7 +367,7 @@ impl Ledger {
         if let Some((slot, minutes, oldest, newest)) = span {
             let name = cache.name(slot);
             self.push(
-                Event::OhlcSnapshot(name, minutes, oldest, newest, gateway_ns),
+                WireEvent::OhlcSnapshot(name, minutes, oldest, newest, gateway_ns),
                 0,
             );
         }
@@ -385,7 +385,7 @@ impl Ledger {
                 raw,
             } => {
                 self.push(
-                    Event::Status(system.into(), connection_id, raw.to_owned()),
+                    WireEvent::Status(system.into(), connection_id, raw.to_owned()),
                     raw.len(),
                 );
             }
@@ -395,14 +395,14 @@ impl Ledger {
                 if let Some(told_ns) = time_in_ns {
                     cache.pong(self.id, told_ns);
                 }
-                self.push(Event::Pong(req_id), 0);
+                self.push(WireEvent::Pong(req_id), 0);
             }
             Message::Subscribed { target, warnings } => {
                 let warnings = warnings.into_iter().map(String::from).collect();
-                self.push(Event::Subscribed(target.into(), warnings), 0);
+                self.push(WireEvent::Subscribed(target.into(), warnings), 0);
             }
             Message::Unsubscribed(target) => {
-                self.push(Event::Unsubscribed(target.into()), 0);
+                self.push(WireEvent::Unsubscribed(target.into()), 0);
             }
             Message::Refused {
                 method,
@@ -410,12 +410,12 @@ impl Ledger {
                 error,
             } => {
                 self.push(
-                    Event::Refused(method.into(), target.into(), error.into()),
+                    WireEvent::Refused(method.into(), target.into(), error.into()),
                     0,
                 );
             }
             Message::Instrument { snapshot, raw } => {
-                self.push(Event::Instrument(snapshot, raw.to_owned()), raw.len());
+                self.push(WireEvent::Instrument(snapshot, raw.to_owned()), raw.len());
             }
             Message::Other(name) => {
                 self.counts.ignored += 1;
@@ -423,7 +423,7 @@ impl Ledger {
                     && !self.other_names.iter().any(|known| *known == name)
                 {
                     self.other_names.push(name.clone().into());
-                    self.push(Event::Other(name.into()), 0);
+                    self.push(WireEvent::Other(name.into()), 0);
                 }
             }
             Message::Ticker { .. } | Message::Ohlc { .. } | Message::Heartbeat => {}
@@ -440,11 +440,11 @@ impl Ledger {
                 b' '..=b'~' => char::from(byte),
                 _ => '.',
             });
-            self.push(Event::Malformed(reason, sample.collect()), 0);
+            self.push(WireEvent::Malformed(reason, sample.collect()), 0);
         }
     }
 
-    fn push(&mut self, event: Event, bytes: usize) {
+    fn push(&mut self, event: WireEvent, bytes: usize) {
         if self.events.len() >= MAX_EVENTS || self.event_bytes + bytes > MAX_EVENT_BYTES {
             self.counts.events_dropped += 1;
             return;

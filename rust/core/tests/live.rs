@@ -11,7 +11,7 @@
 mod plain;
 
 use krakked_core::cache::{Cache, ClosedCandle};
-use krakked_core::connection::{Event, FrameTap};
+use krakked_core::connection::{FrameTap, WireEvent};
 use krakked_core::series::Evidence;
 use plain::{SWITCHING, text_frame, ticker};
 use proptest::prelude::*;
@@ -624,7 +624,7 @@ fn tickers_of_the_past_are_late_and_snapshots_likewise() {
     assert!(
         kinds
             .iter()
-            .all(|kind| matches!(kind, Event::TickerSnapshot(it) if &**it == "BTC/USD"))
+            .all(|kind| matches!(kind, WireEvent::TickerSnapshot(it) if &**it == "BTC/USD"))
     );
 }
 

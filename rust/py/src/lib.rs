@@ -25,6 +25,8 @@ mod _core {
     #[pymodule_export]
     use crate::candle_builder::CandleBuilder;
     #[pymodule_export]
+    use crate::events::WireEvent;
+    #[pymodule_export]
     use crate::nonce::NonceSequence;
     #[pymodule_export]
     use crate::ohlcvt::OhlcvtParser;

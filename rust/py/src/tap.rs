@@ -6,11 +6,11 @@ use krakked_core::cache::Cache;
 use krakked_core::connection;
 use krakked_core::frame;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::buffer::{BytesLike, TextOrBytes};
 use crate::cache::{MarketCache, SharedCache};
-use crate::events::event_tuple;
+use crate::events::WireEvent;
 use crate::lock::{FairLock, OwnedLock};
 use crate::owner::Owner;
 
@@ -113,12 +113,9 @@ impl FrameTap {
         self.with(py, |it, cache| it.apply_message(cache, bytes, now_ns))
     }
 
-    fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+    fn take_events(&self, py: Python<'_>) -> PyResult<Vec<WireEvent>> {
         let events = self.look(py, connection::FrameTap::take_events)?;
-        events
-            .into_iter()
-            .map(|event| event_tuple(py, event))
-            .collect()
+        Ok(events.into_iter().map(WireEvent::from).collect())
     }
 
     fn end(&self, py: Python<'_>) -> PyResult<()> {

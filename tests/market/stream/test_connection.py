@@ -22,9 +22,10 @@ from tests.market.stream.hostile import (
     upgrade,
 )
 
-from krakked._core import FrameTap, MarketCache
+from krakked._core import FrameTap, MarketCache, WireEvent
 from krakked._market.stream.connection import Connection, Endpoint
 from krakked._market.stream.disconnect import Disconnect, DisconnectReason
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.requests import SubscriptionKey
 from krakked._market.stream.subscriptions import SubscriptionTable
@@ -54,9 +55,7 @@ class Bench:
 
         self.cache = MarketCache()
         self.table = SubscriptionTable()
-        self.events: list[tuple[object, ...]] = []
         self.frames: list[str] = []
-        self.chunks = 0
         self.connection = Connection(
             Endpoint.parse(URL),
             opener=StreamOpener(HostileNetwork(serve, Random(1), nursery), VirtualClock()),
@@ -64,13 +63,9 @@ class Bench:
             cache=self.cache,
             table=self.table,
             req_ids=count(1),
-            on_events=self.events.extend,
-            on_chunk=self.chunk,
+            wakeup=Wakeup(),
             on_frame=self.frames.append if raw else None,
         )
-
-    def chunk(self) -> None:
-        self.chunks += 1
 
     def last(self, symbol: str) -> str | None:
         row = self.cache.ticker_exact(symbol)
@@ -123,7 +118,7 @@ async def test_frames_in_the_same_bytes_as_the_upgrade_count(autojump_clock: Moc
 
     bench, outcome = await run(script)
     assert outcome.reason is DisconnectReason.CLOSED
-    assert bench.events[0][0] == "status"
+    assert isinstance(bench.connection.tap.take_events()[0], WireEvent.Status)
     assert bench.last("A/USD") == "1.50"
 
 
@@ -271,7 +266,8 @@ async def test_requests_go_out_after_the_greeting_and_acks_come_back(
         bench.table.connected(0.0)
         nursery.start_soon(bench.connection.run)
         await trio.sleep(6)  # no status handler here: it goes on after 5 s
-        acks = [event[1:3] for event in bench.events if event[0] == "subscribed"]
+        said = bench.connection.tap.take_events()
+        acks = [(e.channel, e.symbol) for e in said if isinstance(e, WireEvent.Subscribed)]
         assert sorted(acks) == [("ticker", "A/USD"), ("ticker", "B/USD")]
         bench.connection.stop(DisconnectReason.RESUMED, "enough")
         nursery.cancel_scope.cancel()

@@ -15,6 +15,7 @@ from krakked._errors import DataStaleError, StaleReason
 from krakked._market.bars import OHLCBar
 from krakked._market.changes import CandleClosed
 from krakked._market.store.ohlc_store import OHLCStore
+from krakked._market.stream.closed_candles import ClosedCandles
 from krakked._market.stream.feed import Feed
 from krakked._market.universe import build_universe
 from krakked._network.clock import SystemClock
@@ -295,19 +296,19 @@ async def test_candles_that_ended_before_we_listened_are_no_news(
 
 
 async def test_a_name_corrected_with_the_first_snapshots_makes_no_history_live(
-    stage: OpenStage, autojump_clock: MockClock
+    stage: OpenStage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with stage(pairs=["XBTUSD", "ETHUSD"], timeframes=("1m",), wait=False) as s:
         feed = s.feed
         # The lines of one read: a list that corrects one name lies among the first snapshots.
-        applied = feed.ohlc_snapshot
+        applied = ClosedCandles.snapshot
 
-        def ohlc_snapshot(symbol: str, interval: int, *more: int) -> None:
-            if symbol == "BTC/USD":
+        def snapshot(self: ClosedCandles, series: tuple[str, int], *more: int) -> None:
+            if series[0] == "BTC/USD":
                 feed._forget("SOL/USD", None)  # what a corrected name leads to
-            applied(symbol, interval, *more)
+            applied(self, series, *more)
 
-        feed.ohlc_snapshot = ohlc_snapshot  # type: ignore[method-assign]
+        monkeypatch.setattr(ClosedCandles, "snapshot", snapshot)
         await feed.wait_live(None, 30)
         started_s = s.exchange.truth.now_ns() / 1e9
         await trio.sleep(60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,11 +12,13 @@ from tests.market.stream.hostile import VirtualClock
 
 from krakked._market.bars import OHLCBar
 from krakked._market.stream.disconnect import DisconnectReason
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.gap_fill import GapFiller
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.requests import RequestAnswer, SubscriptionKey, SubscriptionState
-from krakked._market.stream.sequencer import Hole
+from krakked._market.stream.sequencer import CandleSequencer, Hole, SeriesCandle
 from krakked._market.stream.subscriptions import SubscriptionTable
+from krakked._market.stream.symbols import SymbolNames
 from krakked._rest.models import KEPT_S, OHLCReply, OHLCRow
 from krakked.sandbox import SandboxSettings
 
@@ -130,14 +132,29 @@ def row(time: int, close: str, count: int) -> OHLCRow:
 async def filled_by(rest: KeptReplies, until: float) -> list[list[OHLCBar]]:
     hole = Hole("A/USD", 1, 60, 180)
     given: list[list[OHLCBar]] = []
+
+    class Told(CandleSequencer):
+        def current_hole(self, hole: Hole) -> bool:
+            return True
+
+        def filled(self, hole: Hole, bars: Iterable[OHLCBar]) -> list[SeriesCandle]:
+            given.append(list(bars))
+            return []
+
+        def give_up(self, hole: Hole) -> list[SeriesCandle]:
+            given.append([])
+            return []
+
+    class Names(SymbolNames):
+        def canonical(self, symbol: str) -> str | None:
+            return symbol
+
     filler = GapFiller(
         rest,
         clock=VirtualClock(),
-        rest_name=lambda symbol: symbol,
-        fill=lambda _hole, bars: given.append(list(bars)) or [],
-        give_up=lambda _hole: given.append([]) or [],
-        still=lambda _hole: True,
-        out=lambda _candles: None,
+        names=Names(),
+        sequencer=Told(),
+        wakeup=Wakeup(),
         limiter=LogLimiter(),
     )
     filler.add(hole)

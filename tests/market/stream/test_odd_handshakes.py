@@ -16,6 +16,7 @@ from krakked._config.settings import ReaderChoice
 from krakked._core import MarketCache
 from krakked._market.stream.connection import Connection, Endpoint
 from krakked._market.stream.disconnect import DisconnectReason
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.subscriptions import SubscriptionTable
 from krakked._network.clock import SystemClock
@@ -96,8 +97,7 @@ async def test_an_answer_that_is_no_upgrade_ends_the_attempt_with_a_reason(
                 cache=MarketCache(),
                 table=SubscriptionTable(),
                 req_ids=count(1),
-                on_events=lambda _events: None,
-                on_chunk=lambda: None,
+                wakeup=Wakeup(),
             ).run()
             nursery.cancel_scope.cancel()
     assert outcome.reason is reason, outcome

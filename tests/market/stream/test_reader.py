@@ -30,8 +30,9 @@ from tests.market.stream.sockets import (
 
 import krakked
 from krakked._config.settings import ReaderChoice, WebSocketSettings
-from krakked._core import FrameTap, MarketCache, SocketReader
+from krakked._core import FrameTap, MarketCache, SocketReader, WireEvent
 from krakked._market.stream.connection import Connection, Endpoint
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.reader import ReaderStream
 from krakked._market.stream.subscriptions import SubscriptionTable
@@ -170,7 +171,7 @@ async def test_events_wake_the_receiving_task_and_so_does_nothing_else() -> None
                 await trio.testing.wait_all_tasks_blocked()
                 go.set()
                 await until(lambda: reading.notices)
-                assert reading.tap.take_events() == [("ticker_snapshot", "A/USD")]
+                assert reading.tap.take_events() == [WireEvent.TickerSnapshot("A/USD")]
                 assert reading.last("A/USD") == "77"
                 assert reading.notices == 1
                 nursery.cancel_scope.cancel()
@@ -432,8 +433,7 @@ async def test_a_connection_tells_how_it_ended() -> None:
             cache=MarketCache(),
             table=SubscriptionTable(),
             req_ids=iter(range(9)),
-            on_events=lambda events: None,
-            on_chunk=lambda: None,
+            wakeup=Wakeup(),
         )
         connection.status_seen()
         connection.ping_soon()
@@ -461,7 +461,7 @@ def test_a_descriptor_that_cannot_be_used_is_closed_all_the_same() -> None:
 def test_the_interpreter_ends_at_once_with_a_reader_at_work() -> None:
     code = """
         import socket, sys
-        from krakked._core import FrameTap, MarketCache, SocketReader
+        from krakked._core import FrameTap, MarketCache, SocketReader, WireEvent
         server = socket.create_server(("127.0.0.1", 0))
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from krakked._market.stream.channels import SNAPSHOT_DUE_S
 from krakked._market.stream.requests import RequestAnswer, SubscriptionKey, SubscriptionState
 from krakked._market.stream.subscriptions import (
     ACK_TIMEOUT_S,
     BATCH_SYMBOLS,
-    SNAPSHOT_DUE_S,
     SubscriptionTable,
 )
 
@@ -82,7 +82,7 @@ def test_one_ack_per_symbol_and_data_makes_it_live() -> None:
     ack(table, ETH)
     assert [table.state(k)[0] for k in (BTC, ETH)] == [S.LIVE, S.ACKNOWLEDGED]
     assert table.settled
-    assert (table.acknowledged, table.live_tickers) == (2, 1)
+    assert (table.acknowledged, table.showing_life) == (2, 1)
 
 
 def test_data_before_the_ack_counts() -> None:
@@ -272,7 +272,7 @@ def test_wanted_again_before_the_unsubscribe_went_out() -> None:
     assert table.state(BTC)[0] is S.ACKNOWLEDGED
     table.data(BTC, 1.4)
     assert table.state(BTC)[0] is S.LIVE
-    assert (table.acknowledged, table.live_tickers) == (1, 1)
+    assert (table.acknowledged, table.showing_life) == (1, 1)
 
 
 def test_wanted_again_while_the_first_request_is_under_way() -> None:
@@ -472,7 +472,7 @@ def test_whatever_the_exchange_says_counters_and_states_agree(script: list) -> N
         states = table.states()
         assert set(states) == wanted
         live = sum(1 for k, (s, _) in states.items() if s is S.LIVE and k.channel == "ticker")
-        assert table.live_tickers == live
+        assert table.showing_life == live
         assert table.acknowledged >= 0
         assert table.mute == sum(1 for s, _ in states.values() if s is S.MUTE)
     # Left in peace with a willing exchange, everything wanted gets acknowledged.

@@ -36,7 +36,7 @@ def told_after(list_of_symbols: str) -> list[set[str]]:
         pairs=["XBTUSD"],
         on_symbols=told.append,
     )
-    feed.instrument(list_of_symbols)
+    feed._reference(list_of_symbols)
     return [set(symbols) for symbols in told]
 
 

@@ -16,7 +16,8 @@ from krakked._core import FrameTap, MarketCache
 from krakked._errors import SubscriptionRefusedError
 from krakked._market.changes import ChangeHub, ChangeKind
 from krakked._market.status import Verdict
-from krakked._market.stream.crosscheck import Crosscheck
+from krakked._market.stream.closed_candles import ClosedCandles
+from krakked._market.stream.crosscheck import EVERY_S, ROWS_LATE_S, Crosscheck
 from krakked._sandbox import ws_connection
 from krakked.sandbox import Exchange, SandboxSettings, open_sandbox
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from tests.market.stream.conftest import OpenStage, Stage
@@ -348,14 +350,13 @@ async def test_an_error_in_the_cross_check_ends_nobodys_program(
 ) -> None:
     failing = [TypeError("a bug")]
 
-    async def run(self: object) -> None:
+    async def look(self: object, told: object) -> None:
         if failing:
             raise failing.pop()
-        await trio.sleep_forever()
 
-    monkeypatch.setattr(Crosscheck, "run", run)
+    monkeypatch.setattr(Crosscheck, "look", look)
     async with stage(pairs=["XBTUSD"], timeframes=("1m",), settings=SMALL) as s:
-        await trio.sleep(0.5)
+        await trio.sleep(EVERY_S - ROWS_LATE_S)
         assert s.feed.statistics().task_errors == {"comparing with REST": "TypeError: a bug"}
         await trio.sleep(120)
         assert len(s.closed) >= 2
@@ -367,14 +368,14 @@ async def test_an_error_in_a_connections_own_task_ends_nobodys_program(
     stage: OpenStage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with stage(pairs=["XBTUSD"], timeframes=("1m", "5m"), settings=SMALL) as s:
-        lost, failing = s.feed.lost, [ZeroDivisionError("a bug"), ZeroDivisionError("a bug")]
+        lost, failing = ClosedCandles.lost, [ZeroDivisionError("a bug"), ZeroDivisionError("a bug")]
 
-        def failed(line: object, outcome: object) -> None:
-            lost(line, outcome)  # type: ignore[arg-type]
+        def failed(self: ClosedCandles, series: Iterable[tuple[str, int]]) -> None:
+            lost(self, series)
             if failing:
                 raise failing.pop()
 
-        monkeypatch.setattr(s.feed, "lost", failed)
+        monkeypatch.setattr(ClosedCandles, "lost", failed)
         for _ in range(3):
             await s.exchange.faults.cut()
             await trio.sleep(20)

@@ -22,6 +22,7 @@ from krakked._market.changes import CandleClosed, CandleCorrected, ChangeHub
 from krakked._market.stream.background import Background
 from krakked._market.stream.crosscheck import TickerSource
 from krakked._market.stream.evidence import Evidence
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.gap_fill import GapFiller, OHLCSource
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.sequencer import CandleSequencer, Hole, Series, SeriesCandle
@@ -75,6 +76,7 @@ class ClosedCandles:
         rest: Fills candles missed over an outage, or None.
         on_closed: Gets closed candles and corrections in batches, or None.
         background: Keeps the desk's tasks running.
+        wakeup: Rung when `collect` has something that REST told.
         limiter: Keeps an outage from filling the log.
     """
 
@@ -88,6 +90,7 @@ class ClosedCandles:
         rest: MarketSource | None,
         on_closed: OnClosed | None,
         background: Background,
+        wakeup: Wakeup,
         limiter: LogLimiter,
     ) -> None:
         self._cache = cache
@@ -102,11 +105,9 @@ class ClosedCandles:
         self._filler = GapFiller(
             rest,
             clock=clock,
-            rest_name=names.canonical,
-            fill=self._sequencer.filled,
-            give_up=self._sequencer.give_up,
-            still=self._sequencer.current_hole,
-            out=self._give_out,
+            names=names,
+            sequencer=self._sequencer,
+            wakeup=wakeup,
             limiter=limiter,
         )
         self._without_snapshot: dict[Series, float] = {}
@@ -135,7 +136,7 @@ class ClosedCandles:
     # --- what the lines report ---
 
     def collect(self) -> None:
-        """Take what the cache has closed."""
+        """Give out what the cache has closed, and what REST has told."""
         ready: list[SeriesCandle] = []
         for closed in self._cache.take_closed():
             candle = SeriesCandle(
@@ -235,9 +236,15 @@ class ClosedCandles:
                 del self._without_snapshot[series]
                 self._give_out(self._sequencer.recovered(series))
 
-    def filled_trades(self, series: Series) -> int:
-        """Return how many trades REST's candles of a series have told of so far."""
-        return self._sequencer.filled_trades(series)
+    def trades_told(self, interval: int) -> dict[str, int]:
+        """Return how many trades the candles of an interval have told of, by canonical name."""
+        told: dict[str, int] = {}
+        for pair in self._names.pairs:
+            symbol = self._names.symbol(pair) or ""
+            by_rows = self._cache.traded(symbol, interval)
+            if by_rows is not None:
+                told[pair] = by_rows + self._sequencer.filled_trades((symbol, interval))
+        return told
 
     def compare(self, series: Series, since_s: float) -> None:
         """Compare what was given out of a series since an elapsed time with REST."""
@@ -338,6 +345,7 @@ class ClosedCandles:
         self._filler.add(hole)
 
     def _give_out(self, candles: list[SeriesCandle]) -> None:
+        candles = self._filler.take() + candles  # which the sequencer released before
         for candle in candles:
             pair = self._names.canonical(candle.symbol)
             if pair is None or candle.interval not in LABELS:

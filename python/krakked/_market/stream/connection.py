@@ -22,6 +22,7 @@ import wsproto
 from krakked._core import FrameTap, MarketCache
 from krakked._errors import NetworkError
 from krakked._market.stream.disconnect import Disconnect, DisconnectReason
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.opening import MarketStream, StreamOpener
 from krakked._market.stream.requests import encode_ping
 from krakked._market.stream.subscriptions import SubscriptionTable
@@ -123,8 +124,7 @@ class Connection:
         cache: Where market data goes.
         table: Desired state: what to send, what is acknowledged.
         req_ids: Where request ids for pings come from.
-        on_events: Gets what the tap reports, oldest first.
-        on_chunk: Called when market data may have changed.
+        wakeup: Rung when there are events to take, or market data may have changed.
         on_frame: When given, every text frame is handed over before it is applied (slower).
     """
 
@@ -137,8 +137,7 @@ class Connection:
         cache: MarketCache,
         table: SubscriptionTable,
         req_ids: Iterable[int],
-        on_events: Callable[[list[tuple[object, ...]]], None],
-        on_chunk: Callable[[], None],
+        wakeup: Wakeup,
         on_frame: Callable[[str], None] | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -146,8 +145,7 @@ class Connection:
         self._clock = clock
         self._table = table
         self._req_ids = iter(req_ids)
-        self._on_events = on_events
-        self._on_chunk = on_chunk
+        self._wakeup = wakeup
         self._on_frame = on_frame
         self.tap = FrameTap(cache, max_message_bytes=MAX_MESSAGE_BYTES)
         self._stream: MarketStream | None = None
@@ -228,7 +226,7 @@ class Connection:
                 tls=end.tls,
                 tap=self.tap,
                 recording=self._on_frame is not None,
-                on_frames=self._frames,
+                on_frames=self._wakeup.ring,
                 on_end=handshake.cancel,  # nothing else would wake a handshake that was cut short
             )
         if connecting.cancelled_caught or self._stream is None:
@@ -260,7 +258,7 @@ class Connection:
             if self._on_frame is not None and isinstance(message, str):
                 self._record(self._on_frame, message)
             self.tap.apply_message(message, self._clock.elapsed_ns())
-            self._frames()
+            self._wakeup.ring()
 
     async def _send(self, socket: trio_websocket.WebSocketConnection) -> None:
         """Send what the desired state asks for, paced; keep the connection open with pings."""
@@ -319,6 +317,9 @@ class Connection:
             armed = self._table.acknowledged > 0
             if frames.check(now_s, self.last_frame_s, armed=armed) is WatchdogVerdict.DEAD:
                 self.stop(DisconnectReason.SILENT, "no frame, not even a heartbeat")
+            if self.tap.malformed_in_a_row >= MALFORMED_IN_A_ROW:
+                detail = f"{MALFORMED_IN_A_ROW} malformed frames in a row"
+                self.stop(DisconnectReason.MALFORMED, detail)
             if self._table.worthless:
                 self.stop(DisconnectReason.UNANSWERED, "subscriptions were left unanswered")
 
@@ -333,15 +334,6 @@ class Connection:
 
     def _now_s(self) -> float:
         return self._clock.elapsed_ns() / 1e9
-
-    def _frames(self) -> None:
-        if self.tap.events_pending:
-            self._on_events(self.tap.take_events())
-            if self.tap.malformed_in_a_row >= MALFORMED_IN_A_ROW:
-                self.stop(
-                    DisconnectReason.MALFORMED, f"{MALFORMED_IN_A_ROW} malformed frames in a row"
-                )
-        self._on_chunk()
 
     def _note(self, reason: DisconnectReason, detail: str, *, rejected: bool = False) -> None:
         if self._outcome is None:

@@ -1,8 +1,8 @@
 """Which subscription goes over which connection. Pure.
 
 The exchange allows one ohlc interval per symbol and connection, so every timeframe is a lane of its
-own; tickers ride on the first. Lanes are cut into shards by number of symbols. A symbol stays in
-its shard for as long as it is wanted, so adding one never moves another.
+own; what has no interval rides on the first. Lanes are cut into shards by number of symbols. A
+symbol stays in its shard for as long as it is wanted, so adding one never moves another.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from krakked._market.stream.requests import INSTRUMENT, OHLC, TICKER, SubscriptionKey
+from krakked._market.stream.channels import CHANNELS, Lane
+from krakked._market.stream.requests import SubscriptionKey
 from krakked._timeframes import LABELS
 
 SYMBOLS_PER_CONNECTION: Final = 800
@@ -79,22 +80,22 @@ class ConnectionPlan:
             for symbol, shard in self._shard_of.items():
                 keys = lines.setdefault((lane, shard), [])
                 if lane == 0:
-                    keys.append(SubscriptionKey(TICKER, symbol))
+                    keys += [SubscriptionKey(name, symbol) for name in _on(Lane.FIRST)]
                 if interval is not None:
-                    keys.append(SubscriptionKey(OHLC, symbol, interval))
+                    keys += [
+                        SubscriptionKey(name, symbol, interval) for name in _on(Lane.BY_INTERVAL)
+                    ]
         lines = {line: keys for line, keys in lines.items() if keys}
         if lines:
-            # One connection also hears of listings and status changes.
-            first = min(lines)
-            lines[first].append(SubscriptionKey(INSTRUMENT))
+            lines[min(lines)] += [SubscriptionKey(name) for name in _on(Lane.ONCE)]
         return lines
 
     def supervisor_of(self, key: SubscriptionKey) -> PlanKey | None:
-        """Return the connection that carries a ticker or ohlc subscription, or None."""
+        """Return the connection that carries a symbol's subscription, or None."""
         shard = self._shard_of.get(key.symbol or "")
         if shard is None:
             return None
-        if key.channel == TICKER:
+        if key.row.lane is Lane.FIRST:
             return (0, shard)
         return (self._plan.index(key.interval), shard) if key.interval in self._plan else None
 
@@ -103,3 +104,7 @@ class ConnectionPlan:
         interval = self._plan[line[0]]
         name = "ticker" if interval is None else LABELS[interval]
         return f"{name}/{line[1] + 1}" if line[1] else name
+
+
+def _on(lane: Lane) -> list[str]:
+    return [channel.name for channel in CHANNELS.values() if channel.lane is lane]

@@ -8,18 +8,17 @@ is older than the first look is mute.
 The same looks audit the candles: Ticker counts the trades since midnight, so between two looks a
 pair's candles must have told of as many trades at least. Where they did not, a short silence went
 by unnoticed (a ticker cannot show every trade: its 24 hours lose old ones while they gain new), and
-REST's candles of that time are compared. The judging is pure; `Crosscheck.run` is the thin
+REST's candles of that time are compared. The judging is pure; `Crosscheck.look` is the thin
 shell.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
-import trio
 
 from krakked._errors import KrakkedError
 from krakked._market.stream.loglimit import LogLimiter
@@ -136,70 +135,66 @@ class TradeAudit:
         return short
 
 
+class Comparison(msgspec.Struct, frozen=True):
+    """What two looks say of the stream."""
+
+    mute: list[SubscriptionKey]
+    """Subscriptions that bring nothing although their pairs trade."""
+    short: dict[str, float]
+    """Pairs whose candles lack trades, by AssetPairs key, with the elapsed time since which."""
+
+
 class Crosscheck:
-    """Looks at REST, compares, and reports.
+    """Looks at REST, and compares with what the stream brought.
 
     Args:
         rest: Where the looks come from.
         clock: Elapsed time.
-        silent: Gives the live subscriptions whose data is older than `SILENT_S`.
-        told: Gives how many trades the candles of each pair have told of so far.
-        found: Gets those that are mute.
-        short: Gets the pairs whose candles lack trades, each with the elapsed time since which.
         limiter: Keeps an outage from filling the log.
     """
 
-    def __init__(
-        self,
-        rest: TickerSource,
-        clock: Clock,
-        *,
-        silent: Callable[[], list[Silent]],
-        told: Callable[[], dict[str, int]],
-        found: Callable[[list[SubscriptionKey]], None],
-        short: Callable[[dict[str, float]], None],
-        limiter: LogLimiter,
-    ) -> None:
+    def __init__(self, rest: TickerSource, clock: Clock, limiter: LogLimiter) -> None:
         self._rest = rest
         self._clock = clock
-        self._silent = silent
-        self._told = told
-        self._found = found
-        self._short = short
         self._limiter = limiter
         self._before: Look | None = None
         self._audit = TradeAudit()
 
-    async def run(self) -> None:
-        """Look until cancelled."""
-        while True:
-            await trio.sleep(EVERY_S - ROWS_LATE_S)
-            told = self._told()
-            if not told and not self._silent():
-                self._before = None
-                continue
-            at_s = self._clock.elapsed_ns() / 1e9
-            try:
-                tickers = await self._rest.ticker()
-            except KrakkedError as error:
-                more = self._limiter.admit("crosscheck", at_s)
-                if more is not None:
-                    name = type(error).__name__
-                    log.info("cross-check with REST not possible: %s%s", name, more)
-                continue
-            await trio.sleep(ROWS_LATE_S)
-            after = Look(
-                at_s,
-                {name: tuple(info.c) for name, info in tickers.items()},
-                {name: int(info.t[0]) for name, info in tickers.items() if info.t},
-                told,
-                self._told(),
-            )
-            if self._before is not None:
-                mute = find_mute(self._silent(), self._before, after)
-                if mute:
-                    self._found(mute)
-            self._before = after
-            short = self._audit.check(after)
-            if short:
-                self._short(short)
+    def forget(self) -> None:
+        """Note that nothing is streamed: the next look is the first again."""
+        self._before = None
+
+    async def look(self, told: dict[str, int]) -> Look | None:
+        """Ask REST once; None when that is not possible.
+
+        Args:
+            told: How many trades the candles of each pair have told of so far, by AssetPairs key.
+        """
+        at_s = self._clock.elapsed_ns() / 1e9
+        try:
+            tickers = await self._rest.ticker()
+        except KrakkedError as error:
+            more = self._limiter.admit("crosscheck", at_s)
+            if more is not None:
+                name = type(error).__name__
+                log.info("cross-check with REST not possible: %s%s", name, more)
+            return None
+        return Look(
+            at_s,
+            {name: tuple(info.c) for name, info in tickers.items()},
+            {name: int(info.t[0]) for name, info in tickers.items() if info.t},
+            told,
+        )
+
+    def judge(self, look: Look, told_later: dict[str, int], silent: list[Silent]) -> Comparison:
+        """Compare a look with the one before.
+
+        Args:
+            look: The newest, taken `ROWS_LATE_S` ago.
+            told_later: As `look`'s ``told``, now that late rows have come.
+            silent: Live subscriptions whose data is older than `SILENT_S`.
+        """
+        look = msgspec.structs.replace(look, told_later=told_later)
+        before, self._before = self._before, look
+        mute = find_mute(silent, before, look) if before is not None else []
+        return Comparison(mute, self._audit.check(look))

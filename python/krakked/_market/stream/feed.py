@@ -3,16 +3,20 @@
 `Feed.run` lives in the caller's nursery. Its connections are a `ConnectionPool` that fills one
 cache; `ClosedCandles` gives closed candles out exactly once and in order; `changes()` tells
 everything that happens.
+
+Long because it is the room's one door: what connections tell is acted upon here, and what the
+reads of users need is asked here.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, TypedDict
 
 import trio
 
@@ -35,22 +39,37 @@ from krakked._market.changes import (
 )
 from krakked._market.pairs import PairTable
 from krakked._market.stream.background import Background
+from krakked._market.stream.channels import OHLC, TICKER
 from krakked._market.stream.closed_candles import ClosedCandles, MarketSource, OnClosed
 from krakked._market.stream.connect_limiter import ConnectLimiter, budget_for
 from krakked._market.stream.connect_record import SharedBudget
 from krakked._market.stream.connection import Endpoint
 from krakked._market.stream.connection_plan import SYMBOLS_PER_CONNECTION, ConnectionPlan
-from krakked._market.stream.crosscheck import Crosscheck, Silent
-from krakked._market.stream.disconnect import Disconnect, DisconnectReason
+from krakked._market.stream.crosscheck import EVERY_S, ROWS_LATE_S, Crosscheck, Silent
+from krakked._market.stream.disconnect import DisconnectReason
+from krakked._market.stream.facts import (
+    CandleSnapshot,
+    Fact,
+    FellMute,
+    Greeting,
+    Heard,
+    Loss,
+    NotServed,
+    Recovered,
+    ReferenceData,
+    Settled,
+    Wakeup,
+)
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.notices import Notices, read_notices
 from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.pair_statistics import pair_streams, silent_ones
 from krakked._market.stream.pool import ConnectionPool
-from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.statistics import FeedStatistics
-from krakked._market.stream.supervisor import ConnectionSupervisor
-from krakked._market.stream.suspend import Finding, Instant, SuspendWatch
+from krakked._market.stream.supervisor import MAINTENANCE, ConnectionSupervisor
+from krakked._market.stream.suspend import Finding
+from krakked._market.stream.suspend_clocks import SuspendClocks
 from krakked._market.stream.symbols import DELISTED, SymbolNames, decode_instrument
 from krakked._market.stream.wait_live import obstacle, wait_live
 from krakked._market.stream.watchdogs import FRAME_S, HELD_UP_S
@@ -64,6 +83,14 @@ COMPARED_AT_MOST: Final = 20
 """Pairs whose candles are compared with REST after one look."""
 
 log = logging.getLogger("krakked.stream")
+
+
+class _Words(TypedDict):
+    """How `changes()` names a subscription."""
+
+    pair: str
+    channel: str
+    timeframe: Timeframe | None
 
 
 class Feed:
@@ -119,14 +146,14 @@ class Feed:
         self._limiter = LogLimiter()
         self.background: Background = Background()
         """Keeps tasks running; the owner of the stream may add its own."""
+        self._wakeup = Wakeup()
         self._pool = ConnectionPool(
             ConnectionPlan(
                 [parse_timeframe(t) for t in settings.timeframes], symbols_per_connection
             ),
+            self.cache,
             table=table,
             new_supervisor=self._new_supervisor,
-            want=self.cache.want,
-            forget=self._forget,
         )
         self.hub: ChangeHub = ChangeHub(self.cache, clock, self.names.canonical)
         if self._opener.reads_in_rust:
@@ -139,25 +166,13 @@ class Feed:
             rest=rest,
             on_closed=on_closed,
             background=self.background,
+            wakeup=self._wakeup,
             limiter=self._limiter,
         )
-        self._crosscheck = (
-            Crosscheck(
-                rest,
-                clock,
-                silent=self._silent,
-                told=self._told,
-                found=self._mark_mute,
-                short=self._compare,
-                limiter=self._limiter,
-            )
-            if rest is not None
-            else None
-        )
+        self._crosscheck = Crosscheck(rest, clock, self._limiter) if rest is not None else None
         self._watcher = self.cache.add_watcher()
         self._notices = Notices()
-        self._sleep: SuspendWatch | None = None
-        self._timer: trio.abc.Clock | None = None
+        self._suspend = SuspendClocks(clock)
         self._resumes = 0
         self._changed = trio.Event()
         self.add_pairs(pairs)
@@ -168,21 +183,24 @@ class Feed:
         """Stream until cancelled; leaves no task, socket or thread behind."""
         try:
             async with trio.open_nursery() as nursery:
-                self._timer = trio.lowlevel.current_clock()
                 self.hub.home = trio.lowlevel.current_trio_token()
-                self._sleep = SuspendWatch(self._instant(self._timer))
+                self._suspend.start()
                 nursery.start_soon(
                     self.background.keep, "closing candles", self._closed_candles.run
                 )
                 if self._crosscheck is not None:
                     nursery.start_soon(
-                        self.background.keep, "comparing with REST", self._crosscheck.run
+                        self.background.keep,
+                        "comparing with REST",
+                        partial(self._compare_with_rest, self._crosscheck),
                     )
+                nursery.start_soon(self.background.keep, "hearing connections", self._listen)
                 self._pool.start(nursery, self.background)
                 task_status.started()
                 await self.background.keep("watching the stream", self._tick_forever)
         finally:
             self._pool.stop()
+            self._take()
             self.state_changed()
             await self._closed_candles.finish()
             self.hub.close()
@@ -196,20 +214,21 @@ class Feed:
             self._tick(held_up=held_up)
 
     def _tick(self, *, held_up: bool) -> None:
+        self._take()
         self._check_sleep()
         self.cache.learn_wall(self.clock.wall_ns(), self.clock.elapsed_ns())
         self._note_data()
         for supervisor in self._pool:
-            if supervisor.tick():
-                self.state_changed()
+            supervisor.tick()
         if not held_up:  # what we did not read in time proves nothing
             tickers, candles = self.cache.take_mute(self.clock.elapsed_ns())
             self._mark_mute(
                 [
-                    *(SubscriptionKey(TICKER, symbol) for symbol in tickers),
-                    *(SubscriptionKey(OHLC, symbol, interval) for symbol, interval in candles),
+                    *(SubscriptionKey(TICKER.name, symbol) for symbol in tickers),
+                    *(SubscriptionKey(OHLC.name, *series) for series in candles),
                 ]
             )
+        self._take()
         unproven = self._closed_candles.tick(held_up=held_up, flows=self._flows())
         for supervisor in self._pool:
             if supervisor.connection_id in unproven:
@@ -220,11 +239,11 @@ class Feed:
         """Tell supervisors of data since the last tick: a first update may lack a snapshot."""
         symbols, series = self.cache.take_changed(self._watcher)
         for symbol in symbols:
-            self._data(SubscriptionKey(TICKER, symbol), self.cache.updated_ns(symbol))
+            self._data(SubscriptionKey(TICKER.name, symbol), self.cache.updated_ns(symbol))
         for symbol, interval in series:
             candle = self.cache.candle(symbol, interval)
             updated_ns = candle.updated_ns if candle is not None else None
-            self._data(SubscriptionKey(OHLC, symbol, interval), updated_ns)
+            self._data(SubscriptionKey(OHLC.name, symbol, interval), updated_ns)
 
     def _data(self, key: SubscriptionKey, updated_ns: int | None) -> None:
         supervisor = self._pool.supervisor_of(key)
@@ -238,10 +257,9 @@ class Feed:
             if not supervisor.connected:
                 continue
             for key, (state, _) in supervisor.table.states().items():
-                if key.symbol is None or key.interval is None:
-                    continue
-                if state is not SubscriptionState.REFUSED or self.retry_after_s(key) is not None:
-                    flows[key.symbol, key.interval] = state is SubscriptionState.LIVE
+                given_up = state is SubscriptionState.REFUSED and self.retry_after_s(key) is None
+                if key.series is not None and not given_up:
+                    flows[key.series] = state is SubscriptionState.LIVE
         return flows
 
     def _watch_outage(self) -> None:
@@ -260,7 +278,7 @@ class Feed:
             clock=self.clock,
             cache=self.cache,
             gate=self._gate,
-            hooks=self,
+            wakeup=self._wakeup,
             req_ids=self._req_ids,
             random=self._random,
             limiter=self._limiter,
@@ -291,12 +309,15 @@ class Feed:
 
     def remove_pairs(self, pairs: Iterable[str]) -> None:
         """Stop streaming pairs; their data is forgotten."""
-        self._pool.remove_pairs(one_or_many(pairs))
+        self._remove(self._pool.streamed(one_or_many(pairs)))
         self.state_changed()
 
     def set_pairs(self, pairs: Iterable[str]) -> None:
         """Follow a refreshed universe: exactly these pairs are streamed."""
-        self._pool.set_pairs(one_or_many(pairs))
+        self._pool.check_open()
+        wanted = [self.resolve(pair) for pair in one_or_many(pairs)]
+        self._remove(set(self.pairs).difference(wanted))
+        self._pool.add_pairs(wanted)
         self.state_changed()
 
     def add_timeframe(self, timeframe: str) -> None:
@@ -306,8 +327,19 @@ class Feed:
 
     def remove_timeframe(self, timeframe: str) -> None:
         """Stop streaming a timeframe."""
+        self._pool.check_open()
+        interval = parse_timeframe(timeframe)
+        for symbol in self._pool.symbols:
+            self._forget(symbol, interval)
         self._pool.remove_timeframe(timeframe)
         self.state_changed()
+
+    def _remove(self, pairs: Collection[str]) -> None:
+        for canonical in pairs:
+            symbol = self.names.symbol(canonical)
+            if symbol is not None:
+                self._forget(symbol, None)
+        self._pool.remove_pairs(pairs)
 
     def _forget(self, symbol: str, interval: int | None) -> None:
         self._closed_candles.collect()
@@ -358,9 +390,7 @@ class Feed:
 
         Only looks, and from any thread: what follows from a resume is the stream's own task's.
         """
-        if self._sleep is None or self._timer is None:
-            return 0
-        return self._sleep.trusted_from_ns(self._instant(self._timer))
+        return self._suspend.trusted_from_ns()
 
     # --- for the user ---
 
@@ -412,90 +442,84 @@ class Feed:
             resumes=self._resumes,
         )
 
-    # --- what the supervisors say (see `krakked._market.stream.supervisor.SupervisorHooks`) ---
+    # --- what the supervisors tell ---
 
-    def greeted(self, supervisor: ConnectionSupervisor, system: str | None, raw_json: str) -> None:
-        """Take a status frame: the exchange's state, and a reconnect when there was a loss."""
-        if supervisor.down_since_s is not None:
-            gap_s = self._now_s() - supervisor.down_since_s
-            supervisor.down_since_s = None
-            self.hub.publish(Reconnected(connection=supervisor.name, gap_s=gap_s))
-        if system is not None:
-            self._notices = read_notices(raw_json)
-        if system not in {None, self.system}:
-            came_back = self.system is not None and system == "online"
-            self.system = system
-            self.hub.publish(MarketStatus(system=system))
-            if came_back:  # what it refused meanwhile it may serve now
-                for each in self._pool:
-                    each.ask_again()
+    async def _listen(self) -> None:
+        while True:
+            await self._wakeup.wait()
+            self._take()
 
-    def resubscribed(self, supervisor: ConnectionSupervisor, ok: int, refused: int) -> None:
-        """Everything wanted was answered after a reconnect."""
-        self._closed_candles.resubscribed(supervisor.series())
-        self.hub.publish(Resubscribed(connection=supervisor.name, ok=ok, refused=refused))
+    def _take(self) -> None:
+        """Act upon all that happened, in its order; then market data may have changed."""
+        told = False
+        for supervisor, fact in self._pool.take():
+            told = True
+            self._act(supervisor, fact)
+        if told:
+            self.state_changed()
+        self._closed_candles.collect()
+        self.hub.touch()
 
-    def lost(self, supervisor: ConnectionSupervisor, outcome: Disconnect) -> None:
-        """A greeted connection is gone, or an attempt failed."""
-        if supervisor.connected:
-            self._limiter.outage(self._now_s())
-            self._closed_candles.lost(supervisor.series())
-            self.hub.publish(
-                Disconnected(
-                    connection=supervisor.name, reason=outcome.reason, detail=outcome.detail
-                )
-            )
-        self.state_changed()
-
-    def ohlc_snapshot(
-        self, symbol: str, interval: int, oldest_s: int, newest_s: int, gateway_ns: int | None
-    ) -> None:
-        """A snapshot of candles was applied."""
-        self._closed_candles.snapshot((symbol, interval), oldest_s, newest_s, gateway_ns)
-
-    def refused(
-        self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey], reason: str
-    ) -> None:
-        """The exchange refused subscriptions, or ended them: for candles that is a loss."""
-        for key in keys:
-            self._lose(key)
-            pair, channel, timeframe = self._words(key)
-            if pair is not None:
-                self.hub.publish(
-                    SubscriptionRefused(
-                        pair=pair,
-                        channel=channel,
-                        timeframe=timeframe,
-                        reason=reason,
-                        retry_after_s=supervisor.table.retry_after_s(key, self._now_s()),
+    def _act(self, supervisor: ConnectionSupervisor, fact: Fact) -> None:
+        match fact:
+            case Greeting():
+                self._greeted(supervisor.name, fact)
+            case Settled(ok=ok, refused=refused, series=series):
+                self._closed_candles.resubscribed(series)
+                self.hub.publish(Resubscribed(connection=supervisor.name, ok=ok, refused=refused))
+            case Loss(outcome=outcome, greeted=True, series=series):
+                self._closed_candles.lost(series)
+                why, detail = outcome.reason, outcome.detail
+                name = supervisor.name
+                self.hub.publish(Disconnected(connection=name, reason=why, detail=detail))
+            case CandleSnapshot(series=series):
+                span = fact.oldest_s, fact.newest_s, fact.gateway_ns
+                self._closed_candles.snapshot(series, *span)
+            case NotServed(key=key, reason=reason):
+                self._lose(key)
+                if (what := self._words(key)) is not None:
+                    again_s = fact.retry_after_s
+                    self.hub.publish(
+                        SubscriptionRefused(**what, reason=reason, retry_after_s=again_s)
                     )
-                )
+            case FellMute(key=key):
+                self._lose(key)
+                if (what := self._words(key)) is not None:
+                    self.hub.publish(SubscriptionMute(**what))
+            case Recovered(key=key):
+                if (what := self._words(key)) is not None:
+                    self.hub.publish(SubscriptionRecovered(**what))
+            case ReferenceData(raw_json=raw_json):
+                self._reference(raw_json)
+            case Loss() | Heard():
+                pass
 
-    def fell_mute(self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey]) -> None:
-        """Subscriptions are acknowledged and bring nothing: for candles that is a loss."""
-        del supervisor
-        for key in keys:
-            self._lose(key)
-            pair, channel, timeframe = self._words(key)
-            if pair is not None:
-                self.hub.publish(SubscriptionMute(pair=pair, channel=channel, timeframe=timeframe))
-        self.state_changed()
+    def _greeted(self, connection: str, greeting: Greeting) -> None:
+        """Take the exchange's state, and a reconnect when there was a loss."""
+        if greeting.gap_s is not None:
+            self.hub.publish(Reconnected(connection=connection, gap_s=greeting.gap_s))
+        system = greeting.system
+        if system is None:
+            return
+        self._notices = read_notices(greeting.raw_json)
+        if system == self.system:
+            return
+        came_back = self.system is not None and system == "online"
+        self.system = system
+        self.hub.publish(MarketStatus(system=system))
+        for each in self._pool:
+            each.in_maintenance = system == MAINTENANCE
+            if came_back:  # what it refused meanwhile it may serve now
+                each.ask_again()
 
-    def recovered(self, supervisor: ConnectionSupervisor, key: SubscriptionKey) -> None:
-        """A mute subscription brings data again."""
-        del supervisor
-        pair, channel, timeframe = self._words(key)
-        if pair is not None:
-            self.hub.publish(SubscriptionRecovered(pair=pair, channel=channel, timeframe=timeframe))
-        self.state_changed()
-
-    def instrument(self, raw_json: str) -> None:
+    def _reference(self, raw_json: str) -> None:
         """Take reference data: names that differ, states that change, pairs that end or return."""
         statuses = decode_instrument(raw_json)
         anew = self.names.unlisted(statuses)
         renamed = self.names.listed(statuses, self._table())
         for _, old, new in renamed:
             log.warning("the exchange lists %s as %s", old, new)
+            self._forget(old, None)
             self._pool.rename(old, new)
         if renamed and self._on_symbols is not None:
             try:
@@ -516,21 +540,28 @@ class Feed:
             for supervisor in self._pool:
                 supervisor.ask_again(anew)
 
-    def in_maintenance(self) -> bool:
-        """Whether the exchange last said that it is in maintenance."""
-        return self.system == "maintenance"
-
     def state_changed(self) -> None:
         """Wake who waits for a state."""
         self._changed.set()
         self._changed = trio.Event()
 
-    def chunk(self) -> None:
-        """Market data may have changed."""
-        self._closed_candles.collect()
-        self.hub.touch()
-
     # --- inside ---
+
+    async def _compare_with_rest(self, crosscheck: Crosscheck) -> None:
+        while True:
+            await trio.sleep(EVERY_S - ROWS_LATE_S)
+            told = self._told()
+            if not told and not self._silent():
+                crosscheck.forget()
+                continue
+            look = await crosscheck.look(told)
+            if look is None:
+                continue
+            await trio.sleep(ROWS_LATE_S)
+            found = crosscheck.judge(look, self._told(), self._silent())
+            self._mark_mute(found.mute)
+            self._wakeup.ring()
+            self._compare(found.short)
 
     def _silent(self) -> list[Silent]:
         subscriptions = (
@@ -539,18 +570,10 @@ class Feed:
         return silent_ones(self, subscriptions, self._table())
 
     def _told(self) -> dict[str, int]:
-        """How many trades the shortest candles of each pair have told of."""
-        told: dict[str, int] = {}
+        """How many trades the shortest candles of each pair have told of, by AssetPairs key."""
         interval, pairs = min(self._pool.intervals, default=None), self._table().by_canonical
-        for canonical in self.pairs:
-            symbol = self.names.symbol(canonical)
-            if symbol is None or interval is None or canonical not in pairs:
-                continue
-            trades = self.cache.traded(symbol, interval)
-            if trades is not None:
-                by_rest = self._closed_candles.filled_trades((symbol, interval))
-                told[pairs[canonical].raw_name] = trades + by_rest
-        return told
+        told = {} if interval is None else self._closed_candles.trades_told(interval)
+        return {pairs[pair].raw_name: count for pair, count in told.items() if pair in pairs}
 
     def _compare(self, short: dict[str, float]) -> None:
         """Compare candles of pairs that lack trades, by AssetPairs key, with REST's."""
@@ -567,33 +590,32 @@ class Feed:
                 supervisor.mark_mute(mine)
 
     def _lose(self, key: SubscriptionKey) -> None:
-        if key.symbol is not None and key.interval is not None:
-            self._closed_candles.lost([(key.symbol, key.interval)])
+        if key.series is not None:
+            self._closed_candles.lost([key.series])
 
-    def _words(self, key: SubscriptionKey) -> tuple[str | None, str, Timeframe | None]:
+    def _words(self, key: SubscriptionKey) -> _Words | None:
+        """Return how a subscription is told of; None when its symbol is not streamed."""
         pair = self.names.canonical(key.symbol) if key.symbol is not None else None
-        return pair, key.channel, LABELS.get(key.interval) if key.interval is not None else None
+        if pair is None:
+            return None
+        timeframe = LABELS.get(key.interval) if key.interval is not None else None
+        return {"pair": pair, "channel": key.channel, "timeframe": timeframe}
 
     def _check_sleep(self) -> None:
-        if self._sleep is None or self._timer is None:
-            return
         heard = [
             int(supervisor.last_frame_s * 1e9) for supervisor in self._pool if supervisor.connected
         ]
-        match self._sleep.check(self._instant(self._timer), min(heard, default=None)):
+        match self._suspend.check(min(heard, default=None)):
             case Finding.DOUBT:
                 log.warning("the wall clock leapt: did the machine sleep, or was the clock set?")
             case Finding.STEP:
                 log.info("the clock was set: the connections are alive")
             case Finding.SLEPT:
-                slept_s = self._sleep.slept_s
+                slept_s = self._suspend.slept_s
                 self._resumes += 1
                 log.warning("the machine slept for %.0f s: connecting anew", slept_s)
                 for supervisor in self._pool:
                     supervisor.stop(DisconnectReason.RESUMED, f"slept for {slept_s:.0f} s")
-
-    def _instant(self, timer: trio.abc.Clock) -> Instant:
-        return Instant(self.clock.elapsed_ns(), timer.current_time(), self.clock.wall_ns())
 
     def _now_s(self) -> float:
         return self.clock.elapsed_ns() / 1e9

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import trio
 
 from krakked._errors import ApiError, KrakkedError, NetworkError
 from krakked._market.bars import OHLCBar, bar_of_row
+from krakked._market.stream.facts import Wakeup
 from krakked._market.stream.loglimit import LogLimiter
-from krakked._market.stream.sequencer import Hole, SeriesCandle
+from krakked._market.stream.sequencer import CandleSequencer, Hole, SeriesCandle
+from krakked._market.stream.symbols import SymbolNames
 from krakked._network.clock import Clock
 from krakked._rest.models import KEPT_S, OHLC_ROWS, OHLCRow
 
@@ -51,11 +53,9 @@ class GapFiller:
     Args:
         rest: Where candles come from.
         clock: Elapsed time.
-        rest_name: Gives REST's name of a symbol, or None when it is no longer streamed.
-        fill: Takes a hole and REST's bars; gives the candles that may go out now.
-        give_up: Takes a hole that nothing fills for now; gives the candles that waited for it.
-        still: Whether a hole is still to be filled.
-        out: Gets those candles.
+        names: From symbols to pairs; what has none is no longer streamed.
+        sequencer: Knows what waits for a hole; is told what filled it.
+        wakeup: Rung when `take` has something.
         limiter: Keeps an outage from filling the log.
     """
 
@@ -64,20 +64,17 @@ class GapFiller:
         rest: OHLCSource | None,
         *,
         clock: Clock,
-        rest_name: Callable[[str], str | None],
-        fill: Callable[[Hole, Sequence[OHLCBar]], list[SeriesCandle]],
-        give_up: Callable[[Hole], list[SeriesCandle]],
-        still: Callable[[Hole], bool],
-        out: Callable[[list[SeriesCandle]], None],
+        names: SymbolNames,
+        sequencer: CandleSequencer,
+        wakeup: Wakeup,
         limiter: LogLimiter,
     ) -> None:
         self._rest = rest
         self._clock = clock
-        self._rest_name = rest_name
-        self._fill = fill
-        self._give_up = give_up
-        self._still = still
-        self._out = out
+        self._names = names
+        self._sequencer = sequencer
+        self._wakeup = wakeup
+        self._ready: list[SeriesCandle] = []
         self._limiter = limiter
         self._holes: dict[Hole, float] = {}  # since when, elapsed seconds
         self._released: set[Hole] = set()
@@ -92,6 +89,11 @@ class GapFiller:
         """Ask for a hole to be filled."""
         self._holes.setdefault(hole, self._now_s())
         self._more.set()
+
+    def take(self) -> list[SeriesCandle]:
+        """Take the candles that may go out now, in order."""
+        ready, self._ready = self._ready, []
+        return ready
 
     async def run(self) -> None:
         """Fill until cancelled."""
@@ -117,7 +119,7 @@ class GapFiller:
 
     async def _one(self, hole: Hole) -> bool:
         """Try one hole; True when it is settled, one way or the other."""
-        name = self._rest_name(hole.symbol)
+        name = self._names.canonical(hole.symbol)
         if name is None or not self._superseded_or_wanted(hole):
             return True
         if self._rest is None:
@@ -148,7 +150,7 @@ class GapFiller:
                 "candles of %s %dm from %d to %d are older than REST reaches and stay missing",
                 *(name, hole.interval, hole.since_s, bars[0].time),
             )
-        self._out(self._fill(hole, bars))
+        self._hand_out(self._sequencer.filled(hole, bars))
         return True
 
     async def _ask(self, rest: OHLCSource, name: str, hole: Hole) -> list[OHLCBar]:
@@ -173,12 +175,12 @@ class GapFiller:
         return bars
 
     def _superseded_or_wanted(self, hole: Hole) -> bool:
-        return hole in self._released or self._still(hole)
+        return hole in self._released or self._sequencer.current_hole(hole)
 
     def _settle_empty(self, hole: Hole) -> None:
         if not hole.confirms:
-            self.unfilled += hole in self._released or self._still(hole)
-            self._out(self._give_up(hole))
+            self.unfilled += hole in self._released or self._sequencer.current_hole(hole)
+            self._hand_out(self._sequencer.give_up(hole))
 
     def _release_old(self) -> None:
         """Let newer candles go that have waited long enough."""
@@ -186,14 +188,18 @@ class GapFiller:
         for hole, since_s in list(self._holes.items()):
             if now_s - since_s < PATIENCE_S or hole.confirms or hole in self._released:
                 continue
-            if self._still(hole):
+            if self._sequencer.current_hole(hole):
                 self._released.add(hole)
-                self._out(self._give_up(hole))
+                self._hand_out(self._sequencer.give_up(hole))
         while len(self._holes) > KEPT_HOLES:
             hole = next(iter(self._holes))
             del self._holes[hole]
             self._released.discard(hole)
             self.unfilled += not hole.confirms
+
+    def _hand_out(self, candles: list[SeriesCandle]) -> None:
+        self._ready += candles
+        self._wakeup.ring()
 
     def _now_s(self) -> float:
         return self._clock.elapsed_ns() / 1e9

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from krakked._core import MarketCache
 from krakked._market.pairs import PairTable
+from krakked._market.stream.channels import OHLC, TICKER
 from krakked._market.stream.crosscheck import SILENT_S, Silent
-from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.statistics import PairStream
 from krakked._market.stream.symbols import SymbolNames
 from krakked._network.clock import Clock
@@ -62,12 +63,14 @@ def pair_streams(feed: ReportedFeed) -> dict[str, PairStream]:
     streams: dict[str, PairStream] = {}
     for canonical in feed.names.pairs:
         symbol = feed.names.symbol(canonical) or ""
-        key = SubscriptionKey(TICKER, symbol)
+        key = SubscriptionKey(TICKER.name, symbol)
         state, reason = feed.subscription(key)
-        candles = {t: feed.subscription(SubscriptionKey(OHLC, symbol, i))[0] for t, i in intervals}
+        series = {t: SubscriptionKey(OHLC.name, symbol, i) for t, i in intervals}
+        candles = {t: feed.subscription(each)[0] for t, each in series.items()}
         ticker = feed.cache.ticker(symbol)  # once: the next one may come at any moment
-        refused = [key, *(SubscriptionKey(OHLC, symbol, i) for _, i in intervals)]
-        waits = [w for each in refused if (w := feed.retry_after_s(each)) is not None]
+        waits = [
+            w for each in (key, *series.values()) if (w := feed.retry_after_s(each)) is not None
+        ]
         streams[canonical] = PairStream(
             state=state,
             reason=reason or feed.names.statuses.get(canonical),
@@ -93,12 +96,12 @@ def silent_ones(
     for key, (state, _) in subscriptions:
         pair = feed.names.canonical(key.symbol) if key.symbol is not None else None
         promised = {SubscriptionState.LIVE}
-        if key.channel == OHLC:
+        if key.row.acknowledged_is_live:
             promised.add(SubscriptionState.ACKNOWLEDGED)
         if state not in promised or pair is None or key.symbol is None:
             continue
         updated_ns = feed.cache.updated_ns(key.symbol)
-        if key.channel != TICKER:
+        if key.interval is not None:
             if updated_ns is not None and now_s - updated_ns / 1e9 <= SILENT_S:
                 continue  # its ticker tells
             candle = feed.cache.candle(key.symbol, key.interval or 0)

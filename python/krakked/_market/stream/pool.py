@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import trio
 
+from krakked._core import MarketCache
 from krakked._errors import ClosedError
 from krakked._files.owner import OwnerProcess
 from krakked._market.pairs import PairTable
 from krakked._market.stream.background import Background
 from krakked._market.stream.connection_plan import ConnectionPlan, PlanKey
+from krakked._market.stream.facts import Fact
 from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.supervisor import ConnectionSupervisor
 from krakked._market.stream.symbols import SymbolNames
@@ -22,27 +24,24 @@ class ConnectionPool:
 
     Args:
         lanes: The plan of connections.
+        cache: Where what is streamed gets room.
         table: Gives the present table of all known pairs.
         new_supervisor: Makes a supervisor of that name.
-        want: Told of every symbol that is to be streamed.
-        forget: Told of every symbol and interval that is no longer streamed; None for all of them.
     """
 
     def __init__(
         self,
         lanes: ConnectionPlan,
+        cache: MarketCache,
         *,
         table: Callable[[], PairTable],
         new_supervisor: Callable[[str], ConnectionSupervisor],
-        want: Callable[[str], None],
-        forget: Callable[[str, int | None], None],
     ) -> None:
         self.names = SymbolNames()
         self._plan = lanes
         self._table = table
         self._new_supervisor = new_supervisor
-        self._want = want
-        self._forget = forget
+        self._cache = cache
         self._supervisors: dict[PlanKey, ConnectionSupervisor] = {}
         self._nursery: trio.Nursery | None = None
         self._ended = False
@@ -51,6 +50,17 @@ class ConnectionPool:
 
     def __iter__(self) -> Iterator[ConnectionSupervisor]:
         return iter(list(self._supervisors.values()))
+
+    def take(self) -> Iterator[tuple[ConnectionSupervisor, Fact]]:
+        """Take what the supervisors tell, each one's oldest first."""
+        for supervisor in self:
+            for fact in supervisor.take():
+                yield supervisor, fact
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Streamed symbols."""
+        return self._plan.symbols
 
     @property
     def intervals(self) -> tuple[int, ...]:
@@ -88,27 +98,32 @@ class ConnectionPool:
         for canonical in [table.resolve(pair) for pair in pairs]:
             symbol = self.names.symbol(canonical) or self.names.add(canonical, table)
             symbols.add(symbol)
-            self._want(symbol)
+            self._cache.want(symbol)
             self._plan.add(symbol)
         for supervisor in self:  # whoever names a pair again wants it asked for again
             supervisor.ask_again(symbols)
         self._follow()
 
-    def remove_pairs(self, pairs: Iterable[str]) -> None:
-        """Stop streaming pairs; their data is forgotten."""
+    def streamed(self, pairs: Iterable[str]) -> list[str]:
+        """Return the canonical names of those that are streamed, whatever they are called.
+
+        Raises:
+            UnknownPairError: A name says nothing.
+        """
         self.check_open()
         table, names = self._table(), self.names
         # A delisted pair may have left the table by now.
-        self._remove([pair if names.symbol(pair) else table.resolve(pair) for pair in pairs])
-        self._follow()
+        known = [pair if names.symbol(pair) else table.resolve(pair) for pair in pairs]
+        return [pair for pair in known if names.symbol(pair)]
 
-    def set_pairs(self, pairs: Iterable[str]) -> None:
-        """Stream exactly these."""
-        self.check_open()
-        table = self._table()
-        wanted = [table.resolve(pair) for pair in pairs]
-        self._remove(set(self.names.pairs).difference(wanted))
-        self.add_pairs(wanted)
+    def remove_pairs(self, pairs: Iterable[str]) -> None:
+        """Stop streaming pairs, by their canonical names."""
+        for canonical in pairs:
+            symbol = self.names.symbol(canonical)
+            if symbol is not None:
+                self._plan.remove(symbol)
+                self.names.remove(canonical)
+        self._follow()
 
     def add_timeframe(self, timeframe: str) -> None:
         """Stream one more timeframe."""
@@ -119,18 +134,14 @@ class ConnectionPool:
     def remove_timeframe(self, timeframe: str) -> None:
         """Stop streaming a timeframe."""
         self.check_open()
-        interval = parse_timeframe(timeframe)
-        self._plan.remove_interval(interval)
-        for symbol in self._plan.symbols:
-            self._forget(symbol, interval)
+        self._plan.remove_interval(parse_timeframe(timeframe))
         self._follow()
 
     def rename(self, old: str, new: str) -> None:
         """Stream a pair under another symbol (the exchange knows better)."""
         self._plan.remove(old)
-        self._want(new)
+        self._cache.want(new)
         self._plan.add(new)
-        self._forget(old, None)
         self._follow()
 
     def end(self, symbol: str, reason: str) -> None:
@@ -162,14 +173,6 @@ class ConnectionPool:
         return supervisor.table.retry_after_s(key, now_s) if supervisor is not None else None
 
     # --- inside ---
-
-    def _remove(self, pairs: Iterable[str]) -> None:
-        for canonical in pairs:
-            symbol = self.names.symbol(canonical)
-            if symbol is not None:
-                self._forget(symbol, None)
-                self._plan.remove(symbol)
-                self.names.remove(canonical)
 
     def _follow(self) -> None:
         """Make the supervisors what the plan says; only while running."""

@@ -10,11 +10,9 @@ from typing import Final
 
 import msgspec
 
+from krakked._market.stream.channels import CHANNELS, Channel
 from krakked._public import public
 
-TICKER: Final = "ticker"
-OHLC: Final = "ohlc"
-INSTRUMENT: Final = "instrument"
 SUBSCRIBE: Final = "subscribe"
 UNSUBSCRIBE: Final = "unsubscribe"
 
@@ -23,11 +21,28 @@ class SubscriptionKey(msgspec.Struct, frozen=True, order=True):
     """What is subscribed to."""
 
     channel: str
-    """``ticker``, ``ohlc`` or ``instrument``."""
+    """Kraken's word: ``ticker``, ``ohlc`` or ``instrument``."""
     symbol: str | None = None
     """WebSocket v2 symbol (``BTC/USD``); None for channels without one."""
     interval: int | None = None
     """Candle interval in minutes, for ``ohlc`` only."""
+
+    @property
+    def row(self) -> Channel:
+        """What is special about its channel."""
+        return CHANNELS[self.channel]
+
+    @property
+    def series(self) -> tuple[str, int] | None:
+        """Symbol and interval of a candle series; None for anything else."""
+        if self.symbol is None or self.interval is None:
+            return None
+        return self.symbol, self.interval
+
+    @property
+    def words(self) -> str:
+        """Channel and symbol, for people."""
+        return f"{self.channel} {self.symbol or ''}".rstrip()
 
 
 @public
@@ -140,9 +155,7 @@ def encode_request(
     params: dict[str, object] = {"channel": channel}
     if symbols:
         params["symbol"] = list(symbols)
-    if channel == TICKER:
-        # "trades", the default, freezes the quotes of a quiet pair between two trades.
-        params["event_trigger"] = "bbo"
+    params |= CHANNELS[channel].parameters
     if interval is not None:
         params["interval"] = interval
     if method == SUBSCRIBE:

@@ -16,11 +16,9 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Final
 
+from krakked._market.stream.channels import CHANNELS
 from krakked._market.stream.requests import (
-    INSTRUMENT,
-    OHLC,
     SUBSCRIBE,
-    TICKER,
     UNSUBSCRIBE,
     InFlight,
     Refusal,
@@ -42,8 +40,6 @@ ACK_TIMEOUT_S: Final = 10.0
 """A request without all its answers after this long is sent again for the symbols left out."""
 MAX_TRIES: Final = 3
 """Unanswered this often, a subscription makes the connection worthless."""
-SNAPSHOT_DUE_S: Final = 14.0
-"""Acknowledged tickers without data for this long are mute: noticed within 15 s by a 1 s tick."""
 RECYCLE_AFTER_S: Final = 60.0
 """A mute subscription is dropped and asked for again at once, then at doubling distances."""
 RECYCLE_AT_MOST_S: Final = 900.0
@@ -57,8 +53,7 @@ PATIENCE_AT_MOST_S: Final = 60.0
 """A slow link is given so much more time for answers and snapshots."""
 ENDED: Final = "The exchange ended the subscription"
 
-_ORDER: Final = {TICKER: 0, OHLC: 1, INSTRUMENT: 2}
-"""What comes first on a new connection; the instrument snapshot has half a megabyte."""
+_ORDER: Final = {name: place for place, name in enumerate(CHANNELS)}
 
 
 class SubscriptionTable:
@@ -78,8 +73,8 @@ class SubscriptionTable:
         """How far behind the link is, in seconds: answers wait behind what came before them."""
         self.acknowledged: int = 0
         """How many subscriptions the exchange holds for this connection."""
-        self.live_tickers: int = 0
-        """How many tickers have brought data on this connection."""
+        self.showing_life: int = 0
+        """How many of those that show a connection's life have brought data on this one."""
         self.worthless: bool = False
         """Set when the exchange leaves requests unanswered: only a new connection can help."""
 
@@ -140,12 +135,12 @@ class SubscriptionTable:
                 entry.reset(now_s)
             else:
                 del self._entries[key]
-        self._unsent = dict.fromkeys(sorted(self._entries, key=lambda k: _ORDER.get(k.channel, 1)))
+        self._unsent = dict.fromkeys(sorted(self._entries, key=lambda k: _ORDER[k.channel]))
         self._answered_s = now_s
         self._in_flight.clear()
         self._awaiting_data.clear()
         self._mute.clear()
-        self.acknowledged = self.live_tickers = 0
+        self.acknowledged = self.showing_life = 0
 
     # --- what has to be sent ---
 
@@ -157,7 +152,7 @@ class SubscriptionTable:
         if not batch:
             return None
         first = batch[0]
-        if first.channel == INSTRUMENT and self._must_wait():
+        if first.row.is_heavy and self._must_wait():
             return None
         subscribing = self._entries[first].phase is Phase.IDLE
         method = SUBSCRIBE if subscribing else UNSUBSCRIBE
@@ -201,7 +196,7 @@ class SubscriptionTable:
         """When `next_request` may have something, or None when only an event can bring it."""
         if not self._unsent:
             return None
-        if self._must_wait() and all(key.channel == INSTRUMENT for key in self._unsent):
+        if self._must_wait() and all(key.row.is_heavy for key in self._unsent):
             return None
         return max(now_s, self._pause_until_s)
 
@@ -232,7 +227,7 @@ class SubscriptionTable:
         self.acknowledged += 1
         if not entry.wanted or entry.renew:
             self._unsent[key] = None
-        elif channel == TICKER and not entry.live:
+        elif key.row.snapshot_due_s is not None and not entry.live:
             self._awaiting_data[key] = None
         return key
 
@@ -307,7 +302,7 @@ class SubscriptionTable:
             return False
         recovered = False
         if entry.phase is Phase.SUBSCRIBED or entry.phase is Phase.SUBSCRIBING:
-            self.live_tickers += key.channel == TICKER
+            self.showing_life += key.row.shows_life
             recovered, entry.live, entry.mute = entry.mute, True, False
             entry.recycles = entry.refusals = 0
             self._awaiting_data.pop(key, None)
@@ -333,7 +328,7 @@ class SubscriptionTable:
             entry = self._entries[key]
             if entry.tries < MAX_TRIES:
                 self._back_to_unsent(key)
-            elif key.channel == INSTRUMENT:  # good to have; not worth the prices
+            elif not key.row.is_vital:
                 entry.phase, entry.reason = Phase.IDLE, "The exchange never answered"
             else:
                 self.worthless = True
@@ -341,7 +336,7 @@ class SubscriptionTable:
         due = [
             key
             for key in self._awaiting_data
-            if now_s - self._entries[key].since_s >= SNAPSHOT_DUE_S + patience_s
+            if now_s - self._entries[key].since_s >= (key.row.snapshot_due_s or 0.0) + patience_s
         ]
         turned = [key for key in due if self.mark_mute(key, now_s)]
         for key in self._mute:
@@ -364,7 +359,7 @@ class SubscriptionTable:
         entry = self._entries.get(key)
         if entry is None or not entry.wanted or entry.reason is not None or entry.mute:
             return False
-        self.live_tickers -= key.channel == TICKER and entry.live
+        self.showing_life -= key.row.shows_life and entry.live
         entry.live, entry.mute = False, True
         entry.recycle_at_s = max(entry.recycle_at_s, now_s)
         self._mute.add(key)
@@ -442,7 +437,7 @@ class SubscriptionTable:
 
     def _stop_waiting(self, key: SubscriptionKey) -> None:
         entry = self._entries[key]
-        self.live_tickers -= key.channel == TICKER and entry.live
+        self.showing_life -= key.row.shows_life and entry.live
         entry.live = entry.mute = False
         self._awaiting_data.pop(key, None)
         self._mute.discard(key)

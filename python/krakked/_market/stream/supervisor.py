@@ -1,30 +1,41 @@
 """One place in the plan of connections: it connects, again and again, and keeps its subscriptions.
 
 A supervisor outlives its connections. It owns the desired state and the backoff; what concerns the
-whole feed (candles, names, changes) it hands to its hooks.
+whole feed (candles, names, changes) it puts as facts into a queue of its own.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from random import Random
-from typing import Protocol, cast
 
 import trio
 
-from krakked._core import MarketCache
+from krakked._core import MarketCache, WireEvent
 from krakked._market.stream.backoff import Backoff
+from krakked._market.stream.channels import INSTRUMENT, OHLC, TICKER
 from krakked._market.stream.connect_limiter import ConnectLimiter
 from krakked._market.stream.connection import Connection, Endpoint
 from krakked._market.stream.disconnect import Disconnect, DisconnectReason
+from krakked._market.stream.facts import (
+    CandleSnapshot,
+    Fact,
+    FellMute,
+    Greeting,
+    Heard,
+    Loss,
+    NotServed,
+    Recovered,
+    ReferenceData,
+    Settled,
+    Wakeup,
+)
 from krakked._market.stream.loglimit import LogLimiter
 from krakked._market.stream.opening import StreamOpener
 from krakked._market.stream.requests import (
-    INSTRUMENT,
-    OHLC,
     SUBSCRIBE,
-    TICKER,
     UNSUBSCRIBE,
     RequestAnswer,
     SubscriptionKey,
@@ -37,52 +48,12 @@ from krakked._network.clock import Clock
 MUTE_RECONNECT_S = 300.0
 """A connection all of whose tickers are mute is replaced, at most so often."""
 NAMED = 100
-"""So many refused subscriptions one log supervisor names."""
+"""So many refused subscriptions one line of the log names."""
+MAINTENANCE = "maintenance"
+"""Kraken's word for a system that serves nobody. (Source: WebSocket v2, channel "status".)"""
 REFUSED = SubscriptionState.REFUSED
 
 log = logging.getLogger("krakked.stream")
-
-
-class SupervisorHooks(Protocol):
-    """What a supervisor tells its feed. All plain calls; none may raise or wait."""
-
-    def greeted(self, supervisor: ConnectionSupervisor, system: str | None, raw_json: str) -> None:
-        """Take a status frame; None when the exchange spoke without one."""
-
-    def resubscribed(self, supervisor: ConnectionSupervisor, ok: int, refused: int) -> None:
-        """Everything wanted was answered after a reconnect."""
-
-    def lost(self, supervisor: ConnectionSupervisor, outcome: Disconnect) -> None:
-        """A connection that had been greeted is gone, or never got that far."""
-
-    def ohlc_snapshot(
-        self, symbol: str, interval: int, oldest_s: int, newest_s: int, gateway_ns: int | None
-    ) -> None:
-        """A snapshot of candles was applied: open times of its oldest and newest row, its time."""
-
-    def refused(
-        self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey], reason: str
-    ) -> None:
-        """The exchange refused these subscriptions, or ended them though they are wanted."""
-
-    def fell_mute(self, supervisor: ConnectionSupervisor, keys: Iterable[SubscriptionKey]) -> None:
-        """These subscriptions are acknowledged and bring nothing."""
-
-    def recovered(self, supervisor: ConnectionSupervisor, key: SubscriptionKey) -> None:
-        """A mute subscription brings data again."""
-
-    def instrument(self, raw_json: str) -> None:
-        """Reference data."""
-
-    def state_changed(self) -> None:
-        """Subscriptions may have changed their state."""
-
-    def in_maintenance(self) -> bool:
-        """Whether the exchange last said that it is in maintenance."""
-        ...
-
-    def chunk(self) -> None:
-        """Market data may have changed."""
 
 
 class ConnectionSupervisor:
@@ -95,7 +66,7 @@ class ConnectionSupervisor:
         clock: Elapsed time.
         cache: Where market data goes.
         gate: Who may connect now.
-        hooks: The feed.
+        wakeup: Rung when there may be facts to take, or market data.
         req_ids: Request ids, shared by all supervisors.
         random: Chance, for the jitter.
         on_frame: Gets every raw text frame, for recording.
@@ -110,7 +81,7 @@ class ConnectionSupervisor:
         clock: Clock,
         cache: MarketCache,
         gate: ConnectLimiter,
-        hooks: SupervisorHooks,
+        wakeup: Wakeup,
         req_ids: Iterator[int],
         random: Random,
         limiter: LogLimiter,
@@ -123,26 +94,34 @@ class ConnectionSupervisor:
         self.connects: int = 0
         """Connections that the exchange greeted."""
         self.last_disconnect: Disconnect | None = None
-        self.down_since_s: float | None = None
-        """Elapsed time of the last loss; None before the first and while connected."""
+        self.in_maintenance: bool = False
+        """Whether the exchange last said so, on whatever connection."""
         self._endpoint = endpoint
         self._opener = opener
         self._clock = clock
         self._cache = cache
         self._gate = gate
-        self._hooks = hooks
+        self._wakeup = wakeup
+        self._facts: deque[Fact] = deque()
         self._req_ids = req_ids
         self._backoff = Backoff(random)
         self._limiter = limiter
         self._on_frame = on_frame
         self._connection: Connection | None = None
         self._healthy_since_s: float | None = None
+        self._lost_s: float | None = None  # of a greeted connection, until the next is greeted
         self._announce_when_settled = False
         self._resubscribes = False
         self._replaced_for_mute_s = -MUTE_RECONNECT_S
         self._totals: dict[str, int] = {}
 
     # --- for the feed ---
+
+    def take(self) -> Iterator[Fact]:
+        """Take what happened, oldest first."""
+        self._hear()
+        while self._facts:
+            yield self._facts.popleft()
 
     @property
     def connected(self) -> bool:
@@ -193,7 +172,7 @@ class ConnectionSupervisor:
                 outcome = await self._connect_once()
                 self.state = ConnectionState.WAITING
                 wait_s = self._backoff.next_wait_s(
-                    maintenance=self._hooks.in_maintenance(), rejected=outcome.rejected
+                    maintenance=self.in_maintenance, rejected=outcome.rejected
                 )
                 self._log("retry", logging.INFO, "retry in %.1f s", wait_s)
                 await trio.sleep(wait_s)
@@ -211,8 +190,7 @@ class ConnectionSupervisor:
             cache=self._cache,
             table=self.table,
             req_ids=self._req_ids,
-            on_events=self._on_events,
-            on_chunk=self._hooks.chunk,
+            wakeup=self._wakeup,
             on_frame=None if on_frame is None else lambda text: on_frame(self.name, text),
         )
         self.table.connected(self._now_s())
@@ -221,27 +199,22 @@ class ConnectionSupervisor:
         try:
             outcome = await connection.run()
         finally:
-            self._count(connection)
+            self._hear()
+            _add(self._totals, connection.tap.statistics(), connection.received_bytes)
             self._connection = None
             self._gate.down(self)
             for key in self.table.states():  # candles are put in doubt by the end of the tap
-                if key.channel == TICKER and key.symbol is not None:
+                if key.symbol is not None and key.series is None:
                     self._cache.expect_ticker(key.symbol, None)
             self.table.disconnected(self._now_s())
         self.last_disconnect = outcome
         if self.connected:
-            self.down_since_s = self._now_s()
-        self._hooks.lost(self, outcome)
+            self._lost_s = self._now_s()
+            self._limiter.outage(self._lost_s)
+        self._facts.append(Loss(outcome, self.connected, self._series()))
+        self._wakeup.ring()
         self._log("disconnect", logging.WARNING, "disconnected: %s", outcome)
         return outcome
-
-    def series(self) -> list[tuple[str, int]]:
-        """Return the candle series that this supervisor carries."""
-        return [
-            (key.symbol, key.interval)
-            for key in self.table.states()
-            if key.channel == OHLC and key.symbol is not None and key.interval is not None
-        ]
 
     def end(self, symbol: str, reason: str) -> None:
         """Note that the exchange serves a symbol no more."""
@@ -250,17 +223,15 @@ class ConnectionSupervisor:
     def mark_mute(self, keys: Iterable[SubscriptionKey]) -> None:
         """Note that subscriptions brought nothing although their pairs trade."""
         turned = [key for key in keys if self.table.mark_mute(key, self._now_s())]
-        for key in turned:
-            self._log("mute", logging.WARNING, "%s %s is mute", *key_words(key))
+        self._fell_mute(turned)
         if turned:
-            self._hooks.fell_mute(self, turned)
             self.wake()
 
     def data(self, key: SubscriptionKey, at_s: float) -> None:
         """Note that data of a subscription came at an elapsed time."""
         if self.table.data(key, at_s):
-            self._hooks.recovered(self, key)
-            self._expect(key)
+            self._facts.append(Recovered(key))
+            self._watch_for(key)
 
     def ask_again(self, symbols: Collection[str] | None = None) -> None:
         """Ask once more for what was refused, of these symbols or at all."""
@@ -268,11 +239,11 @@ class ConnectionSupervisor:
         if self.table.ask_again(keys):
             self.wake()
 
-    def tick(self) -> list[SubscriptionKey]:
-        """Let time pass; give the subscriptions that turned mute just now."""
+    def tick(self) -> None:
+        """Let time pass: subscriptions may turn mute."""
         connection = self._connection
         if connection is None or not self.connected:
-            return []
+            return
         now_s = self._now_s()
         if self.table.acknowledged and self._healthy_since_s is None:
             self._healthy_since_s = now_s
@@ -281,16 +252,14 @@ class ConnectionSupervisor:
         lag_ns = connection.tap.lag_ns
         self.table.slow_s = lag_ns[0] / 1e9 if lag_ns is not None else 0.0
         turned = self.table.tick(now_s)
-        for key in turned:
-            self._log("mute", logging.WARNING, "%s %s is mute", *key_words(key))
-        if turned:
-            self._hooks.fell_mute(self, turned)
-        all_mute = self.table.mute > 0 and self.table.live_tickers == 0
+        self._fell_mute(turned)
+        all_mute = self.table.mute > 0 and self.table.showing_life == 0
         if turned and all_mute and now_s - self._replaced_for_mute_s >= MUTE_RECONNECT_S:
             self._replaced_for_mute_s = now_s
-            self.stop(DisconnectReason.MUTE, f"{self.table.mute} tickers mute, none live")
+            self.stop(
+                DisconnectReason.MUTE, f"{self.table.mute} subscriptions mute, no ticker live"
+            )
         connection.wake()
-        return turned
 
     def status(self) -> ConnectionStatus:
         """Return how things stand."""
@@ -318,120 +287,115 @@ class ConnectionSupervisor:
 
     # --- what the exchange says ---
 
-    def _on_events(self, events: list[tuple[object, ...]]) -> None:
-        for event in events:
-            handler = self._HANDLERS.get(cast("str", event[0]))
-            if handler is not None:
-                handler(self, event)
+    def _hear(self) -> None:
+        """Turn what the exchange said since the last time into facts."""
+        connection = self._connection
+        if connection is None or not connection.tap.events_pending:
+            return
+        for event in connection.tap.take_events():
+            self._read(event)
         if self._announce_when_settled and self.table.settled:
             self._settled()
-        self._hooks.state_changed()
+        self._facts.append(Heard())
 
-    def _on_status(self, event: tuple[object, ...]) -> None:
-        _, system, _, raw_json = event
-        self._up(str(system))
-        self._hooks.greeted(self, str(system), str(raw_json))
+    def _read(self, event: WireEvent) -> None:
+        match event:
+            case WireEvent.Status(system=system, raw_json=raw_json):
+                self._up(system, raw_json)
+                self.in_maintenance = system == MAINTENANCE
+            case WireEvent.Subscribed(channel=str(channel), symbol=symbol, interval=interval):
+                if not self.connected:  # an exchange that answers is there, with or without status
+                    self._up(None, "")
+                key = self.table.subscribed(channel, symbol, interval, self._now_s())
+                if key is not None:
+                    self._watch_for(key)
+            case WireEvent.Unsubscribed():
+                self._unsubscribed(event)
+            case WireEvent.Refused():
+                self._refused(event)
+            case WireEvent.TickerSnapshot(symbol=symbol):
+                self.data(SubscriptionKey(TICKER.name, symbol), self._now_s())
+            case WireEvent.OhlcSnapshot(symbol=symbol, interval=interval):
+                span = event.oldest_s, event.newest_s, event.gateway_ns
+                self._facts.append(CandleSnapshot((symbol, interval), *span))
+                self.data(SubscriptionKey(OHLC.name, symbol, interval), self._now_s())
+            case WireEvent.Instrument(raw_json=raw_json):
+                self.data(SubscriptionKey(INSTRUMENT.name), self._now_s())
+                self._facts.append(ReferenceData(raw_json))
+            case WireEvent.Malformed(reason=reason, sample=sample):
+                self._log("malformed", logging.WARNING, "malformed frame (%s): %s", reason, sample)
+            case _:
+                pass  # pongs, warnings and channels of no use here
 
-    def _on_subscribed(self, event: tuple[object, ...]) -> None:
-        _, channel, symbol, interval, *_ = event
-        if not self.connected:  # an exchange that answers is there, even without a status frame
-            self._up("no status frame")
-            self._hooks.greeted(self, None, "")
-        key = self.table.subscribed(
-            str(channel), cast("str | None", symbol), cast("int | None", interval), self._now_s()
-        )
-        if key is not None:
-            self._expect(key)
-
-    def _on_unsubscribed(self, event: tuple[object, ...]) -> None:
-        _, channel, symbol, interval, req_id = cast(
-            "tuple[str, str | None, str | None, int | None, int | None]", event
-        )
-        answer = RequestAnswer(UNSUBSCRIBE, channel, symbol, interval, req_id)
+    def _unsubscribed(self, said: WireEvent.Unsubscribed) -> None:
+        answer = RequestAnswer(UNSUBSCRIBE, said.channel, said.symbol, said.interval, said.req_id)
         ended = self.table.unsubscribed(answer, self._now_s())
         for key in ended:
-            self._log("ended", logging.WARNING, "%s %s ended by the exchange", *key_words(key))
-        if ended:
-            self._hooks.refused(self, ended, ENDED)
+            self._log("ended", logging.WARNING, "%s ended by the exchange", key.words)
+        self._not_served(ended, ENDED)
         self.wake()
 
-    def _on_refused(self, event: tuple[object, ...]) -> None:
-        _, method, channel, symbol, interval, req_id, error = cast(
-            "tuple[str, str, str | None, str | None, int | None, int | None, str]", event
-        )
-        answer = RequestAnswer(method or SUBSCRIBE, channel, symbol, interval, req_id)
-        refusal = self.table.refused(answer, error, self._now_s())
+    def _refused(self, said: WireEvent.Refused) -> None:
+        method = said.method or SUBSCRIBE
+        answer = RequestAnswer(method, said.channel, said.symbol, said.interval, said.req_id)
+        refusal = self.table.refused(answer, said.error, self._now_s())
         if refusal.slow_down:
-            self._log("slow", logging.WARNING, "asked to send fewer requests: %s", error)
+            self._log("slow", logging.WARNING, "asked to send fewer requests: %s", said.error)
         for key in refusal.keys:
-            self._log("refusal", logging.WARNING, "%s %s refused: %s", *key_words(key), error)
-        if refusal.keys:
-            self._hooks.refused(self, refusal.keys, error)
+            self._log("refusal", logging.WARNING, "%s refused: %s", key.words, said.error)
+        self._not_served(refusal.keys, said.error)
         self.wake()
 
-    def _on_ticker_snapshot(self, event: tuple[object, ...]) -> None:
-        self.data(SubscriptionKey(TICKER, cast("str", event[1])), self._now_s())
+    def _not_served(self, keys: Iterable[SubscriptionKey], reason: str) -> None:
+        now_s = self._now_s()
+        for key in keys:
+            self._facts.append(NotServed(key, reason, self.table.retry_after_s(key, now_s)))
 
-    def _on_ohlc_snapshot(self, event: tuple[object, ...]) -> None:
-        _, symbol, interval, oldest_s, newest_s, gateway_ns = cast(
-            "tuple[str, str, int, int, int, int | None]", event
-        )
-        self._hooks.ohlc_snapshot(symbol, interval, oldest_s, newest_s, gateway_ns)
-        self.data(SubscriptionKey(OHLC, symbol, interval), self._now_s())
+    def _fell_mute(self, keys: Iterable[SubscriptionKey]) -> None:
+        for key in keys:
+            self._log("mute", logging.WARNING, "%s is mute", key.words)
+            self._facts.append(FellMute(key))
 
-    def _on_instrument(self, event: tuple[object, ...]) -> None:
-        self.data(SubscriptionKey(INSTRUMENT), self._now_s())
-        self._hooks.instrument(cast("str", event[2]))
-
-    def _expect(self, key: SubscriptionKey) -> None:
+    def _watch_for(self, key: SubscriptionKey) -> None:
         """Let the cache watch a subscription: what its pair trades has to show."""
         now_ns = self._clock.elapsed_ns()
-        if key.channel == TICKER and key.symbol is not None:
+        if key.series is not None:
+            self._cache.expect_candles(*key.series, now_ns)
+        elif key.symbol is not None:
             self._cache.expect_ticker(key.symbol, now_ns)
-        elif key.channel == OHLC and key.symbol is not None and key.interval is not None:
-            self._cache.expect_candles(key.symbol, key.interval, now_ns)
-
-    def _on_malformed(self, event: tuple[object, ...]) -> None:
-        self._log("malformed", logging.WARNING, "malformed frame (%s): %s", event[1], event[2])
-
-    _HANDLERS = {  # noqa: RUF012 - a constant table of methods
-        "status": _on_status,
-        "subscribed": _on_subscribed,
-        "unsubscribed": _on_unsubscribed,
-        "refused": _on_refused,
-        "ticker_snapshot": _on_ticker_snapshot,
-        "ohlc_snapshot": _on_ohlc_snapshot,
-        "instrument": _on_instrument,
-        "malformed": _on_malformed,
-    }
 
     # --- inside ---
 
-    def _up(self, how: str) -> None:
-        if self.connected or self._connection is None:
-            return
-        self.state = ConnectionState.CONNECTED
-        self.connects += 1
-        self._resubscribes = self.connects > 1
-        self._announce_when_settled = True
-        self._gate.up(self)
-        self._connection.status_seen()
-        self._log("connect", logging.INFO, "connected (%s)", how)
+    def _up(self, system: str | None, raw_json: str) -> None:
+        """Note that the exchange spoke: the present connection is up."""
+        gap_s = None
+        if self._connection is not None and not self.connected:
+            if self._lost_s is not None:
+                gap_s, self._lost_s = self._now_s() - self._lost_s, None
+            self.state = ConnectionState.CONNECTED
+            self.connects += 1
+            self._resubscribes = self.connects > 1
+            self._announce_when_settled = True
+            self._gate.up(self)
+            self._connection.status_seen()
+            how = "no status frame" if system is None else system
+            self._log("connect", logging.INFO, "connected (%s)", how)
+        self._facts.append(Greeting(system, raw_json, gap_s))
 
     def _settled(self) -> None:
         self._announce_when_settled = False
         states = self.table.states().items()
-        refused = [" ".join(key_words(key)) for key, (state, _) in states if state is REFUSED]
+        refused = [key.words for key, (state, _) in states if state is REFUSED]
         ok, names = self.table.acknowledged, f": {', '.join(refused[:NAMED])}" if refused else ""
         again, self._resubscribes = self._resubscribes, False
         word = "resubscribed" if again else "subscribed"
         text = "%s: %d acknowledged, %d refused%s"
         self._log(word, logging.INFO, text, word, ok, len(refused), names)
         if again:
-            self._hooks.resubscribed(self, ok, len(refused))
+            self._facts.append(Settled(ok, len(refused), self._series()))
 
-    def _count(self, connection: Connection) -> None:
-        _add(self._totals, connection.tap.statistics(), connection.received_bytes)
+    def _series(self) -> list[tuple[str, int]]:
+        return [key.series for key in self.table.states() if key.series is not None]
 
     def _log(self, kind: str, level: int, text: str, *arguments: object) -> None:
         more = self._limiter.admit(kind, self._now_s())
@@ -440,11 +404,6 @@ class ConnectionSupervisor:
 
     def _now_s(self) -> float:
         return self._clock.elapsed_ns() / 1e9
-
-
-def key_words(key: SubscriptionKey) -> tuple[str, str]:
-    """Return channel and symbol for a log supervisor."""
-    return key.channel, key.symbol or ""
 
 
 def _add(totals: dict[str, int], counters: dict[str, int], received_bytes: int) -> None:

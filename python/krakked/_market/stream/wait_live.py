@@ -14,7 +14,8 @@ from krakked._errors import (
     SubscriptionRefusedError,
 )
 from krakked._market.arguments import seconds_of
-from krakked._market.stream.requests import OHLC, TICKER, SubscriptionKey, SubscriptionState
+from krakked._market.stream.channels import OHLC, TICKER
+from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.statistics import ConnectionState
 from krakked._timeframes import LABELS, Timeframe, parse_timeframe
 
@@ -167,10 +168,11 @@ def _why(feed: WatchedFeed, pair: str) -> str:
 
 def _keys(feed: WatchedFeed, symbol: str) -> list[SubscriptionKey]:
     intervals = [parse_timeframe(t) for t in feed.timeframes]
-    return [SubscriptionKey(TICKER, symbol), *(SubscriptionKey(OHLC, symbol, i) for i in intervals)]
+    candles = (SubscriptionKey(OHLC.name, symbol, interval) for interval in intervals)
+    return [SubscriptionKey(TICKER.name, symbol), *candles]
 
 
 def _enough(key: SubscriptionKey) -> Collection[SubscriptionState]:
-    if key.channel == OHLC:  # a pair that never traded has no candle to send
+    if key.row.acknowledged_is_live:
         return {SubscriptionState.LIVE, SubscriptionState.ACKNOWLEDGED}
     return {SubscriptionState.LIVE}
