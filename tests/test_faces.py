@@ -436,3 +436,9 @@ def test_the_readme_of_each_face_is_a_program() -> None:
     for face in FACES.values():
         text = (face.__doc__ or "").split("\n\n", 1)[1].split("\n\nNames", 1)[0]
         ast.parse("\n".join(line[4:] for line in text.splitlines()))
+
+
+async def test_the_face_of_asyncio_under_trio_is_refused_in_a_sentence() -> None:
+    with pytest.raises(RuntimeError, match=r"Under trio use krakked\.open_kraken"):
+        async with krakked.aio.open_kraken():
+            pass

@@ -27,14 +27,14 @@ def _made_anew(kind: type[KrakkedError], args: tuple[object, ...]) -> KrakkedErr
 
 @public
 class ClosedError(KrakkedError):
-    """A client was used after the ``async with`` block that opened it had ended. Nothing was sent.
+    """A client was used after the block that opened it had ended. Nothing was sent.
 
     Nothing that it knew may still pass for fresh: open another one.
     """
 
     def __init__(self) -> None:
         super().__init__(
-            "This client is closed: the `async with` block that opened it has ended. Keep your "
+            "This client is closed: the block that opened it has ended. Keep your "
             "work inside the block, or open another client."
         )
 

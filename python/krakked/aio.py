@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from krakked._client import open_kraken as _open_kraken
 from krakked._faces.aio_calls import Kraken, LiveFeed, RestClient
 from krakked._faces.aio_changes import Changes
-from krakked._faces.asyncio_calls import awaited, close, outcome
+from krakked._faces.asyncio_calls import awaited, check_loop, close, outcome
 from krakked._faces.trio_thread import TrioThread
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ async def open_kraken(
 
     `on_frame` is called in the thread of the stream. What opening raises is raised here.
     """
+    check_loop()
     thread = TrioThread(
         partial(
             _open_kraken,

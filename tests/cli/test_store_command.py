@@ -216,3 +216,14 @@ def test_convert_takes_the_other_format(
     assert "1 bars of 1 series" in capsys.readouterr().out
     with OHLCStore(tmp_path / "as csv", backend="csv") as other:
         assert other.get_bars("XBTUSD", "1m") == [bar(0)]
+
+
+def test_verify_promises_no_repair_of_what_is_not_ours(
+    store: OHLCStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.append_bars("XBTUSD", "1m", [bar(0)])
+    (store.root / "bars" / "notes.txt").write_text("mine")
+    assert krakked_store("verify") == 1
+    out = capsys.readouterr().out
+    assert "move it away" in out
+    assert "krakked store repair" not in out

@@ -429,3 +429,17 @@ def test_a_profile_ignores_the_environment_and_says_so(sealed, known, caplog, ch
     assert "KRAKEN_API_KEY and KRAKEN_API_SECRET are ignored: profile alice" in caplog.text
     with pytest.raises(NoCredentialsError, match="krakked setup --profile bob"):
         load_credentials(profile="bob", password=PASSWORD, environ=environ)
+
+
+def test_two_set_ups_at_once_leave_one_key(directory, tmp_path, monkeypatch, known, capfd) -> None:
+    kraken(monkeypatch, Outcome.VALID)
+    real = setup_command.validate_credentials
+
+    async def meanwhile(candidate, **more):
+        VaultFile(directory).write(b"another process was faster")
+        return await real(candidate, **more)
+
+    monkeypatch.setattr(setup_command, "validate_credentials", meanwhile)
+    assert main(named(tmp_path, known)) == Exit.CREDENTIALS
+    assert "There is a vault already" in capfd.readouterr().err
+    assert VaultFile(directory).read() == b"another process was faster"

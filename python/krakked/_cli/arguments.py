@@ -65,7 +65,10 @@ def moment(text: str) -> float:
         except (ValueError, OverflowError):
             seconds = math.nan
     if not 0 <= seconds < FAR_S:
-        raise ArgumentTypeError(f"{text} is neither a date nor unix seconds")
+        raise ArgumentTypeError(
+            f"{text or 'an empty value'} is neither a date nor unix seconds"
+            + (" (milliseconds? divide by 1,000)" if FAR_S <= seconds < 1_000 * FAR_S else "")
+        )
     return seconds
 
 

@@ -14,6 +14,7 @@ from krakked._cli.exits import Exit
 from krakked._cli.universe import saved_pairs
 from krakked._config.directories import state_of
 from krakked._config.loader import load_config
+from krakked._errors import ConfigError
 from krakked._market.resample_rule import fitting, parse_rule
 from krakked._market.store.configured import configured_store
 from krakked._market.store.export import FORMS, file_name, write_file
@@ -49,6 +50,11 @@ def fill(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; 0 when there was something to write."""
     console = terminal.console()
+    since, until = arguments.since, arguments.until
+    if since is not None and until is not None and since >= until:
+        raise ConfigError("--until is not after --since, so there is nothing between them.")
+    if str(arguments.out) == "-":
+        raise ConfigError("--out wants the path of a file or directory; - is none.")
     config = load_config()
     known = saved_pairs(state_of(config))
     found = known.get(arguments.pair)
@@ -61,9 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
         if wanted not in MINUTES:
             stored = {label for name, label in store.series() if name == pair}
             base = next((label for label in fits if label in stored), fits[0])
-        table = store.get_columns(pair, base, since=arguments.since, until=arguments.until)
+        table = store.get_columns(pair, base, since=since, until=until)
+        stored_rows = table.num_rows
         if base != wanted:
             table = resample(table, base, wanted)  # type: ignore[call-overload]
+        if table.num_rows == 0 and stored_rows:
+            console.print(
+                f"{stored_rows:,} candles of {escape(pair)} {base} are stored there, and not one "
+                f"whole {wanted} among them.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            return Exit.NOT_DONE
         if table.num_rows == 0:
             console.print(
                 f"Nothing of {escape(pair)} {base} is stored in {escape(str(store.root))}. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -103,10 +104,18 @@ def run(arguments: argparse.Namespace) -> int:
                 console.print(
                     f"{name + ':':<21}{value}", markup=False, highlight=False, soft_wrap=True
                 )
+            if replay is not None:
+                console.print(
+                    "The stream plays the recording; REST is this sandbox's own market, whose "
+                    "prices are others.",
+                    markup=False,
+                    soft_wrap=True,
+                )
             if arguments.write_config is not None:
                 path = write_config(exchange, arguments.write_config)
                 told = (
-                    f"Wrote {path}. For another terminal: export KRAKKED_CONFIG_DIR={path.parent}"
+                    f"Wrote {path}. For another terminal: "
+                    f"export KRAKKED_CONFIG_DIR={shlex.quote(str(path.parent))}"
                 )
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
             with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

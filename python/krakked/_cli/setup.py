@@ -36,8 +36,8 @@ from krakked._credentials.secret_lines import line_of_descriptor, line_of_file
 from krakked._credentials.setup import describe, run_setup, saved_text
 from krakked._credentials.validation import validate_credentials
 from krakked._credentials.vault import COSTS
-from krakked._credentials.vault_file import VaultFile
-from krakked._errors import KrakkedError, NoCredentialsError, VaultError
+from krakked._credentials.vault_file import VaultFile, there_already
+from krakked._errors import KrakkedError, NoCredentialsError
 from krakked._market.universe_report import describe_universe
 from krakked._market.universe_source import UniverseSource
 from krakked._network.clock import SystemClock
@@ -101,7 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     vault = vault_of(config, arguments.profile)
     save = functools.partial(
-        save_credentials, config=config, profile=arguments.profile, cost=arguments.cost
+        save_credentials,
+        config=config,
+        profile=arguments.profile,
+        cost=arguments.cost,
+        only_new=not (vault.exists() or arguments.replace),  # one may come while Kraken is asked
     )
     if _names_a_key(arguments):
         saved = _save_unasked(arguments, prompts, vault, validate, save)
@@ -140,11 +144,7 @@ def _save_unasked(
 ) -> SavedVault | None:
     """Validate and save without a question; None when Kraken could not be asked about the key."""
     if vault.exists() and not arguments.replace:
-        raise VaultError(
-            f"There is a vault already: {vault.path}. Nothing was changed; --replace replaces "
-            "what it holds.",
-            path=str(vault.path),
-        )
+        raise there_already(vault.path)
     key = _given("key", arguments.key_file, arguments.key_fd)
     secret = _given("secret", arguments.secret_file, arguments.secret_fd)
     try:

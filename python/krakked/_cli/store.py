@@ -216,7 +216,10 @@ def _verify(console: Console, store: OHLCStore, _: argparse.Namespace) -> int:
         _print_finding(console, finding)
     if findings:
         noun = "problem" if len(findings) == 1 else "problems"
-        console.print(f"{len(findings)} {noun}. To mend that: krakked store repair")
+        strays = set(store.strays())
+        mends = " To mend that: krakked store repair"
+        mendable = any(finding.path not in strays for finding in findings)
+        console.print(f"{len(findings)} {noun}.{mends if mendable else ''}")
         return 1
     console.print(f"{len(store.series())} series verified, every file is sound.")
     return 0

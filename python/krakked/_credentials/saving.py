@@ -60,6 +60,7 @@ def save_credentials(
     validation: Validation | None = None,
     allow_unvalidated: bool = False,
     override_auth_failure: bool = False,
+    only_new: bool = False,
     config: KrakkedConfig | None = None,
     profile: str | None = None,
     cost: str = DEFAULT,
@@ -73,6 +74,7 @@ def save_credentials(
         validation: What `validate_credentials` said about this very candidate.
         allow_unvalidated: Save although no validation succeeded (none made, or Kraken unreachable).
         override_auth_failure: Save although Kraken rejected the credentials.
+        only_new: Refuse where there is a vault already, also one that came a moment ago.
         config: Settings in force; read from config.yaml by default.
         profile: Name of a profile, whose vault is meant; None = the one vault without a name.
         cost: ``default`` (256 MiB) or ``small`` (64 MiB): the memory that opening the
@@ -84,7 +86,8 @@ def save_credentials(
         CredentialsUnvalidatedError: No validation succeeded; nothing was written.
         CredentialsFormatError: The master password is none, or shorter than 10 characters.
         CredentialsError: The validation is of another candidate, or the cost is unknown.
-        VaultError: The vault cannot be written; the old one is untouched.
+        VaultError: The vault cannot be written, or there is one and `only_new` is set; the old one
+            is untouched.
     """
     ask = as_source(password)
     del password  # a traceback with locals now finds nothing plain in this frame
@@ -104,7 +107,7 @@ def save_credentials(
         data = sealed(content, fit_to_seal(ask()), price, derive)
     finally:
         wipe(content)
-    kept = vault.write(data, keep_backup=validated_at_s is None)
+    kept = vault.write(data, keep_backup=validated_at_s is None, only_new=only_new)
     return SavedVault(
         path=str(vault.path),
         validated=validated_at_s is not None,

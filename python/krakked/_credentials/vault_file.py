@@ -126,7 +126,12 @@ class VaultFile:
         return data
 
     def write(
-        self, data: bytes, *, keep_backup: bool = False, expected: bytes | None = None
+        self,
+        data: bytes,
+        *,
+        keep_backup: bool = False,
+        expected: bytes | None = None,
+        only_new: bool = False,
     ) -> bool:
         """Replace the vault durably; give whether the older one was kept as a backup.
 
@@ -134,14 +139,18 @@ class VaultFile:
             data: The whole new file.
             keep_backup: First keep what the old file holds as ``secrets.enc.bak``, as durably.
             expected: What the old file must hold, when the new one was made from it.
+            only_new: Refuse where there is a vault already, also one made a moment ago.
 
         Raises:
             VaultLockedError: Another process is writing, or wrote something else than `expected`.
             VaultUnsafeError: Something at the vault's path is not a file of ours.
-            VaultError: The disk is full or failing; the old vault is untouched.
+            VaultError: The disk is full or failing, or there is a vault that was not to be; the old
+            vault is untouched.
         """
         with self.locked():
             there = self.exists()
+            if there and only_new:
+                raise there_already(self.path)
             if there:
                 with self._open_checked() as descriptor:  # what lies there must be ours to replace
                     old = self._read_all(descriptor)
@@ -344,3 +353,11 @@ class VaultFile:
             f"{error.strerror or type(error).__name__}.",
             path=str(self.path),
         ) from error
+
+
+def there_already(path: Path) -> VaultError:
+    """Return the error for a vault that nobody asked to replace."""
+    return VaultError(
+        f"There is a vault already: {path}. Nothing was changed; --replace replaces what it holds.",
+        path=str(path),
+    )

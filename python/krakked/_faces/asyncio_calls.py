@@ -51,3 +51,14 @@ async def close(thread: TrioThread[Opened]) -> None:
 async def outcome(future: Future[T]) -> T:
     """Wait for a future of another thread, without cancelling it."""
     return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def check_loop() -> None:
+    """Raise where no asyncio runs, with what to use instead."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "krakked.aio is for asyncio, and none runs here. Under trio use krakked.open_kraken, "
+            "in a plain program krakked.blocking.open_kraken."
+        ) from None

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from krakked._core import MarketCache
-from krakked._errors import ChangesInUseError, ChangesLaggedError
+from krakked._errors import ChangesInUseError, ChangesLaggedError, ConfigError
 from krakked._market.arguments import one_of, one_or_many
 from krakked._market.bars import OHLCBar, Source, live_bar
 from krakked._market.stream.disconnect import DisconnectReason
@@ -53,13 +53,15 @@ def change_kinds(kinds: Iterable[ChangeKind | str]) -> list[ChangeKind]:
     """Read one kind or a collection of them.
 
     Raises:
-        ConfigError: One of them does not exist.
+        ConfigError: One of them does not exist, or there is none.
     """
     known = {kind.value: kind for kind in ChangeKind}
     chosen = []
     for kind in one_or_many(kinds, "kinds"):
         one_of(kind, "kinds", list(known))
         chosen.append(known[kind])
+    if not chosen:
+        raise ConfigError("kinds is empty: nothing would ever come. Leave it out for all kinds.")
     return chosen
 
 

@@ -13,6 +13,7 @@ from krakked._market.stream.statistics import (
     FeedStatistics,
     PairStream,
 )
+from krakked._market.stream.wait_live import spent_words
 from krakked._public import public
 from krakked._rest.health import LimiterStatus, NonceStatus, RestStatus
 from krakked._timeframes import Timeframe
@@ -287,15 +288,25 @@ def _notes(feed: FeedStatistics | None) -> list[tuple[str, str]]:
     ]
 
 
+def _down_findings(feed: FeedStatistics) -> list[tuple[str, str]]:
+    down = [c for c in feed.connections if c.state is not ConnectionState.CONNECTED]
+    if not down:
+        return []
+    wait_s = max((c.budget_wait_s for c in down if c.budget_wait_s is not None), default=None)
+    if wait_s is not None:
+        names = ", ".join(c.name for c in down)
+        action = "Wait: krakked connects by itself. One program that stays beats many short ones."
+        return [(f"Not connected: {names}: {spent_words(wait_s)}.", action)]
+    what = ", ".join(f"{c.name} ({c.last_disconnect or c.state})" for c in down)
+    return [(f"Not connected: {what}.", "Wait: krakked reconnects by itself.")]
+
+
 def _feed_findings(feed: FeedStatistics, pairs: dict[str, PairFreshness]) -> list[tuple[str, str]]:
     found = [
         (each.sentence(), "See status.kraken.com; prices may be wrong or stand still.")
         for each in feed.notices.emergencies
     ]
-    down = [c for c in feed.connections if c.state is not ConnectionState.CONNECTED]
-    if down:
-        what = ", ".join(f"{c.name} ({c.last_disconnect or c.state})" for c in down)
-        found.append((f"Not connected: {what}.", "Wait: krakked reconnects by itself."))
+    found += _down_findings(feed)
     if feed.system not in (None, "online"):
         found.append(
             (f"Kraken says: {feed.system}.", "See status.kraken.com; prices may stand still.")

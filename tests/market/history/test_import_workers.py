@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 import krakked
@@ -180,17 +181,33 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
+        workers = psutil.Process(parent.pid).children()
+        assert len(workers) == 2
         parent.kill()
         parent.wait()
-        for _ in range(600):  # no member of its group is left
-            try:
-                os.killpg(parent.pid, 0)
-            except ProcessLookupError:
-                break
-            time.sleep(0.05)
-        else:
-            os.killpg(parent.pid, signal.SIGKILL)
-            pytest.fail("a worker outlived its parent by 30 s")
+        _, left = psutil.wait_procs(workers, timeout=30)
+        for worker in left:
+            worker.kill()
+        assert left == [], "a worker outlived its parent by 30 s"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("after_s", [0.7, 1.3, 2.0, 3.0])
+def test_ctrl_c_is_the_parents_to_answer(tmp_path: Path, after_s: float) -> None:
+    for pair in ("XBTUSD", "ETHUSD"):
+        (tmp_path / f"{pair}_1.csv").write_text(candles(1, 300_000, 5.0))
+    words = ["import", str(tmp_path), "--root", str(tmp_path / "s"), "--workers", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "krakked", *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as parent:
+        time.sleep(after_s)
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        _, said = parent.communicate(timeout=60)
+    assert b"Traceback" not in said
 
 
 def test_no_two_shares_concern_one_series() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -182,3 +183,23 @@ def test_a_file_that_came_meanwhile_is_left_as_it_is(
     path.unlink()
     write_file(table, path, "csv")
     assert path.read_text().count("\n") == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices, pipes and links of POSIX")
+def test_what_is_no_regular_file_is_never_replaced(store: OHLCStore, tmp_path: Path) -> None:
+    table = store.get_columns("XBTUSD", "1m")
+    pipe, link, real = tmp_path / "pipe", tmp_path / "link.csv", tmp_path / "real.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    to_null = tmp_path / "null"
+    to_null.symlink_to(os.devnull)
+    for path in (pipe, to_null, tmp_path):
+        with pytest.raises(krakked.StoreError, match="no regular file"):
+            write_file(table, path, "csv", replace=True)
+    assert pipe.is_fifo()
+    assert Path(os.devnull).is_char_device()
+    write_file(table, link, "csv", replace=True)
+    assert link.is_symlink()
+    assert len(real.read_text("utf-8").splitlines()) == 46
+    with pytest.raises(krakked.StoreError, match="--force"):
+        write_file(table, link, "csv")

@@ -216,3 +216,16 @@ async def test_over_the_exchange(stage: OpenStage, autojump_clock: MockClock) ->
         assert set(seen) == {TickerChange, CandleChange, CandleClosed}
         assert told == [c for c in s.closed if c.pair == "XBTUSD"][-len(told) :]
         assert len(told) >= 6
+
+
+async def test_what_is_not_streamed_is_said(
+    stage: OpenStage, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stage(pairs=["XBTUSD"], timeframes=("1m",)) as s:
+        s.feed.changes(["XBTUSD"], timeframes=["1m"])
+        assert "changes()" not in caplog.text
+        s.feed.changes(["SOLUSD"], timeframes=["15m"])
+        assert "SOLUSD is not streamed, so nothing comes of it until add_pairs" in caplog.text
+        assert "15m is not streamed" in caplog.text
+        with pytest.raises(ConfigError, match="kinds is empty"):
+            s.feed.changes(kinds=[])

@@ -19,6 +19,7 @@ from krakked._market.changes import (
     Resubscribed,
 )
 from krakked._market.stream.connect_limiter import budget_for
+from krakked._market.stream.connection import Endpoint
 from krakked._market.stream.disconnect import DisconnectReason
 from krakked._market.stream.statistics import ConnectionState
 from krakked._network.clock import SystemClock
@@ -472,3 +473,23 @@ async def test_the_first_wait_after_a_long_healthy_time_is_short(
             at = trio.current_time()
             await s.feed.wait_live(None, 5)
             assert trio.current_time() - at <= 2.0
+
+
+async def test_a_spent_budget_is_said_with_the_time_left(
+    stage: OpenStage, autojump_clock: MockClock
+) -> None:
+    async with stage(pairs=["XBTUSD"], timeframes=("1m",)) as s:
+        s.exchange.faults.refuse_connects()
+        await s.exchange.faults.cut()
+        budget = budget_for(s.feed.clock, Endpoint.parse(s.exchange.ws_url).host_header)
+        while budget.wait_s(s.feed.clock.elapsed_ns() / 1e9) <= 0.0:
+            budget.spend(s.feed.clock.elapsed_ns() / 1e9)
+        await trio.sleep(60)
+        (connection,) = s.feed.statistics().connections
+        assert connection.budget_wait_s is not None
+        assert 500 < connection.budget_wait_s < 600
+        with pytest.raises(NoDataYetError, match="connected 60 times in ten minutes"):
+            await s.feed.wait_live(None, 1)
+        s.exchange.faults.allow_connects()
+        await s.feed.wait_live(None, 600)
+        assert s.feed.statistics().connections[0].budget_wait_s is None

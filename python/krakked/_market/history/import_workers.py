@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from itertools import chain
-from typing import IO, Final, TypeVar, cast
+from typing import IO, Final, TypedDict, TypeVar, cast
 
 from krakked._config.child_environment import child_environment
 from krakked._errors import StoreError
@@ -182,6 +182,19 @@ def _employ(  # noqa: PLR0917 - one place calls it
                     return
 
 
+class _Apart(TypedDict, total=False):
+    """How a child is started in a group of its own: Ctrl-C is the parent's to answer."""
+
+    process_group: int
+    creationflags: int
+
+
+if sys.platform == "win32":
+    _APART: Final[_Apart] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+else:
+    _APART: Final[_Apart] = {"process_group": 0}
+
+
 @contextlib.contextmanager
 def _worker() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     with subprocess.Popen(  # noqa: S603 - this very interpreter
@@ -189,6 +202,7 @@ def _worker() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=child_environment(),
+        **_APART,
     ) as process:
         to, answers = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         ended_well = False

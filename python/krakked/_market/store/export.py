@@ -60,6 +60,13 @@ def write_file(table: pa.Table, path: Path, form: str, *, replace: bool = False)
         ConfigError: Unknown form.
     """
     one_of(form, "form", list(FORMS))
+    if path.is_symlink():
+        path = path.resolve()  # the link stays: what it leads to is written
+    if path.exists() and not path.is_file():
+        raise StoreError(
+            f"{path} is no regular file, and what is none is never replaced. Name a file.",
+            path=str(path),
+        )
     if path.exists() and not replace:
         raise _there_already(path)
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -185,7 +185,7 @@ def verify(paths: StorePaths, files: PartitionFiles) -> list[StoreFinding]:
 
 def _file_findings(paths: StorePaths, files: PartitionFiles) -> Iterator[StoreFinding]:
     for path in strays(paths, files.suffix):
-        yield StoreFinding(path=str(path), problem="not a file of this store")
+        yield StoreFinding(path=str(path), problem="not a file of this store: move it away")
     for series in series_below(paths):
         yield from _series_findings(paths, files, series)
     for series in covered_series(paths):

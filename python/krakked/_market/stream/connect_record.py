@@ -71,6 +71,8 @@ class SharedBudget:
         self._state: SharedState[ConnectRecord] = SharedState(path, ConnectRecord, clock)
         self._clock = clock
         self._boot = boot_name(boot_id(), clock.wall_ns(), clock.elapsed_ns())
+        self.free_s: float | None = None
+        """Elapsed seconds at which an attempt that waits may be made; None when none waits."""
 
     @classmethod
     def of_host(cls, state_dir: Path, host: str, clock: Clock) -> Self:
@@ -95,6 +97,7 @@ class SharedBudget:
             return StateChange(left_ns, current)
 
         while True:
+            self.free_s = None
             try:
                 left_s = await self._state.update(take, timeout_s=_LOCK_S) / _SECOND_NS
             except (ConfigError, LockTimeoutError) as error:
@@ -110,4 +113,5 @@ class SharedBudget:
                     left_s,
                     BUDGET_ATTEMPTS,
                 )
+            self.free_s = self._clock.elapsed_ns() / 1e9 + left_s
             await trio.sleep(left_s)

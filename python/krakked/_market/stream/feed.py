@@ -374,7 +374,8 @@ class Feed:
         if supervisor is None:
             return "no connection carries it yet"
         ended, (state, _) = supervisor.last_disconnect, supervisor.table.state(key)
-        return obstacle(state, supervisor.state, str(ended) if ended is not None else None)
+        last = str(ended) if ended is not None else None
+        return obstacle(state, supervisor.state, last, self._gate.waits_s())
 
     def line_is_up(self, key: SubscriptionKey) -> bool:
         """Whether the connection that carries a subscription is up and not silent."""
@@ -404,10 +405,21 @@ class Feed:
     ) -> Changes:
         """Listen to what happens from now on; see `krakked.Kraken.changes`."""
         only = None if pairs is None else [self.resolve(pair) for pair in one_or_many(pairs)]
+        for pair in only or ():
+            if self.names.symbol(pair) is None:
+                log.warning(
+                    "changes(): %s is not streamed, so nothing comes of it until add_pairs", pair
+                )
         chosen = list(ChangeKind) if kinds is None else change_kinds(kinds)
         labels = None if timeframes is None else one_or_many(timeframes, "timeframes")
         for label in labels or ():
             parse_timeframe(label)
+            if label not in self.timeframes:
+                log.warning(
+                    "changes(): %s is not streamed, so nothing comes of it until add_timeframe; "
+                    "streamed are %s (market_data.ws.timeframes)",
+                    *(label, ", ".join(self.timeframes) or "none"),
+                )
         return self.hub.consumer(only, chosen, labels, snapshot=bool(snapshot))
 
     async def wait_live(self, pairs: Iterable[str] | None, timeout_s: float) -> None:

@@ -55,6 +55,9 @@ class ConnectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     engine's time of the trade, in seconds; None while not connected."""
     grace_s: float | None = None
     """How long after its end a candle waits for late rows on this connection, in seconds."""
+    budget_wait_s: float | None = None
+    """Seconds until the connect budget (60 attempts in ten minutes, shared by the programs of this
+    machine) lets it try again; None when it does not wait for that."""
 
 
 @public

@@ -283,6 +283,7 @@ class ConnectionSupervisor:
             mute=self.table.mute,
             lag_s=None if lag_ns is None else lag_ns[0] / 1e9,
             grace_s=None if lag_ns is None else lag_ns[1] / 1e9,
+            budget_wait_s=self._gate.waits_s() if self.state is ConnectionState.WAITING else None,
         )
 
     # --- what the exchange says ---

@@ -14,6 +14,7 @@ from krakked._errors import (
     SubscriptionRefusedError,
 )
 from krakked._market.arguments import seconds_of
+from krakked._market.stream.backoff import BUDGET_ATTEMPTS
 from krakked._market.stream.channels import OHLC, TICKER
 from krakked._market.stream.requests import SubscriptionKey, SubscriptionState
 from krakked._market.stream.statistics import ConnectionState
@@ -77,22 +78,38 @@ def verdict(feed: WatchedFeed, pair: str) -> MarketDataError | bool:
     return live
 
 
-def obstacle(state: SubscriptionState, connection: ConnectionState, last: str | None) -> str:
+def obstacle(
+    state: SubscriptionState,
+    connection: ConnectionState,
+    last: str | None,
+    budget_wait_s: float | None = None,
+) -> str:
     """Return why a subscription brings nothing yet, in words.
 
     Args:
         state: Of the subscription.
         connection: Of the connection that carries it.
         last: How that connection ended the last time, or None.
+        budget_wait_s: Seconds until the connect budget allows an attempt; None if it does now.
     """
     if connection is ConnectionState.CONNECTING:
         return "the connection is being made" + (f", the last one ended: {last}" if last else "")
     if connection is not ConnectionState.CONNECTED:
-        why = last or "krakked allows itself only so many attempts a minute"
+        if budget_wait_s is not None:
+            return f"not connected: {spent_words(budget_wait_s)}"
+        why = last or "the first connection is still being tried"
         return f"not connected: {why}; krakked tries again by itself"
     if state is SubscriptionState.WANTED:
         return "Kraken has not answered the subscription yet"
     return "Kraken has acknowledged the subscription and sends nothing"
+
+
+def spent_words(wait_s: float) -> str:
+    """Say that the connect budget is spent, and until when."""
+    return (
+        f"the programs of this machine have connected {BUDGET_ATTEMPTS} times in ten minutes, and "
+        f"Kraken bans an address that goes on; the next attempt is in {wait_s:.0f} s"
+    )
 
 
 def refusal(
