@@ -113,7 +113,7 @@ class ClosedCandles:
         self._without_snapshot: dict[Series, float] = {}
         self._to_confirm: dict[Series, tuple[int, int, float]] = {}
         self._unwritten: list[ClosedOrCorrected] = []
-        self._more = trio.Event()
+        self._more = Wakeup()
         self.closed = 0
         """Closed candles given out."""
         self.corrected = 0
@@ -290,7 +290,6 @@ class ClosedCandles:
 
     async def _write(self) -> None:
         while True:
-            self._more = trio.Event()
             await self._write_batch()
             await self._more.wait()
 
@@ -361,7 +360,7 @@ class ClosedCandles:
             if candle.evidence is Evidence.QUIET and self._rest is not None:
                 self._confirm(candle)
         if candles and self._unwritten:
-            self._more.set()
+            self._more.ring()
 
 
 def event_of(candle: SeriesCandle, pair: str) -> ClosedOrCorrected:

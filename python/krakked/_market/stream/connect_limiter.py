@@ -43,13 +43,13 @@ class ConnectLimiter:
         self._up: set[object] = set()
         self._prober: object | None = None
         self._changed = trio.Event()
-        self._free_s: float | None = None
 
     def waits_s(self) -> float | None:
-        """Return the seconds until the budget allows an attempt; None when none waits for that."""
-        shared_s = self._shared.free_s if self._shared is not None else None
-        free_s = max((t for t in (self._free_s, shared_s) if t is not None), default=None)
-        return None if free_s is None else max(0.0, free_s - self._now_s())
+        """Return the seconds until the budget allows an attempt; None when it does now."""
+        now_s = self._now_s()
+        shared_s = self._shared.free_s - now_s if self._shared is not None else 0.0
+        wait_s = max(self._budget.wait_s(now_s), shared_s)
+        return wait_s if wait_s > 0.0 else None
 
     async def enter(self, line: object) -> None:
         """Wait until this connection may be tried; the attempt is then counted."""
@@ -60,9 +60,7 @@ class ConnectLimiter:
         while True:
             wait_s = self._budget.wait_s(self._now_s())
             if wait_s <= 0.0:
-                self._free_s = None
                 break
-            self._free_s = self._now_s() + wait_s
             await trio.sleep(wait_s)
         self._budget.spend(self._now_s())
         if self._shared is not None:

@@ -71,8 +71,8 @@ class SharedBudget:
         self._state: SharedState[ConnectRecord] = SharedState(path, ConnectRecord, clock)
         self._clock = clock
         self._boot = boot_name(boot_id(), clock.wall_ns(), clock.elapsed_ns())
-        self.free_s: float | None = None
-        """Elapsed seconds at which an attempt that waits may be made; None when none waits."""
+        self.free_s: float = 0.0
+        """Elapsed seconds before which no attempt may be made, as last looked up."""
 
     @classmethod
     def of_host(cls, state_dir: Path, host: str, clock: Clock) -> Self:
@@ -97,7 +97,6 @@ class SharedBudget:
             return StateChange(left_ns, current)
 
         while True:
-            self.free_s = None
             try:
                 left_s = await self._state.update(take, timeout_s=_LOCK_S) / _SECOND_NS
             except (ConfigError, LockTimeoutError) as error:

@@ -78,7 +78,7 @@ class GapFiller:
         self._limiter = limiter
         self._holes: dict[Hole, float] = {}  # since when, elapsed seconds
         self._released: set[Hole] = set()
-        self._more = trio.Event()
+        self._more = Wakeup()
         self.unfilled = 0
         """Holes given up."""
 
@@ -88,7 +88,7 @@ class GapFiller:
     def add(self, hole: Hole) -> None:
         """Ask for a hole to be filled."""
         self._holes.setdefault(hole, self._now_s())
-        self._more.set()
+        self._more.ring()
 
     def take(self) -> list[SeriesCandle]:
         """Take the candles that may go out now, in order."""
@@ -99,7 +99,6 @@ class GapFiller:
         """Fill until cancelled."""
         waits = 0
         while True:
-            self._more = trio.Event()
             self._release_old()
             hole = next((h for h in self._holes if not h.confirms), None)
             if hole is None:
